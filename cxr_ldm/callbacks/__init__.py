@@ -1,0 +1,1 @@
+"""Callbacks: averaged weights and pictures while a run goes on."""

@@ -1,0 +1,40 @@
+"""Image grids at each validation: in the run folder, and on W&B where it logs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+
+from cxr_ldm.imaging.grids import save_grid
+
+Draw = Callable[[lightning.LightningModule], Tensor]
+
+
+class ImageGrid(Callback):
+    """After each validation, draw the same images again and keep the picture.
+
+    Stands before EMA in the list of callbacks, so that it sees the averaged weights.
+
+    Args:
+        draw: the module -> images `[N,1,H,W]` in [-1, 1].
+        folder: receives step_00001234.png.
+        columns: images a row.
+        captions: one for each image.
+    """
+
+    def __init__(self, draw: Draw, folder: Path, columns: int, captions: Sequence[str] | None = None) -> None:
+        self.draw, self.folder, self.columns, self.captions = draw, folder, columns, captions
+
+    @torch.inference_mode()
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        path = self.folder / f"step_{trainer.global_step:08d}.png"
+        save_grid(path, self.draw(pl_module), self.columns, self.captions)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("samples", [str(path)], step=trainer.global_step)

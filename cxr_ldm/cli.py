@@ -1,0 +1,106 @@
+"""What every command shares: Hydra, prompts taken literally, and errors as one sentence with exit code 2.
+
+Nothing heavy is imported here, so that --help and a mistyped key answer at once.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cxr_ldm.errors import UserError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+LITERAL = "prompt="
+
+
+def launch(main: Callable[..., None], config: str) -> None:
+    """Compose conf/CONFIG.yaml with the command line and call `main(cfg)`.
+
+    `prompt=…` is taken out before Hydra reads the line, since its grammar gives commas, brackets and
+    quotes a meaning; the text reaches `main` as the keyword `prompt`, to the letter.
+    """
+    literal, sys.argv[1:] = split_literal(sys.argv[1:])
+    # Hydra would print its own report and end with 1; told to raise, it leaves the sentence to us
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    def job(cfg: DictConfig) -> None:
+        main(cfg, **literal)
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(job)()
+    except UserError as error:
+        stop(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        cause: BaseException | None = error
+        while cause is not None:  # an object that refused its arguments stands behind Hydra's own words
+            if isinstance(cause, UserError):
+                stop(str(cause))
+            cause = cause.__cause__
+        stop(sentence(error))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+        sys.exit(130)
+
+
+def stop(message: str) -> None:
+    """Print one sentence on standard error and end with exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def split_literal(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Take `prompt=…` out of the arguments.
+
+    >>> split_literal(["n=2", "prompt=a, (b) ${c}"])
+    ({'prompt': 'a, (b) ${c}'}, ['n=2'])
+    """
+    literal = {"prompt": text.removeprefix(LITERAL) for text in arguments if text.startswith(LITERAL)}
+    return literal, [text for text in arguments if not text.startswith(LITERAL)]
+
+
+def sentence(error: BaseException) -> str:
+    """Hydra's or OmegaConf's message as one line, with the nearest key that exists where one was mistyped."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    noise = ("To append", "full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See http")
+    first, *rest = [line for line in lines if not line.startswith(noise)] or [type(error).__name__]
+    text = f"{first} {', '.join(rest)}" if first.endswith(":") or rest[:1] == ["Available options:"] else first
+    near = nearest(text)
+    return f"{text}; did you mean {near}?" if near else text
+
+
+def nearest(text: str) -> str | None:
+    """The known config key closest to the one that `text` names as unknown."""
+    if "not override '" not in text:
+        return None
+    key = text.split("not override '")[1].split("'")[0]
+    found = difflib.get_close_matches(key, set(known_keys()), n=1, cutoff=0.6)
+    return f"'{found[0]}'" if found and found[0] != key else None
+
+
+def known_keys() -> Iterator[str]:
+    """Dotted keys of every file in conf/, under the group they belong to."""
+    for path in CONF.rglob("*.yaml"):
+        group = ".".join(path.relative_to(CONF).parent.parts)
+        if group in ("", "experiment"):
+            group = ""
+        elif group:
+            yield group
+        yield from (f"{group}.{key}" if group else key for key in leaves(OmegaConf.load(path)))
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of a config node, inner ones included."""
+    if isinstance(node, DictConfig):
+        for key in node:
+            name = f"{prefix}.{key}" if prefix else str(key)
+            yield name
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from leaves(node[key], name)

@@ -1,0 +1,72 @@
+"""From a composed config to the folders it means."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from cxr_ldm import naming
+from cxr_ldm.data.prepare import prepare as prepare_folder
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.errors import UserError
+
+
+def plain(node: Any) -> Any:
+    """A config node as resolved dicts and lists; raises Hydra's error where a mandatory value is missing."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+
+
+def overrides() -> list[str]:
+    """The command line's overrides."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def choice(group: str) -> str:
+    """The option chosen for a config group, e.g. "small" for vae."""
+    return str(HydraConfig.get().runtime.choices[group])
+
+
+def stage_of(cfg: DictConfig) -> str:
+    """The chosen stage; raises UserError where none is."""
+    if cfg.get("stage") is None:
+        raise UserError("stage is not set; choose stage=vae or stage=ldm.")
+    return cfg.stage.name
+
+
+def data_name(cfg: DictConfig) -> str:
+    """Name of the prepared folder that this command's data=… or prepared=… means."""
+    if cfg.prepared:
+        return Prepared(cfg.prepared).name
+    settings = plain(cfg.data)
+    settings.pop("adherence")  # a measurement; it does not change the images
+    if settings["root"] is not None:
+        settings["root"] = str(Path(settings["root"]).resolve())
+    words = [word for word in overrides() if word.startswith("data.") and not word.startswith(naming.SILENT_VALUES)]
+    return naming.slug([settings["kind"], str(settings["size"]), *words], settings)
+
+
+def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:
+    """Open the prepared folder, making it first where it is missing."""
+    if cfg.prepared:
+        return Prepared(cfg.prepared)
+    data, name = cfg.data, name or data_name(cfg)
+    return prepare_folder(
+        instantiate(data.reader),
+        Path(cfg.paths.outputs) / "prepared" / name,
+        name=name,
+        kind=data.kind,
+        size=data.size,
+        fit=data.fit,
+        splits=plain(data.splits),
+        limit=data.limit,
+        workers=cfg.workers,
+        verify=cfg.verify,
+    )
+
+
+def run_folder(cfg: DictConfig, stage: str, model: str, prepared: Prepared, settings: dict[str, Any]) -> Path:
+    """Folder of a training run, named after data, size, model, overrides and settings."""
+    words = [prepared.kind, str(prepared.size), model, *naming.override_words(overrides())]
+    return Path(cfg.paths.outputs) / stage / (cfg.name or naming.slug(words, settings))

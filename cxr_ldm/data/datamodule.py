@@ -1,0 +1,103 @@
+"""Batches of prepared rows for Lightning."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from cxr_ldm.data.order import StepSampler
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.splits import Split
+
+Batch = dict[str, torch.Tensor]
+
+
+class RowDataset(Dataset[Batch]):
+    """Rows fetched a whole batch at a time, which one array access is much faster at than many.
+
+    Args:
+        fetch: row numbers, int64 [B] → batch.
+    """
+
+    def __init__(self, fetch: Callable[[np.ndarray], Batch]):
+        self.fetch = fetch
+
+    def __getitems__(self, rows: list[int]) -> Batch:
+        return self.fetch(np.asarray(rows, dtype=np.int64))
+
+
+def as_collated(batch: Batch) -> Batch:
+    """The collate function of a RowDataset, whose batches are collated already."""
+    return batch
+
+
+def train_loader(
+    fetch: Callable[[np.ndarray], Batch],
+    rows: np.ndarray,
+    *,
+    batch_size: int,
+    images_per_epoch: int,
+    seed: int,
+    **options: Any,
+) -> DataLoader:
+    """Batches in the order of a `StepSampler`; an epoch is rounded up to whole batches, so that all have one size."""
+    per_epoch = -(-images_per_epoch // batch_size) * batch_size
+    sampler = StepSampler(rows, seed, per_epoch)
+    return DataLoader(RowDataset(fetch), batch_size, sampler=sampler, collate_fn=as_collated, **options)
+
+
+def ordered_loader(
+    fetch: Callable[[np.ndarray], Batch], rows: np.ndarray, *, batch_size: int, **options: Any
+) -> DataLoader:
+    """Batches of all rows once, in order; the last may be smaller."""
+    return DataLoader(RowDataset(fetch), batch_size, sampler=rows.tolist(), collate_fn=as_collated, **options)
+
+
+class ImageDataModule(lightning.LightningDataModule):
+    """Images of a prepared folder: {"pixels": float32 [B, 1, H, W] in [-1, 1], "row": int64 [B]}.
+
+    Args:
+        prepared: the collection.
+        batch_size: images in a batch.
+        images_per_epoch: images between two validations, rounded up to whole batches; None is the training split.
+        seed: of the order of the training images.
+        num_workers: processes that fetch; reading is an array copy, so 0 is the fastest for most sizes.
+    """
+
+    def __init__(
+        self, prepared: Prepared, batch_size: int, images_per_epoch: int | None, seed: int, num_workers: int = 0
+    ):
+        super().__init__()
+        self.prepared, self.batch_size, self.seed = prepared, batch_size, seed
+        self.images_per_epoch = images_per_epoch or len(prepared.rows("train"))
+        self.num_workers = num_workers
+
+    def fetch(self, rows: np.ndarray) -> Batch:
+        """One batch."""
+        return {"pixels": self.prepared.pixels(rows), "row": torch.from_numpy(rows)}
+
+    def train_dataloader(self) -> DataLoader:
+        """Training images, endlessly shuffled."""
+        return train_loader(
+            self.fetch,
+            self.prepared.rows("train"),
+            batch_size=self.batch_size,
+            images_per_epoch=self.images_per_epoch,
+            seed=self.seed,
+            num_workers=self.num_workers,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Validation images in order."""
+        return self._ordered("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Test images in order."""
+        return self._ordered("test")
+
+    def _ordered(self, split: Split) -> DataLoader:
+        rows = self.prepared.rows(split)
+        return ordered_loader(self.fetch, rows, batch_size=self.batch_size, num_workers=self.num_workers)

@@ -1,0 +1,48 @@
+"""Cached moments and texts as batches for the diffusion stage."""
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cxr_ldm.data.datamodule import ordered_loader, train_loader
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.stages.cache import TextTable
+
+
+class LatentDataModule(lightning.LightningDataModule):
+    """Batches of `moments [B,2C,h,w]`, `row [B]`, and the distinct texts that they need (see `TextTable.batch`).
+
+    Args:
+        moments: float16 `[N,2C,h,w]` of all prepared images, usually a memory map.
+        texts: table of all texts.
+        images_per_epoch: images between two validations.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        moments: np.ndarray,
+        texts: TextTable,
+        batch_size: int,
+        images_per_epoch: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.prepared, self.moments, self.texts = prepared, moments, texts
+        self.batch_size, self.images_per_epoch, self.seed = batch_size, images_per_epoch, seed
+
+    def fetch(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """One batch."""
+        batch = {"moments": torch.from_numpy(self.moments[rows]), "row": torch.from_numpy(rows)}
+        return batch | self.texts.batch(rows)
+
+    def train_dataloader(self) -> DataLoader:
+        rows = self.prepared.rows("train")
+        return train_loader(
+            self.fetch, rows, batch_size=self.batch_size, images_per_epoch=self.images_per_epoch, seed=self.seed
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return ordered_loader(self.fetch, self.prepared.rows("val"), batch_size=self.batch_size)

@@ -1,0 +1,94 @@
+"""What a reader of raw files yields: one record for each image, or the reason why there is none."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from cxr_ldm.errors import UserError
+
+View = Literal["PA", "AP", "frontal", "lateral"]
+
+# height and width are those of the original image, before it was resized.
+COLUMNS = (
+    "image_id",
+    "study_id",
+    "patient_id",
+    "split",
+    "view",
+    "text",
+    "findings",
+    "labels",
+    "source",
+    "height",
+    "width",
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image with its text, not yet read from disk.
+
+    Attributes:
+        image_id: unique within the reader.
+        study_id: shared by the images of one report.
+        patient_id: shared by the images of one person; decides the split.
+        view: the projection; None where the source does not say.
+        text: what the model is conditioned on.
+        labels: classes as the source gives them; an empty list is "none of them", None is unknown.
+        findings: ours, each with name, side, severity and certainty; None where nobody has looked.
+        source: name of the collection.
+        load: returns uint8 [H, W] in standard display (the patient's right at the left of the image, bone bright);
+            raises UserError naming the file where it cannot be read. Picklable, so that it can run in another process.
+    """
+
+    image_id: str
+    study_id: str
+    patient_id: str
+    view: View | None
+    text: str
+    labels: list[str] | None
+    findings: list[dict[str, Any]] | None
+    source: str
+    load: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An image that the reader leaves out, and why."""
+
+    image_id: str
+    reason: str
+
+
+class Reader(Protocol):
+    """A collection of raw files in one published layout."""
+
+    def records(self) -> Iterator[Record | Rejected]:
+        """Every image of the collection once, in an order that depends on the files alone.
+
+        Raises:
+            UserError: the collection itself (its root, its tables) is missing or unusable.
+        """
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result apart from the files, as JSON values."""
+        ...
+
+    def files(self) -> list[Path]:
+        """The raw files, for the fingerprint by name, size and modification time."""
+        ...
+
+
+def require_root(root: Path) -> Path:
+    """`root` itself, once it is known to be a folder.
+
+    Raises:
+        UserError: it does not exist, or is a file.
+    """
+    if not root.is_dir():
+        raise UserError(f"data.root={root} is not a folder; give the folder that holds the collection.")
+    return root

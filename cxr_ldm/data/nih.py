@@ -1,0 +1,114 @@
+"""NIH ChestX-ray14: an image list with labels, rendered into short report sentences."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cxr_ldm.data.images import MISSING, is_missing, read_grey
+from cxr_ldm.data.manifest import Record, Rejected, View, require_root
+from cxr_ldm.data.table import Row, read_csv
+
+IMAGE, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
+AGE, SEX, VIEW = "Patient Age", "Patient Gender", "View Position"
+NO_FINDING = "No Finding"
+
+# Labels whose own name would not read as a finding of the chest; the others are used as they are.
+PHRASES = {
+    "Effusion": "pleural effusion",
+    "Edema": "pulmonary edema",
+    "Infiltration": "pulmonary infiltration",
+    "Fibrosis": "pulmonary fibrosis",
+    "Mass": "lung mass",
+    "Nodule": "lung nodule",
+    "Hernia": "hiatal hernia",
+}
+
+
+def person(age: str, sex: str) -> str:
+    """Age group and sex in words; an age above 120 years is a typing error of the list, so no age is named.
+
+    >>> person("58", "M"), person("014Y", "F"), person("412", "M"), person("7M", "")
+    ('adult male', 'adolescent female', 'male patient', 'child')
+    """
+    gender = {"M": "male", "F": "female"}.get(sex.strip().upper(), "")
+    match = re.fullmatch(r"(\d+)\s*([YMD]?)", age.strip().upper())
+    if not match or int(match[1]) > 120 and match[2] in ("", "Y"):
+        return f"{gender} patient".strip()
+    years = int(match[1]) if match[2] in ("", "Y") else 0
+    if years < 13:
+        return f"{gender} child".strip()
+    return f"{'adult' if years >= 18 else 'adolescent'} {gender}".strip()
+
+
+def report(labels: list[str], view: str | None, age: str, sex: str) -> str:
+    """A report in two sentences: what was taken of whom, and what is seen.
+
+    >>> report(["Cardiomegaly", "Effusion"], "AP", "58", "M")
+    'Chest X-ray, AP view, adult male. Cardiomegaly and pleural effusion.'
+    >>> report(["No Finding"], "PA", "30", "F")
+    'Chest X-ray, PA view, adult female. No acute cardiopulmonary abnormality.'
+    """
+    header = ["Chest X-ray", *([f"{view} view"] if view else []), person(age, sex)]
+    phrases = [PHRASES.get(label, label.replace("_", " ").lower()) for label in labels if label != NO_FINDING]
+    if not phrases:
+        seen = "no acute cardiopulmonary abnormality"
+    else:
+        seen = " and ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))
+    return f"{', '.join(header)}. {seen[0].upper()}{seen[1:]}."
+
+
+class NIHReader:
+    """`Data_Entry_2017.csv` with its images in `images/`, or in `images_001/images/` and so on as published.
+
+    Args:
+        root: folder that holds the list and the image folders.
+        table: name of the list.
+    """
+
+    def __init__(self, root: str | Path, table: str = "Data_Entry_2017.csv"):
+        self.root, self.table = Path(root), table
+
+    def settings(self) -> dict[str, Any]:
+        """The name of the list."""
+        return {"reader": "nih", "table": self.table}
+
+    def files(self) -> list[Path]:
+        """The list and the images that are there."""
+        require_root(self.root)
+        images = self._images()
+        rows = read_csv(self.root / self.table, [IMAGE])
+        return [self.root / self.table, *(images[row[IMAGE]] for row in rows if row[IMAGE] in images)]
+
+    def records(self) -> Iterator[Record | Rejected]:
+        """One for each row of the list, in its order."""
+        require_root(self.root)
+        rows = read_csv(self.root / self.table, [IMAGE, LABELS, PATIENT, AGE, SEX, VIEW])
+        images = self._images()
+        for row in rows:
+            yield self._record(row, images.get(row[IMAGE], self.root / "images" / row[IMAGE]))
+
+    def _images(self) -> dict[str, Path]:
+        """File name → path, over every image folder."""
+        folders = [*self.root.glob("images*"), *self.root.glob("images*/images")]
+        return {path.name: path for folder in folders for path in folder.glob("*.*")}
+
+    def _record(self, row: Row, path: Path) -> Record | Rejected:
+        if not row[LABELS] or not row[PATIENT]:
+            return Rejected(row[IMAGE], "no labels" if row[PATIENT] else "no patient id")
+        if is_missing(path):
+            return Rejected(row[IMAGE], MISSING)
+        labels = row[LABELS].split("|")
+        view: View | None = row[VIEW] if row[VIEW] in ("PA", "AP") else None  # type: ignore[assignment]
+        return Record(
+            image_id=row[IMAGE],
+            study_id=Path(row[IMAGE]).stem,
+            patient_id=row[PATIENT],
+            view=view,
+            text=report(labels, view, row[AGE], row[SEX]),
+            labels=labels,
+            findings=None,
+            source="nih",
+            load=partial(read_grey, path),
+        )

@@ -1,0 +1,87 @@
+"""A prepared collection, opened for reading."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxr_ldm.artifacts import RECORD, read_json
+from cxr_ldm.data.splits import SPLITS, Split
+from cxr_ldm.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+MANIFEST, IMAGES = "manifest.parquet", "images.npy"
+
+
+class Prepared:
+    """What `prepare` made: a manifest and one square image for each of its rows, read from disk as they are used.
+
+    Args:
+        folder: a complete prepared folder.
+
+    Attributes:
+        images: uint8 [N, size, size], mapped from disk.
+        name, kind: as given to `prepare`.
+        size: side of the images in pixels.
+        fingerprint: of the settings and the raw files; equal for equal content.
+
+    Raises:
+        UserError: the folder is not a complete prepared folder.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        advice = "`python -m cxr_ldm.prepare data=…` makes one"
+        missing = [name for name in (RECORD, MANIFEST, IMAGES) if not (self.folder / name).is_file()]
+        if missing:
+            raise UserError(f"{self.folder} is not a complete prepared folder ({missing[0]} is missing); {advice}.")
+        record = read_json(self.folder / RECORD)
+        self.name: str = record["name"]
+        self.kind: str = record["kind"]
+        self.size: int = record["size"]
+        self.fingerprint: str = record["fingerprint"]
+        try:
+            self.images = np.load(self.folder / IMAGES, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise UserError(f"{self.folder / IMAGES} is damaged ({error}); delete the folder, {advice}.") from None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def manifest(self) -> "pd.DataFrame":
+        """One row for each image, in the order of `images`; None where a value is unknown, lists as lists."""
+        import pandas as pd
+        from pyarrow import parquet
+
+        rows: list[dict[str, Any]] = parquet.read_table(self.folder / MANIFEST).to_pylist()
+        # dtype=object: pandas would turn None into NaN, which is true.
+        return pd.DataFrame(rows, dtype=object).astype({"height": "int64", "width": "int64"})
+
+    def rows(self, split: Split) -> np.ndarray:
+        """Row numbers of a split, int64, ascending.
+
+        Raises:
+            UserError: no such split.
+        """
+        if split not in SPLITS:
+            raise UserError(f"split {split!r} is unknown; use {', '.join(SPLITS)}.")
+        return np.flatnonzero(self.manifest["split"] == split)
+
+    def pixels(self, rows: np.ndarray) -> "torch.Tensor":
+        """Images of `rows` as float32 [B, 1, size, size] in [-1, 1]."""
+        import torch
+
+        return torch.from_numpy(self.images[np.asarray(rows)]).unsqueeze(1).float().div_(127.5).sub_(1)
+
+    def texts(self, rows: np.ndarray) -> list[str]:
+        """Texts of `rows`."""
+        return self.manifest["text"].iloc[np.asarray(rows)].tolist()
+
+    def patients(self, rows: np.ndarray) -> list[str]:
+        """Patient ids of `rows`."""
+        return self.manifest["patient_id"].iloc[np.asarray(rows)].tolist()

@@ -1,0 +1,45 @@
+"""D(x_t, t): the one place that knows what the network predicts and how it is scaled."""
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class Schedule(Protocol):
+    levels: int | None
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def label(self, t: Tensor) -> Tensor: ...
+
+
+class Scaling(Protocol):
+    def target(self, data: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
+
+    def to_data(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
+
+
+class Denoiser(nn.Module):
+    """Estimates x_0 from a noisy latent, its time and the text.
+
+    Args:
+        network: any module `f(x [N,C,h,w], label [N], context [N,L,D], mask [N,L]) -> [N,C,h,w]`.
+        schedule: alpha and sigma of a time.
+        scaling: what the network's output means.
+    """
+
+    def __init__(self, network: nn.Module, schedule: Schedule, scaling: Scaling) -> None:
+        super().__init__()
+        self.network, self.schedule, self.scaling = network, schedule, scaling
+
+    def forward(self, x_t: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """x_t `[N,C,h,w]`, t `[N]` in (0, 1], text states and mask -> estimate of x_0 `[N,C,h,w]`."""
+        alpha, sigma = (scale[:, None, None, None] for scale in self.schedule(t))
+        output = self.network(x_t, self.schedule.label(t), context, mask)
+        return self.scaling.to_data(output, x_t, alpha, sigma)
+
+    def error(self, data: Tensor, noise: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Output minus target, in the network's own unit, at x_t made of `data` and `noise`, `[N,C,h,w]`."""
+        alpha, sigma = (scale[:, None, None, None] for scale in self.schedule(t))
+        output = self.network(alpha * data + sigma * noise, self.schedule.label(t), context, mask)
+        return output.float() - self.scaling.target(data, noise, alpha, sigma)

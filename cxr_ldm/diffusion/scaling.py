@@ -1,0 +1,25 @@
+"""What the network's output F means, and how the estimate of x_0 is read from it."""
+
+from torch import Tensor
+
+
+class Epsilon:
+    """F predicts the noise (Ho et al. 2020, eq. 14)."""
+
+    def target(self, data: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return noise
+
+    def to_data(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """x_0 = (x_t - sigma F) / alpha; alpha must be above 0, which a zero terminal SNR would break."""
+        return (x_t - sigma * output) / alpha
+
+
+class Velocity:
+    """F predicts the direction from data to noise, noise - x_0 (Liu et al. 2023, eq. 1)."""
+
+    def target(self, data: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return noise - data
+
+    def to_data(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """From x_t = alpha x_0 + sigma (F + x_0): x_0 = (x_t - sigma F) / (alpha + sigma)."""
+        return (x_t - sigma * output) / (alpha + sigma)

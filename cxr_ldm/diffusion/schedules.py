@@ -1,0 +1,66 @@
+"""Schedules: alpha_t and sigma_t for t in [0, 1], finite at both ends."""
+
+import torch
+from torch import Tensor
+
+
+class RectifiedFlow:
+    """Straight paths, alpha = 1 - t and sigma = t (Liu et al. 2023, eq. 1; Lipman et al. 2023).
+
+    >>> RectifiedFlow()(torch.tensor([0.0, 0.25, 1.0]))
+    (tensor([1.0000, 0.7500, 0.0000]), tensor([0.0000, 0.2500, 1.0000]))
+    """
+
+    levels = None
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """t `[...]` in [0, 1] -> (alpha, sigma), each `[...]`."""
+        return 1.0 - t, t
+
+    def label(self, t: Tensor) -> Tensor:
+        """What the network is told of the noise: 1000 t, the scale of its sinusoids."""
+        return 1000.0 * t
+
+
+class LinearBeta:
+    """Variance preserving with betas linear in the step (Ho et al. 2020, section 4): the slides' schedule.
+
+    `levels` discrete steps k = 1..levels, t = k / levels; t = 0 is the clean image, alpha = 1 exactly,
+    so that the last sampling step reaches the data.
+    """
+
+    def __init__(self, levels: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> None:
+        self.levels = levels
+        betas = torch.linspace(beta_first, beta_last, levels, dtype=torch.float64)
+        alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1.0 - betas, dim=0)])
+        self.alphas, self.sigmas = alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """t `[...]` in [0, 1], rounded to the nearest level -> (alpha, sigma), each `[...]`; alpha² + sigma² = 1."""
+        step = (t.double() * self.levels).round().long().cpu()
+        return self.alphas[step].to(t), self.sigmas[step].to(t)
+
+    def label(self, t: Tensor) -> Tensor:
+        """The step counted from 0, as DDPM's networks are told."""
+        return (t * self.levels).round() - 1.0
+
+
+def trailing(steps: int, levels: int | None = None) -> Tensor:
+    """Evenly spaced times from 1 (pure noise) to 0 (Lin et al. 2024, table 2, "trailing"), `[steps+1]`.
+
+    >>> trailing(4)
+    tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000])
+    """
+    return torch.linspace(1.0, 0.0, steps + 1)
+
+
+def leading(steps: int, levels: int | None = 1000) -> Tensor:
+    """The grid of the original DDIM code: starts below pure noise, ends at the data, `[steps+1]`.
+
+    >>> leading(4, 1000)
+    tensor([0.7510, 0.5010, 0.2510, 0.0010, 0.0000])
+    """
+    levels = levels or 1000
+    stride = levels // steps
+    starts = (torch.arange(steps).flip(0) * stride + 1) / levels
+    return torch.cat([starts, torch.zeros(1)])

@@ -1,0 +1,8 @@
+"""The one error a user is meant to read."""
+
+
+class UserError(ValueError):
+    """Bad input: one sentence naming the file or key, what is wrong, and what would be right.
+
+    Commands print the sentence and end with exit code 2; anything else keeps its traceback.
+    """

@@ -1,0 +1,1 @@
+"""Images for people: grids, and PNG files that say what they are."""

@@ -1,0 +1,46 @@
+"""Many images as one picture, with captions."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+LINE = 13  # height in pixels of a caption's line
+
+
+def to_uint8(pixels: Tensor) -> np.ndarray:
+    """float `[...]` in [-1, 1] -> uint8 `[...]`, rounded and clamped, never wrapped.
+
+    >>> import torch
+    >>> to_uint8(torch.tensor([-1.5, -1.0, 0.0, 1.0, 1.5])).tolist()
+    [0, 0, 128, 255, 255]
+    """
+    return ((pixels.float() + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+
+
+def grid(pixels: Tensor, columns: int, captions: Sequence[str] | None = None, cell: int = 160) -> Image.Image:
+    """Images `[N,1,H,W]` in [-1, 1], row by row, each scaled to at least `cell` pixels with its caption below."""
+    scale = max(1, math.ceil(cell / pixels.shape[-1]))
+    side = scale * pixels.shape[-1]
+    texts = [textwrap.wrap(caption, side // 6)[:3] for caption in captions or [""] * len(pixels)]
+    below = LINE * max(len(lines) for lines in texts) + 4
+    rows = math.ceil(len(pixels) / columns)
+    sheet = Image.new("L", (columns * (side + 4), rows * (side + below)), 255)
+    drawing, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=10)
+    for index, image in enumerate(to_uint8(pixels[:, 0])):
+        left, top = index % columns * (side + 4), index // columns * (side + below)
+        sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC), (left, top))
+        for number, line in enumerate(texts[index]):
+            drawing.text((left + 2, top + side + LINE * number), line, fill=0, font=font)
+    return sheet
+
+
+def save_grid(path: Path, pixels: Tensor, columns: int, captions: Sequence[str] | None = None) -> Path:
+    """Write a grid as PNG; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid(pixels, columns, captions).save(path)
+    return path

@@ -1,0 +1,45 @@
+"""Synthetic images say that they are: provenance beside each image and inside it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+import cxr_ldm
+from cxr_ldm.artifacts import write_json
+from cxr_ldm.imaging.grids import to_uint8
+
+KEY = "cxr_ldm"  # of the text chunk in the PNG
+
+
+def provenance(
+    *, prompt: str, seed: int, steps: int, guidance: float, sampler: str, bundle_sha256: str
+) -> dict[str, Any]:
+    """What made an image, as DESIGN.md's contract lists it."""
+    return {
+        "synthetic": True,
+        "prompt": prompt,
+        "seed": seed,
+        "steps": steps,
+        "guidance": guidance,
+        "sampler": sampler,
+        "bundle_sha256": bundle_sha256,
+        "software": f"cxr_ldm {cxr_ldm.__version__}",
+    }
+
+
+def save_png(path: Path, pixels: Tensor, facts: dict[str, Any]) -> None:
+    """Write one image `[1,H,W]` in [-1, 1] as an 8-bit PNG that carries `facts`, and the same facts as JSON beside it."""
+    chunk = PngInfo()
+    chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
+    Image.fromarray(to_uint8(pixels[0])).save(path, pnginfo=chunk)
+    write_json(path.with_suffix(".json"), facts)
+
+
+def read_png(path: Path) -> dict[str, Any]:
+    """The facts inside a PNG that `save_png` wrote."""
+    with Image.open(path) as image:
+        return json.loads(image.text[KEY])

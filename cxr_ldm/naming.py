@@ -1,0 +1,66 @@
+"""Names of folders, and finding what an earlier command left."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr_ldm.artifacts import RECORD, fingerprint, read_json
+from cxr_ldm.errors import UserError
+
+# Already part of a name, or without influence on the result.
+SILENT = ("stage", "data", "vae", "denoiser", "paths", "name", "logger", "prepared", "vae_bundle", "bundle", "page")
+SILENT_VALUES = ("data.root", "data.size", "workers", "verify", "prepare.dry_run", "trainer.accelerator", "format")
+
+
+def slug(words: Sequence[str], settings: Any) -> str:
+    """Readable words joined by dashes, and six digits of the settings' fingerprint, so that no two settings share it.
+
+    >>> slug(["phantom", "64", "trainer.precision=16"], {"a": 1})
+    'phantom-64-precision=16-015abd'
+    """
+    short = [re.sub(r"[^A-Za-z0-9=_.]+", "_", word.rsplit("/", 1)[-1]).strip("_") for word in words if word]
+    short = [re.sub(r"^[a-z_.]+\.(?=[a-z_]+=)", "", word) for word in short]
+    return "-".join([*short, fingerprint(settings)[:6]])[-96:].lstrip("-._=")
+
+
+def override_words(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a command line that are worth showing in a name.
+
+    >>> override_words(["stage=ldm", "denoiser=tiny", "trainer.precision=16", "data.root=/x", "experiment=deck"])
+    ['trainer.precision=16', 'deck']
+    """
+    words = []
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        if key in SILENT or key in SILENT_VALUES or key.split(".")[0] in ("paths", "logger", "hydra"):
+            continue
+        words.append(override.partition("=")[2] if key == "experiment" else override)
+    return words
+
+
+def complete_runs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Complete runs below `folder` with their records, newest first."""
+    records = [(path, read_json(path)) for path in folder.glob(f"*/{RECORD}")]
+    done = [(path.parent, record) for path, record in records if record["complete"]]
+    yield from sorted(done, key=lambda entry: entry[1].get("finished", ""), reverse=True)
+
+
+def newest_bundle(outputs: Path, stage: str, data: str) -> Path:
+    """Bundle of the newest complete run of `stage` on the data set named `data`; prints which.
+
+    Raises:
+        UserError: there is none; names the command that makes it.
+    """
+    folder = outputs / stage
+    others = set()
+    for run, record in complete_runs(folder):
+        if record["data"] == data:
+            print(f"using {run / 'bundle'} (the newest complete run of stage {stage} on {data})")
+            return run / "bundle"
+        others.add(record["data"])
+    there = f" (there are runs on {', '.join(sorted(others))})" if others else ""
+    raise UserError(
+        f"no complete run of stage {stage} on {data} in {folder}{there}; make it by `python train.py stage={stage}` "
+        "with the same data=… or experiment=…, or name a bundle."
+    )

@@ -1,0 +1,147 @@
+"""KL autoencoder: pixels to the moments of a small latent, and back (Rombach et al. 2022, section 3.1)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from cxr_ldm.errors import UserError
+from cxr_ldm.networks.blocks import Downsample, PixelAttention, ResidualBlock, Upsample
+
+
+class Level(nn.Module):
+    """One resolution: some residual blocks, then a change of resolution (or none at the last level)."""
+
+    def __init__(self, in_channels: int, out_channels: int, blocks: int, groups: int, change: str | None) -> None:
+        super().__init__()
+        widths = [in_channels] + [out_channels] * blocks
+        self.resnets = nn.ModuleList(
+            ResidualBlock(before, after, groups) for before, after in zip(widths, widths[1:], strict=False)
+        )
+        if change == "down":
+            self.downsamplers = nn.ModuleList([Downsample(out_channels, padding=0)])
+        if change == "up":
+            self.upsamplers = nn.ModuleList([Upsample(out_channels)])
+        self.change = None if change is None else f"{change}samplers"
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.resnets:
+            x = block(x)
+        return x if self.change is None else getattr(self, self.change)[0](x)
+
+
+class Middle(nn.Module):
+    """Residual block, self-attention over all positions, residual block."""
+
+    def __init__(self, channels: int, groups: int, attention: bool) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList([ResidualBlock(channels, channels, groups) for _ in range(2)])
+        self.attentions = nn.ModuleList([PixelAttention(channels, groups)] if attention else [])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.resnets[0](x)
+        for attention in self.attentions:
+            x = attention(x)
+        return self.resnets[1](x)
+
+
+class Encoder(nn.Module):
+    """Pixels `[N,1,H,W]` -> features `[N,2C,H/f,W/f]`, from which `quant_conv` makes the moments."""
+
+    def __init__(self, latent_channels: int, channels: Sequence[int], blocks: int, groups: int, attention: bool):
+        super().__init__()
+        self.conv_in = nn.Conv2d(1, channels[0], 3, padding=1)
+        widths = [channels[0], *channels]
+        self.down_blocks = nn.ModuleList(
+            Level(widths[i], widths[i + 1], blocks, groups, "down" if i < len(channels) - 1 else None)
+            for i in range(len(channels))
+        )
+        self.mid_block = Middle(channels[-1], groups, attention)
+        self.conv_norm_out = nn.GroupNorm(groups, channels[-1], eps=1e-6)
+        self.conv_out = nn.Conv2d(channels[-1], 2 * latent_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for level in self.down_blocks:
+            x = level(x)
+        return self.conv_out(functional.silu(self.conv_norm_out(self.mid_block(x))))
+
+
+class Decoder(nn.Module):
+    """Latents `[N,C,H/f,W/f]` -> pixels `[N,1,H,W]`; one residual block more a level than the encoder."""
+
+    def __init__(self, latent_channels: int, channels: Sequence[int], blocks: int, groups: int, attention: bool):
+        super().__init__()
+        widths = [channels[-1], *reversed(channels)]
+        self.conv_in = nn.Conv2d(latent_channels, channels[-1], 3, padding=1)
+        self.mid_block = Middle(channels[-1], groups, attention)
+        self.up_blocks = nn.ModuleList(
+            Level(widths[i], widths[i + 1], blocks + 1, groups, "up" if i < len(channels) - 1 else None)
+            for i in range(len(channels))
+        )
+        self.conv_norm_out = nn.GroupNorm(groups, channels[0], eps=1e-6)
+        self.conv_out = nn.Conv2d(channels[0], 1, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.mid_block(self.conv_in(z))
+        for level in self.up_blocks:
+            x = level(x)
+        return self.conv_out(functional.silu(self.conv_norm_out(x)))
+
+
+class Autoencoder(nn.Module):
+    """Own KL autoencoder with the parameter layout of diffusers' `AutoencoderKL`.
+
+    Args:
+        latent_channels: C, channels of the latent.
+        channels: feature channels of each level; the reduction is f = 2 ** (levels - 1).
+        blocks: residual blocks a level in the encoder (the decoder has one more).
+        groups: groups of every GroupNorm; must divide each of `channels`.
+        attention: whether the middle attends over all positions.
+
+    Raises:
+        UserError: `groups` does not divide `channels`, or a picture's size is no multiple of f.
+    """
+
+    def __init__(
+        self, latent_channels: int, channels: Sequence[int], blocks: int, groups: int, attention: bool = True
+    ) -> None:
+        super().__init__()
+        if any(width % groups for width in channels):
+            raise UserError(f"vae.network.groups={groups} must divide every entry of vae.network.channels={channels}.")
+        self.latent_channels = latent_channels
+        self.factor = 2 ** (len(channels) - 1)
+        self.encoder = Encoder(latent_channels, channels, blocks, groups, attention)
+        self.quant_conv = nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1)
+        self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
+        self.decoder = Decoder(latent_channels, channels, blocks, groups, attention)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels `[N,1,H,W]` in [-1, 1] -> moments (mean, log-variance) `[N,2C,H/f,W/f]`."""
+        if pixels.shape[-1] % self.factor or pixels.shape[-2] % self.factor:
+            size = tuple(pixels.shape[-2:])
+            raise UserError(f"data.size must be a multiple of {self.factor} for this VAE; the images are {size}.")
+        mean, log_variance = self.quant_conv(self.encoder(pixels)).chunk(2, dim=1)
+        return torch.cat([mean, log_variance.clamp(-30.0, 20.0)], dim=1)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents `[N,C,H/f,W/f]` -> pixels `[N,1,H,W]`, in [-1, 1] up to the network's error (not clamped)."""
+        return self.decoder(self.post_quant_conv(latents))
+
+
+def sample_posterior(moments: Tensor, generator: Generator | None = None) -> Tensor:
+    """z = mean + std * eps (Kingma & Welling 2014, eq. 10); the noise is drawn on the CPU, alike on every device."""
+    mean, log_variance = moments.chunk(2, dim=1)
+    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+    return mean + torch.exp(0.5 * log_variance) * noise
+
+
+def kl_divergence(moments: Tensor) -> Tensor:
+    """KL(N(mean, var) || N(0, 1)) as a mean over elements, in nats (Kingma & Welling 2014, appendix B).
+
+    >>> kl_divergence(torch.zeros(1, 2, 4, 4)).item()
+    0.0
+    """
+    mean, log_variance = moments.chunk(2, dim=1)
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()

@@ -1,0 +1,149 @@
+"""TextToCXR: the one way to generate, for the command line, the metrics and the app alike."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from cxr_ldm.bundle import load_bundle
+from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.guidance import guided
+from cxr_ldm.diffusion.samplers import ddim
+from cxr_ldm.diffusion.schedules import trailing
+from cxr_ldm.errors import UserError
+from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.networks.blocks import channels_last
+from cxr_ldm.networks.whitening import Whitening
+from cxr_ldm.text.encoders import TextEncoder
+
+
+class TextToCXR:
+    """Prompts to chest radiographs.
+
+    Args:
+        autoencoder: decodes latents.
+        denoiser: D(x_t, t) on whitened latents.
+        text_encoder: prompts to states.
+        whitening: the measured scale of the latents.
+        size: height and width of the images, in pixels.
+        sha256: identity of the weights, for provenance.
+
+    Example: `TextToCXR.from_bundle("outputs/ldm/NAME/bundle")(["Normal chest X-ray."], seeds=[0])`.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        denoiser: Denoiser,
+        text_encoder: TextEncoder,
+        whitening: Whitening,
+        size: int,
+        sha256: str,
+    ) -> None:
+        self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
+        self.text_encoder, self.whitening = text_encoder.eval(), whitening.eval()
+        self.size, self.sha256 = size, sha256
+
+    @classmethod
+    def from_bundle(cls, folder: Path | str, device: str | None = None, packages: Sequence[str] = ()) -> "TextToCXR":
+        """Load a bundle of kind "ldm"; raises UserError as `load_bundle` does.
+
+        Args:
+            device: e.g. "cpu" or "cuda"; None takes a GPU where there is one.
+            packages: as in `load_bundle`.
+        """
+        bundle = load_bundle(folder, "ldm", packages)
+        parts = bundle.parts
+        denoiser = Denoiser(parts["network"], parts["schedule"], parts["scaling"])
+        pipeline = cls(
+            parts["autoencoder"],
+            denoiser,
+            parts["text_encoder"],
+            parts["whitening"],
+            bundle.info["size"],
+            bundle.sha256,
+        )
+        return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def to(self, device: torch.device | str) -> "TextToCXR":
+        """Move every network; returns itself."""
+        for module in (self.autoencoder, self.denoiser, self.text_encoder, self.whitening):
+            channels_last(module).to(device)
+        return self
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """C, h, w of one latent."""
+        side = self.size // self.autoencoder.factor
+        return self.autoencoder.latent_channels, side, side
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        steps: int = 30,
+        guidance: float = 2.0,
+        sampler: Callable[..., Tensor] = ddim,
+        times: Callable[..., Tensor] = trailing,
+        batch_size: int = 64,
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Generate one image for each prompt.
+
+        Image i is a function of its prompt and `seeds[i]`, not of its neighbours or the batch size.
+
+        Args:
+            prompts: N texts; the empty text is the unconditional model.
+            seeds: N seeds.
+            steps: sampling steps.
+            guidance: scale of classifier-free guidance; 1 is the plain conditional model.
+            sampler: pure sampler, see `cxr_ldm.diffusion.samplers`.
+            times: grid of times as a function of the number of steps.
+            batch_size: images at once; bounds memory only.
+            progress: called after each sampling step with the number of image-steps done in it.
+
+        Returns:
+            float32 `[N,1,H,W]` in [-1, 1], on the CPU.
+
+        Raises:
+            UserError: no prompt, as many seeds as prompts are not given, or steps below 1.
+        """
+        if not prompts or len(prompts) != len(seeds):
+            raise UserError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
+        if steps < 1:
+            raise UserError(f"sampler.steps={steps} must be 1 or more.")
+        grid = times(steps, self.denoiser.schedule.levels)
+        images = []
+        for start in range(0, len(prompts), batch_size):
+            part = slice(start, start + batch_size)
+            images.append(self._generate(prompts[part], seeds[part], grid, guidance, sampler, progress))
+        return torch.cat(images)
+
+    def _generate(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        times: Tensor,
+        guidance: float,
+        sampler: Callable[..., Tensor],
+        progress: Callable[[int], None] | None,
+    ) -> Tensor:
+        device = self.whitening.mean.device
+        denoise = guided(
+            self.denoiser, *self.text_encoder.encode(prompts), *self.text_encoder.encode([""]), scale=guidance
+        )
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+        def noise(step: int = 0) -> Tensor:
+            return normal(generators, self.latent_shape).to(device)
+
+        report = None if progress is None else lambda step: progress(len(prompts))
+        latents = sampler(denoise, noise(), times, self.denoiser.schedule, noise=noise, progress=report)
+        return self.autoencoder.decode(self.whitening.restore(latents)).float().clamp(-1.0, 1.0).cpu()
+
+
+def normal(generators: Sequence[Generator], shape: tuple[int, ...]) -> Tensor:
+    """Standard normal `[N,*shape]`, row i from generator i: white latents and this noise are on one scale."""
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])

@@ -1,0 +1,239 @@
+"""The compositions behind train.py, evaluate.py, sample.py and cxr_ldm.prepare: config in, objects out."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from cxr_ldm import artifacts, naming, training
+from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
+from cxr_ldm.compose import choice, data_name, overrides, plain, prepared_data, run_folder, stage_of
+from cxr_ldm.data.datamodule import ImageDataModule
+from cxr_ldm.data.latents import LatentDataModule
+from cxr_ldm.data.prepare import dry_run
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.loss import DiffusionLoss
+from cxr_ldm.errors import UserError
+from cxr_ldm.networks.blocks import channels_last, parameter_count
+from cxr_ldm.networks.whitening import Whitening, measure
+from cxr_ldm.stages.cache import moments_of, text_table
+from cxr_ldm.stages.ldm import LatentDiffusionStage
+from cxr_ldm.stages.vae import VAEStage
+from cxr_ldm.text.encoders import TextEncoder
+
+
+def prepare(cfg: DictConfig) -> None:
+    """python -m cxr_ldm.prepare"""
+    if cfg.prepare.dry_run:
+        for key, value in artifacts.flatten(dry_run(instantiate(cfg.data.reader))):
+            print(f"{value:>8}  {key}")
+        return
+    prepared = prepared_data(cfg, cfg.name)
+    print(f"{len(prepared)} images of {prepared.size} x {prepared.size}")
+    ending(prepared.folder, "manifest.parquet", "images.npy", "rejected.csv", "summary.json")
+
+
+def train(cfg: DictConfig) -> None:
+    """python train.py"""
+    {"vae": train_vae, "ldm": train_ldm}[stage_of(cfg)](cfg)
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """python evaluate.py"""
+    from cxr_ldm.metrics import evaluate as evaluation
+
+    stage = stage_of(cfg)
+    folder = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), stage, data_name(cfg)))
+    bundle = load_bundle(folder, stage, cfg.bundle_packages)
+    evaluation.evaluate(cfg, bundle, prepared_data(cfg))
+
+
+def sample(cfg: DictConfig, prompt: str | None = None) -> None:
+    """python sample.py"""
+    from cxr_ldm.sampling import sample as generate
+
+    folder = cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg))
+    generate(cfg, Path(folder), cfg.prompt if prompt is None else prompt)
+
+
+def ending(folder: Path, *files: str) -> None:
+    """The last lines of each command: what it made, one path a line."""
+    print("\n".join(f"  {folder / file}" for file in files))
+
+
+def train_vae(cfg: DictConfig) -> None:
+    """python train.py stage=vae"""
+    prepared, recipe = prepared_data(cfg), cfg.training.vae
+    check_split_sizes(prepared)
+    autoencoder = channels_last(instantiate(cfg.vae.network))
+    autoencoder.encode(prepared.pixels(prepared.rows("val")[:1]))  # refuses a size that the levels do not divide
+    settings = common_settings(cfg, prepared, recipe) | {"vae": plain(cfg.vae)}
+    folder = run_folder(cfg, "vae", choice("vae"), prepared, settings)
+    facts = {"data": prepared.name, "prepared": str(prepared.folder)}
+    if training.begin(folder, settings, cfg, overrides(), **facts):
+        print(f"VAE: {parameter_count(autoencoder) / 1e6:.2f}M parameters, {autoencoder.factor} times smaller")
+        torch.manual_seed(cfg.seed)
+        autoencoder = channels_last(instantiate(cfg.vae.network))
+        module = VAEStage(
+            autoencoder,
+            instantiate(recipe.optimizer),
+            cfg.vae.kl_weight,
+            recipe.warmup_steps,
+            recipe.last_rate,
+            cfg.seed,
+        )
+        fit_vae(cfg, module, prepared, folder)
+        specs = {"autoencoder": plain(cfg.vae.network)}
+        save_bundle(folder / "bundle", "vae", specs, {"autoencoder": autoencoder}, bundle_info(prepared, folder))
+        training.finish(folder, settings, **facts)
+    ending(folder, "bundle", "samples", "metrics.json")
+
+
+def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> None:
+    """Fit, run the test loop, write metrics.json."""
+    recipe = cfg.training.vae
+    data = ImageDataModule(prepared, recipe.batch_size, min(recipe.validate_every, recipe.images), cfg.seed)
+    pixels = prepared.pixels(prepared.rows("val")[:8])
+
+    def draw(module: Any) -> torch.Tensor:
+        return torch.cat([pixels, module.reconstruct(pixels.to(module.device)).cpu()])
+
+    captions = ["radiograph"] * len(pixels) + ["reconstruction"] * len(pixels)
+    grid = training.ImageGrid(draw, folder / "samples", len(pixels), captions)
+    monitor = ("val/ssim", "max")
+    fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed)
+    (values,) = fitter.test(module, data, verbose=False)
+    training.write_metrics(folder, values, len(prepared.rows("test")), cfg)
+
+
+def train_ldm(cfg: DictConfig) -> None:
+    """python train.py stage=ldm"""
+    prepared, recipe = prepared_data(cfg), cfg.training.ldm
+    check_split_sizes(prepared)
+    newest = cfg.vae_bundle or naming.newest_bundle(Path(cfg.paths.outputs), "vae", prepared.name)
+    vae = load_bundle(newest, "vae", cfg.bundle_packages)
+    if vae.info["size"] != prepared.size:
+        raise UserError(
+            f"{vae.folder} was trained at {vae.info['size']} pixels and {prepared.folder} has {prepared.size}; "
+            "train a VAE at this size or prepare the data at that one."
+        )
+    settings = common_settings(cfg, prepared, recipe) | {
+        "vae_bundle": vae.sha256,
+        **{group: plain(cfg[group]) for group in ("denoiser", "text_encoder", "diffusion")},
+    }
+    folder = run_folder(cfg, "ldm", choice("denoiser"), prepared, settings)
+    facts = {"data": prepared.name, "prepared": str(prepared.folder)}
+    torch.manual_seed(cfg.seed)
+    encoder = instantiate(cfg.text_encoder, texts=prepared.texts(prepared.rows("train")))
+    check_denoiser(cfg, vae, prepared, encoder)
+    if training.begin(folder, settings, cfg, overrides(), **facts):
+        module, specs = fit_ldm(cfg, vae, prepared, encoder, folder)
+        parts = {
+            "autoencoder": vae.parts["autoencoder"],
+            "network": module.denoiser.network,
+            "schedule": module.denoiser.schedule,
+            "scaling": module.denoiser.scaling,
+            "text_encoder": encoder,
+            "whitening": module.whitening,
+        }
+        save_bundle(folder / "bundle", "ldm", specs, parts, bundle_info(prepared, folder))
+        training.finish(folder, settings, **facts)
+    ending(folder, "bundle", "samples", "metrics.json")
+
+
+def fit_ldm(
+    cfg: DictConfig, vae: Bundle, prepared: Prepared, encoder: TextEncoder, folder: Path
+) -> tuple[LatentDiffusionStage, dict[str, Any]]:
+    """Fill the caches, whiten, fit, write metrics.json; the trained module and the specs of its bundle."""
+    recipe, cache = cfg.training.ldm, Path(cfg.paths.outputs) / "cache"
+    device = torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
+    autoencoder = vae.parts["autoencoder"]
+    moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
+    texts = prepared.texts(range(len(prepared)))
+    made_by = {"text_encoder": plain(cfg.text_encoder), "tokenizer": artifacts.fingerprint(encoder.tokenizer.definition)}
+    table = text_table(encoder, texts, cache, made_by, device)
+    mean, std = measure(torch.from_numpy(moments[prepared.rows("train")]))
+
+    network = channels_last(instantiate(cfg.denoiser, **shapes(vae, encoder)))
+    denoiser = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
+    loss = DiffusionLoss(instantiate(cfg.diffusion.noise_levels), instantiate(cfg.diffusion.weighting))
+    module = LatentDiffusionStage(
+        denoiser,
+        encoder,
+        Whitening(mean, std),
+        loss,
+        instantiate(recipe.optimizer),
+        recipe.condition_dropout,
+        recipe.warmup_steps,
+        recipe.last_rate,
+        cfg.seed,
+    )
+    print(
+        f"denoiser: {parameter_count(network) / 1e6:.2f}M parameters; text encoder: "
+        f"{parameter_count(encoder) / 1e6:.2f}M, {parameter_count(encoder, trainable_only=True) / 1e6:.2f}M of them "
+        f"train; {encoder.tokenizer.cut(texts)} of {len(texts)} texts are longer than {encoder.tokenizer.length} "
+        "tokens and were cut"
+    )
+    data = LatentDataModule(
+        prepared, moments, table, recipe.batch_size, min(recipe.validate_every, recipe.images), cfg.seed
+    )
+    grid = training.prompt_grid(autoencoder, prepared, folder / "samples")
+    monitor = ("val/loss", "min")
+    fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed)
+    (values,) = fitter.validate(module, data, verbose=False)
+    training.write_metrics(folder, values, len(prepared.rows("val")), cfg)
+    specs = {
+        "autoencoder": vae.spec["autoencoder"],
+        "network": plain(cfg.denoiser) | shapes(vae, encoder),
+        "schedule": plain(cfg.diffusion.schedule),
+        "scaling": plain(cfg.diffusion.scaling),
+        "text_encoder": {"_target_": "cxr_ldm.text.encoders.TextEncoder", **encoder.arguments},
+        "whitening": {"_target_": "cxr_ldm.networks.whitening.Whitening", "mean": mean, "std": std},
+    }
+    return module, specs
+
+
+def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
+    """What decides the result of every training run."""
+    return {
+        "data": prepared.fingerprint,
+        "training": plain(recipe),
+        "trainer": plain(cfg.trainer),
+        "seed": cfg.seed,
+    }
+
+
+def shapes(vae: Bundle, encoder: TextEncoder) -> dict[str, int]:
+    """The two numbers that a denoiser takes from what it is built on."""
+    return {"latent_channels": vae.parts["autoencoder"].latent_channels, "context_width": encoder.width}
+
+
+def check_denoiser(cfg: DictConfig, vae: Bundle, prepared: Prepared, encoder: TextEncoder) -> None:
+    """Build the denoiser and call it once, so that what cannot work is refused before anything is written."""
+    side = prepared.size // vae.parts["autoencoder"].factor
+    network = instantiate(cfg.denoiser, **shapes(vae, encoder))
+    with torch.no_grad():
+        states, mask = encoder.encode([""])
+        network(torch.zeros(1, shapes(vae, encoder)["latent_channels"], side, side), torch.zeros(1), states, mask)
+
+
+def check_split_sizes(prepared: Prepared) -> None:
+    """Refuse collections that cannot be trained on, validated and tested."""
+    for split in ("train", "val", "test"):
+        if len(prepared.rows(split)) == 0:
+            raise UserError(
+                f"{prepared.folder} has no image in split {split}; take more patients, or larger data.splits."
+            )
+
+
+def bundle_info(prepared: Prepared, folder: Path) -> dict[str, Any]:
+    """Facts about a run that travel with its bundle."""
+    return {
+        "run": folder.name,
+        "size": prepared.size,
+        "data": {"name": prepared.name, "kind": prepared.kind, "fingerprint": prepared.fingerprint},
+        "settings": artifacts.read_json(folder / artifacts.RECORD)["settings"],
+    }

@@ -1,0 +1,94 @@
+"""Behind sample.py: prompts to a folder of images that say what they are."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from cxr_ldm import artifacts, naming
+from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.grids import save_grid
+from cxr_ldm.imaging.provenance import provenance, save_png
+from cxr_ldm.pipeline import TextToCXR
+
+
+def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
+    """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
+    if cfg.format != "png":
+        raise UserError(f"format={cfg.format} cannot be written; format=png can.")
+    if cfg.n < 1:
+        raise UserError(f"n={cfg.n} must be 1 or more.")
+    texts = read_prompts(prompt, cfg.prompts_file)
+    pipeline = TextToCXR.from_bundle(bundle, packages=cfg.bundle_packages)
+    prompts = [text for text in texts for _ in range(cfg.n)]
+    seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]
+    common = {
+        "steps": cfg.sampler.steps,
+        "guidance": cfg.guidance.scale,
+        "sampler": cfg.sampler.step._target_.rpartition(".")[2],
+        "bundle_sha256": pipeline.sha256,
+    }
+    settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common}
+    words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
+    folder = Path(cfg.paths.outputs) / "samples" / (cfg.name or naming.slug(words, settings))
+    if artifacts.state(folder, settings) == "complete":
+        print(f"complete already: {folder}")
+    else:
+        images = generate(pipeline, prompts, seeds, cfg)
+        write(folder, images, prompts, seeds, common, settings, columns=cfg.n)
+    for name in sorted(path.name for path in folder.iterdir() if path.suffix == ".png"):
+        print(f"  {folder / name}")
+
+
+def read_prompts(prompt: str | None, file: str | None) -> list[str]:
+    """The prompt, or the lines of a file that are not empty.
+
+    Raises:
+        UserError: neither or both are given, or there is no prompt in them.
+    """
+    if (prompt is None) == (file is None):
+        raise UserError('give either prompt="…" or prompts_file=FILE.')
+    if prompt is not None:
+        return [str(prompt)]
+    try:
+        lines = Path(str(file)).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"prompts_file={file} cannot be read as text ({error}).") from None
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise UserError(f"prompts_file={file} holds no prompt; write one a line.")
+    return prompts
+
+
+def generate(pipeline: TextToCXR, prompts: list[str], seeds: list[int], cfg: DictConfig) -> Any:
+    """Images `[N,1,H,W]` with a progress bar."""
+    with tqdm(total=len(prompts) * cfg.sampler.steps, desc="sampling", unit="image-step") as bar:
+        return pipeline(
+            prompts,
+            seeds,
+            steps=cfg.sampler.steps,
+            guidance=cfg.guidance.scale,
+            sampler=instantiate(cfg.sampler.step),
+            times=instantiate(cfg.sampler.times),
+            progress=lambda done: bar.update(done) and None,
+        )
+
+
+def write(
+    folder: Path,
+    images: Any,
+    prompts: list[str],
+    seeds: list[int],
+    common: dict[str, Any],
+    settings: dict[str, Any],
+    columns: int,
+) -> None:
+    """One PNG and one JSON for each image, and grid.png; the folder appears when all of it is there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with artifacts.building(folder) as partial:
+        for index, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
+            save_png(partial / f"{index:04d}.png", image, provenance(prompt=prompt, seed=seed, **common))
+        save_grid(partial / "grid.png", images, min(columns, 8), [f"{p} (seed {s})" for p, s in zip(prompts, seeds)])
+        artifacts.write_record(partial, settings, complete=True)

@@ -1,0 +1,1 @@
+"""LightningModules: thin, the mathematics lives in `networks` and `diffusion`."""

@@ -1,0 +1,98 @@
+"""What the diffusion stage computes once for each image and each text, kept under a fingerprint."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from cxr_ldm import artifacts
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.text.encoders import TextEncoder
+
+
+@torch.inference_mode()
+def moments_of(
+    autoencoder: Autoencoder, prepared: Prepared, folder: Path, settings: dict[str, Any], device: torch.device
+) -> np.ndarray:
+    """VAE moments of every prepared image as a memory map float16 `[N,2C,h,w]`, computed at most once.
+
+    Args:
+        folder: the cache folder; the file's own folder is named after the fingerprint of `settings`.
+        settings: what decides the moments: the fingerprint of the images and the sha256 of the VAE.
+    """
+    target = folder / f"moments-{artifacts.fingerprint(settings)}"
+    if not target.exists():
+        autoencoder = autoencoder.to(device).eval()
+        with artifacts.building(target) as partial:
+            rows, values = np.arange(len(prepared.manifest)), None
+            for chunk in tqdm(np.array_split(rows, max(1, len(rows) // 64)), desc="encoding images", unit="batch"):
+                moments = autoencoder.encode(prepared.pixels(chunk).to(device)).half().cpu().numpy()
+                if values is None:
+                    shape = (len(rows), *moments.shape[1:])
+                    values = np.lib.format.open_memmap(partial / "moments.npy", "w+", np.float16, shape)
+                values[chunk] = moments
+            artifacts.write_record(partial, settings, complete=True)
+            del values
+    return np.load(target / "moments.npy", mmap_mode="r")
+
+
+class TextTable:
+    """Every distinct text once, as the frozen part of the encoder left it; number 0 is the empty text.
+
+    Attributes:
+        cached: ids int64 `[U,L]` or states float `[U,L,D]`.
+        mask: bool `[U,L]`.
+        number: int64 `[N]`, the text of each image.
+    """
+
+    def __init__(self, cached: np.ndarray, mask: np.ndarray, number: np.ndarray) -> None:
+        self.cached, self.mask, self.number = cached, mask, number
+
+    def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """The distinct texts of these images, cut to the longest of them, and which belongs to which."""
+        distinct, text = np.unique(np.append(self.number[rows], 0), return_inverse=True)
+        mask = self.mask[distinct]
+        longest = int(mask.sum(axis=1).max())
+        return {
+            "cached": torch.from_numpy(self.cached[distinct, :longest].astype(self.dtype, copy=False)),
+            "mask": torch.from_numpy(mask[:, :longest]),
+            "text": torch.from_numpy(text[:-1]),
+        }
+
+    @property
+    def dtype(self) -> type:
+        """int64 for ids, float32 for states (kept as float16 on disk)."""
+        return np.int64 if self.cached.ndim == 2 else np.float32
+
+
+@torch.inference_mode()
+def text_table(
+    encoder: TextEncoder, texts: Sequence[str], folder: Path, settings: dict[str, Any], device: torch.device
+) -> TextTable:
+    """The table of all distinct `texts` and of the empty one, computed at most once for these `settings`."""
+    distinct = ["", *sorted(set(texts) - {""})]
+    settings = settings | {"texts": artifacts.fingerprint(distinct)}
+    target = folder / f"text-{artifacts.fingerprint(settings)}"
+    if not target.exists():
+        ids, mask = encoder.tokenizer(distinct)
+        encoder = encoder.to(device)
+        with artifacts.building(target) as partial:
+            parts = []
+            for start in tqdm(range(0, len(distinct), 64), desc="encoding texts", unit="batch"):
+                part = slice(start, start + 64)
+                cached = encoder.frozen(ids[part].to(device), mask[part].to(device)).cpu()
+                parts.append(cached if encoder.trains else cached.half())
+            np.save(partial / "cached.npy", torch.cat(parts).numpy())
+            np.save(partial / "mask.npy", mask.numpy())
+            artifacts.write_record(partial, settings, complete=True)
+    numbers = {text: number for number, text in enumerate(distinct)}
+    return TextTable(
+        np.load(target / "cached.npy", mmap_mode="r"),
+        np.load(target / "mask.npy"),
+        np.array([numbers[text] for text in texts], dtype=np.int64),
+    )

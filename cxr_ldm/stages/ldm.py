@@ -1,0 +1,70 @@
+"""The latent-diffusion stage: whitened latents and their text to a denoiser."""
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.loss import DiffusionLoss
+from cxr_ldm.networks.autoencoder import sample_posterior
+from cxr_ldm.networks.whitening import Whitening
+from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, generator_at, optimisation
+from cxr_ldm.text.encoders import TextEncoder
+
+GOLDEN = 0.618033988749895
+
+
+class LatentDiffusionStage(lightning.LightningModule):
+    """Trains a denoiser on cached VAE moments and cached text.
+
+    A batch holds `moments [B,2C,h,w]`, the distinct texts it needs as `cached [U,L(,D)]` and `mask [U,L]`
+    with the empty text always first, and `text [B]`, which of them belongs to which image.
+
+    Args:
+        condition_dropout: probability, sample by sample, that the text is replaced by the empty text.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        text_encoder: TextEncoder,
+        whitening: Whitening,
+        loss: DiffusionLoss,
+        optimizer: MakeOptimizer,
+        condition_dropout: float,
+        warmup_steps: int,
+        last_rate: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.text_encoder, self.whitening, self.loss = denoiser, text_encoder, whitening, loss
+        self.optimizer, self.condition_dropout, self.seed = optimizer, condition_dropout, seed
+        self.warmup_steps, self.last_rate = warmup_steps, last_rate
+
+    def condition(self, batch: dict[str, Tensor], text: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode each distinct text once; states `[B,L,D]` and mask `[B,L]` for the text numbers `text [B]`."""
+        return self.text_encoder(batch["cached"], batch["mask"])[text], batch["mask"][text]
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        random = generator_at(self.seed, 1, batch_number(self, batch_index))
+        latents = self.whitening.whiten(sample_posterior(batch["moments"].float(), random))
+        dropped = (torch.rand(len(latents), generator=random) < self.condition_dropout).to(latents.device)
+        text = torch.where(dropped, torch.zeros_like(batch["text"]), batch["text"])
+        loss = self.loss(self.denoiser, latents, *self.condition(batch, text), random)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        random = generator_at(self.seed, 2, batch_index)
+        moments = batch["moments"].float()
+        latents = self.whitening.whiten(sample_posterior(moments, random))
+        # the same image meets the same noise and level at every validation, so that two of them compare
+        t = self.loss.noise_levels.at((batch["row"].cpu() * GOLDEN) % 1.0).to(latents)
+        noise = torch.randn(latents.shape, generator=random).to(latents)
+        losses = self.loss.at(self.denoiser, latents, noise, t, *self.condition(batch, batch["text"]))
+        self.log("val/loss", losses.mean(), prog_bar=True, batch_size=len(latents))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        total = int(self.trainer.estimated_stepping_batches)
+        return optimisation(self.parameters(), self.optimizer, self.warmup_steps, total, self.last_rate)

@@ -1,0 +1,48 @@
+"""What both stages share: the learning-rate course and random numbers that depend on (seed, step) alone."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Generator, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def warmup_cosine(step: int, warmup: int, total: int, last: float) -> float:
+    """Factor on the learning rate: linear from 0 over `warmup` steps, then a half cosine down to `last`.
+
+    >>> [round(warmup_cosine(step, 2, 10, 0.1), 2) for step in (0, 1, 2, 6, 10)]
+    [0.5, 1.0, 1.0, 0.55, 0.1]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, total - warmup))
+    return last + (1.0 - last) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def optimisation(
+    parameters: Iterable[nn.Parameter], make: MakeOptimizer, warmup: int, total: int, last: float
+) -> OptimizerLRScheduler:
+    """What `configure_optimizers` returns: the parameters that train, and a rate that changes at every step."""
+    optimizer = make([parameter for parameter in parameters if parameter.requires_grad])
+    schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total, last))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def generator_at(*position: int) -> Generator:
+    """A CPU generator whose numbers depend on `position` alone, e.g. (seed, stream, step).
+
+    >>> torch.equal(torch.rand(2, generator=generator_at(0, 1)), torch.rand(2, generator=generator_at(0, 1)))
+    True
+    """
+    return torch.Generator().manual_seed(hash(position) & 0x7FFF_FFFF_FFFF_FFFF)  # tuples of ints hash alike anywhere
+
+
+def batch_number(module: Any, batch_index: int) -> int:
+    """The number of this training batch since the beginning of the run, also after a resume."""
+    return module.current_epoch * module.trainer.num_training_batches + batch_index

