@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,18 @@ def launch(main: Callable[..., None], config: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def job(cfg: DictConfig) -> None:
-        main(cfg, **literal)
+        with one_sentence():  # inside the job: once an error reaches Hydra, it adds a line of its own
+            main(cfg, **literal)
 
-    try:
+    with one_sentence():
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(job)()
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn errors that the user can mend into one sentence and exit code 2; others keep their traceback."""
+    try:
+        yield
     except UserError as error:
         stop(str(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -62,8 +71,9 @@ def split_literal(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     >>> split_literal(["n=2", "prompt=a, (b) ${c}"])
     ({'prompt': 'a, (b) ${c}'}, ['n=2'])
     """
-    literal = {"prompt": text.removeprefix(LITERAL) for text in arguments if text.startswith(LITERAL)}
-    return literal, [text for text in arguments if not text.startswith(LITERAL)]
+    texts = [text.removeprefix(LITERAL) for text in arguments if text.startswith(LITERAL)]
+    others = [text for text in arguments if not text.startswith(LITERAL)]
+    return ({"prompt": texts[-1]} if texts else {}), others
 
 
 def sentence(error: BaseException) -> str:

@@ -17,11 +17,12 @@ def slug(words: Sequence[str], settings: Any) -> str:
     """Readable words joined by dashes, and six digits of the settings' fingerprint, so that no two settings share it.
 
     >>> slug(["phantom", "64", "trainer.precision=16"], {"a": 1})
-    'phantom-64-precision=16-015abd'
+    'phantom-64-precision16-015abd'
     """
-    short = [re.sub(r"[^A-Za-z0-9=_.]+", "_", word.rsplit("/", 1)[-1]).strip("_") for word in words if word]
-    short = [re.sub(r"^[a-z_.]+\.(?=[a-z_]+=)", "", word) for word in short]
-    return "-".join([*short, fingerprint(settings)[:6]])[-96:].lstrip("-._=")
+    short = [re.sub(r"^[a-z_.]+\.(?=[a-z_]+=)", "", word).replace("=", "") for word in words if word]
+    safe = [re.sub(r"[^A-Za-z0-9_.]+", "_", word.rsplit("/", 1)[-1]).strip("_") for word in short]
+    # a name must be typeable as name=…, so it holds nothing that Hydra's grammar or a shell would read
+    return "-".join(safe)[:80].strip("-._") + "-" + fingerprint(settings)[:6]
 
 
 def override_words(overrides: Sequence[str]) -> list[str]:

@@ -153,7 +153,8 @@ def fit_ldm(
     autoencoder = vae.parts["autoencoder"]
     moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
     texts = prepared.texts(range(len(prepared)))
-    made_by = {"text_encoder": plain(cfg.text_encoder), "tokenizer": artifacts.fingerprint(encoder.tokenizer.definition)}
+    tokens = artifacts.fingerprint(encoder.tokenizer.definition)
+    made_by = {"text_encoder": plain(cfg.text_encoder), "tokenizer": tokens}
     table = text_table(encoder, texts, cache, made_by, device)
     mean, std = measure(torch.from_numpy(moments[prepared.rows("train")]))
 

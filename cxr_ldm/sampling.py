@@ -90,5 +90,10 @@ def write(
     with artifacts.building(folder) as partial:
         for index, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
             save_png(partial / f"{index:04d}.png", image, provenance(prompt=prompt, seed=seed, **common))
-        save_grid(partial / "grid.png", images, min(columns, 8), [f"{p} (seed {s})" for p, s in zip(prompts, seeds)])
+        save_grid(
+            partial / "grid.png",
+            images,
+            min(columns, 8),
+            [f"{p} (seed {s})" for p, s in zip(prompts, seeds, strict=True)],
+        )
         artifacts.write_record(partial, settings, complete=True)

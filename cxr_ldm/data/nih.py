@@ -34,7 +34,7 @@ def person(age: str, sex: str) -> str:
     """
     gender = {"M": "male", "F": "female"}.get(sex.strip().upper(), "")
     match = re.fullmatch(r"(\d+)\s*([YMD]?)", age.strip().upper())
-    if not match or int(match[1]) > 120 and match[2] in ("", "Y"):
+    if not match or (int(match[1]) > 120 and match[2] in ("", "Y")):
         return f"{gender} patient".strip()
     years = int(match[1]) if match[2] in ("", "Y") else 0
     if years < 13:

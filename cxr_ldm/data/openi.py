@@ -149,8 +149,8 @@ class OpenIReader:
         """Image id → view, empty where there is no projections table."""
         table = self.root / PROJECTIONS_CSV
         rows = read_csv(table, ["uid", "filename", "projection"]) if table.is_file() else []
-        views = {image_key(row["filename"].removesuffix(".png")): FRONTAL.get(row["projection"].lower()) for row in rows}
-        return {key: view for key, view in views.items() if key}
+        views = {row["filename"].removesuffix(".png"): FRONTAL.get(row["projection"].lower()) for row in rows}
+        return {key: view for name, view in views.items() if (key := image_key(name))}
 
     def _reports(self, views: dict[str, View | None]) -> Iterator[Report | Rejected]:
         has_xml = (self.root / XML_FOLDER).is_dir() or (self.root / XML_ARCHIVE).is_file()
@@ -162,8 +162,8 @@ class OpenIReader:
         if has_csv and self.layout != "xml":
             return _csv_reports(self.root, views)
         raise UserError(
-            f"{self.root} holds no Open-i reports in layout {self.layout}; expected {XML_FOLDER}/*.xml or {XML_ARCHIVE} "
-            f"(xml), or {REPORTS_CSV} and {PROJECTIONS_CSV} (csv)."
+            f"{self.root} holds no Open-i reports in layout {self.layout}; expected {XML_FOLDER}/*.xml or "
+            f"{XML_ARCHIVE} (xml), or {REPORTS_CSV} and {PROJECTIONS_CSV} (csv)."
         )
 
 
@@ -177,7 +177,7 @@ def _csv_reports(root: Path, views: dict[str, View | None]) -> Iterator[Report |
         )
         for row in rows
     }
-    orphans = []
+    orphans: list[str] = []
     for image in views:
         uid = image.removeprefix("CXR").split("_")[0]
         (reports[uid].images if uid in reports else orphans).append(image)
@@ -191,7 +191,7 @@ def _xml_reports(root: Path) -> Iterator[Report | Rejected]:
     for name in sorted(documents, key=lambda name: (len(name), name)):
         try:
             tree = ElementTree.fromstring(documents[name], forbid_dtd=True)
-        except (ParseError, DefusedXmlException, ValueError):
+        except (ParseError, DefusedXmlException, ValueError, LookupError):  # LookupError: an encoding nobody knows
             yield Rejected(f"CXR{name}", "report is not readable XML")
             continue
         yield _xml_report(name, tree)

@@ -25,10 +25,10 @@ class StepSampler(Sampler[int]):
 
     >>> sampler = StepSampler(np.arange(3), seed=0, per_epoch=4)
     >>> list(sampler)
-    [2, 0, 1, 0]
+    [2, 0, 1, 2]
     >>> sampler.set_epoch(1)
     >>> list(sampler)
-    [2, 1, 1, 2]
+    [0, 1, 2, 1]
     """
 
     def __init__(self, rows: np.ndarray, seed: int, per_epoch: int):

@@ -1,8 +1,8 @@
 """The drawn chest: a line-integral model of simple solids, shown as a log-exposure radiograph.
 
 Every solid has a closed-form chord length along the beam (an ellipsoid of half depth c has 2c·sqrt(1 - u² - v²) at
-(u, v)); the attenuation of a ray is the sum of chord times contrast. Coordinates: x to image right (the patient's LEFT),
-y downwards, both in [-1, 1] over the image; one unit is about 19 cm.
+(u, v)); the attenuation of a ray is the sum of chord times contrast. Coordinates: x to image right (the patient's
+LEFT), y downwards, both in [-1, 1] over the image; one unit is about 19 cm.
 """
 
 from collections.abc import Sequence
@@ -140,7 +140,8 @@ def _central_organs(anatomy: Anatomy, findings: Sequence[Finding], x: np.ndarray
     """Length of heart, great vessels and mediastinum along the beam: where they are, there is no lung."""
     enlarged = sum(finding.extent for finding in findings if finding.name == "cardiomegaly")
     # A large effusion pushes the mediastinum to the other side.
-    push = sum(-SIDE_SIGN[f.side] * 0.10 * max(f.extent - 0.5, 0) for f in findings if f.name == "pleural effusion")
+    fluid = [finding for finding in findings if finding.name == "pleural effusion" and finding.side]
+    push = sum(-SIDE_SIGN[str(finding.side)] * 0.10 * max(finding.extent - 0.5, 0) for finding in fluid)
     heart = anatomy.heart * (1 + enlarged)
     axes = (0.375 * heart, 0.27 * heart**0.7, 0.32)
     centre = (0.105 + 0.13 * enlarged + push, anatomy.dome - 0.13 - 0.04 * enlarged)

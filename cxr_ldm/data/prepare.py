@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +16,13 @@ from tqdm import tqdm
 from cxr_ldm.artifacts import (
     RECORD,
     building,
-    fingerprint,
     read_json,
-    sha256_file,
     state,
     write_json,
     write_record,
     write_text,
 )
+from cxr_ldm.data import raw_files
 from cxr_ldm.data.images import Fit, UnreadableImage, resize_square
 from cxr_ldm.data.manifest import COLUMNS, Reader, Record, Rejected
 from cxr_ldm.data.prepared import IMAGES, MANIFEST, Prepared
@@ -68,8 +67,7 @@ def prepare(
     Raises:
         UserError: nothing usable in the collection; `folder` was made by other settings or from other raw files.
     """
-    if size < 8 or (limit is not None and limit < 1) or verify not in ("stat", "full"):
-        raise UserError(f"prepare needs size >= 8, limit >= 1 or null, verify=stat or full; got {size}, {limit}, {verify}.")
+    _refuse(size, limit, verify)
     folder, files = Path(folder), reader.files()
     split_of("", **splits)  # refuses impossible shares before any work
     settings = {
@@ -79,7 +77,7 @@ def prepare(
         "fit": fit,
         "splits": dict(splits),
         "limit": limit,
-        "raw_files": _raw_files(files),
+        "raw_files": raw_files.described(files),
     }
     if state(folder, settings) == "complete":
         if verify == "full":
@@ -97,21 +95,30 @@ def prepare(
         _write_manifest(partial / MANIFEST, rows)
         _write_rejected(partial / REJECTED, rejected)
         write_json(partial / SUMMARY, _summary(name, rows, rejected))
-        content = _content(files) if verify == "full" else None
+        content = raw_files.content(files) if verify == "full" else None
         write_record(partial, settings, complete=True, name=name, kind=kind or name, size=size, content=content)
     return Prepared(folder)
+
+
+def _refuse(size: int, limit: int | None, verify: str) -> None:
+    if size < 8:
+        raise UserError(f"data.size={size} is too small; use 8 or more pixels.")
+    if limit is not None and limit < 1:
+        raise UserError(f"data.limit={limit} takes no image; use 1 or more, or null for all.")
+    if verify not in ("stat", "full"):
+        raise UserError(f"verify={verify} is unknown; use stat or full.")
 
 
 def dry_run(reader: Reader) -> dict[str, Any]:
     """Count what `prepare` would take and leave out, without opening an image.
 
     Returns:
-        images (all that the collection names), accepted, studies and patients (of the accepted), and rejected:
+        listed (all that the collection names), accepted, studies and patients (of the accepted), and rejected:
         reason → count, the most frequent first.
     """
     records, rejected = sift(reader)
     return {
-        "images": len(records) + len(rejected),
+        "listed": len(records) + len(rejected),
         "accepted": len(records),
         "studies": len({record.study_id for record in records}),
         "patients": len({record.patient_id for record in records}),
@@ -228,32 +235,11 @@ def _most_frequent(rejected: Iterable[Rejected]) -> str:
     return "; ".join(f"{count} × {reason}" for reason, count in reasons) or "the collection names no image"
 
 
-def _raw_files(files: Sequence[Path]) -> dict[str, Any]:
-    """Number of files, and a fingerprint of their names, sizes and modification times, wherever their folder is."""
-    described = []
-    for name, path in _relative(files):
-        stat = path.stat()
-        described.append([name, stat.st_size, stat.st_mtime_ns])
-    return {"count": len(described), "stat": fingerprint(described)}
-
-
-def _content(files: Sequence[Path]) -> str:
-    """Fingerprint of the names and the SHA-256 of all raw files."""
-    progress = tqdm(list(_relative(files)), desc="verify raw files", unit="file")
-    return fingerprint([[name, sha256_file(path)] for name, path in progress])
-
-
-def _relative(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Names from the deepest common folder on, so that a collection that moves as a whole stays the same."""
-    common = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
-    return iter(sorted((path.relative_to(common).as_posix(), path) for path in files))
-
-
 def _verify(folder: Path, settings: Mapping[str, Any], files: Sequence[Path]) -> None:
     record = read_json(folder / RECORD)
-    content = _content(files)
+    content = raw_files.content(files)
     if record["content"] is None:
         extra = {key: record[key] for key in ("name", "kind", "size")}
         write_record(folder, settings, complete=True, **extra, content=content)
     elif record["content"] != content:
-        raise UserError(f"{folder} was made from raw files of other content; choose another name= or delete the folder.")
+        raise UserError(f"{folder} was made from other raw files; choose another name= or delete the folder.")

@@ -13,6 +13,7 @@ from cxr_ldm.data.manifest import Record, Rejected, View, require_root
 from cxr_ldm.errors import UserError
 
 Row = dict[str, str]
+ONE_WAY = "give data.reader.csv with data.reader.image, or data.reader.files with data.reader.pattern, and not both."
 VIEWS = {view.lower(): view for view in get_args(View)}
 
 
@@ -32,13 +33,14 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
+            header = reader.fieldnames or []
             # Cells beyond the header come under the key None; a row that is too long keeps its named ones.
             rows = [{name: cell for name, cell in row.items() if name is not None} for row in reader]
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; it is the table that names the images.") from None
     except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
         raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
-    require_columns(columns, reader.fieldnames or [], str(path))
+    require_columns(columns, header, str(path))
     return rows
 
 
@@ -161,13 +163,13 @@ class TableReader:
     def _listed(self) -> Iterator[tuple[str, Row]]:
         """Image paths and rows of the CSV."""
         if self.csv is None or self.image is None or self.pattern or self.glob:
-            raise UserError("the table reader takes csv= with image=, or files= with pattern=, and not both.")
+            raise UserError(ONE_WAY)
         for row in read_csv(self.root / self.csv, [*columns_of(self.image), *self._used_columns()]):
             yield fill(self.image, row), row
 
     def _found(self) -> list[Path]:
         if self.glob is None or self.pattern is None or self.image:
-            raise UserError("the table reader takes csv= with image=, or files= with pattern=, and not both.")
+            raise UserError(ONE_WAY)
         found = sorted(path for path in self.root.glob(self.glob) if path.is_file())
         if not found:
             raise UserError(f"{self.root} holds no file that matches data.reader.files={self.glob!r}.")

@@ -32,7 +32,7 @@ def provenance(
 
 
 def save_png(path: Path, pixels: Tensor, facts: dict[str, Any]) -> None:
-    """Write one image `[1,H,W]` in [-1, 1] as an 8-bit PNG that carries `facts`, and the same facts as JSON beside it."""
+    """Write an image `[1,H,W]` in [-1, 1] as an 8-bit PNG that carries `facts`, and a JSON of them beside it."""
     chunk = PngInfo()
     chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
     Image.fromarray(to_uint8(pixels[0])).save(path, pnginfo=chunk)

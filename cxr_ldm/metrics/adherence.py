@@ -60,7 +60,7 @@ class PhantomAdherence:
         """
         _same_length(pixels, findings)
         alone = [i for i, entries in enumerate(findings) if all(entry["name"] == EFFUSION for entry in entries)]
-        truth = torch.tensor([bool(findings[i]) for i in alone])
+        truth = torch.tensor([len(findings[i]) > 0 for i in alone])
         if len(alone) == 0 or truth.all() or not truth.any():
             raise UserError(
                 f"adherence: {len(alone)} images with an effusion alone or no finding do not hold both kinds; "

@@ -219,8 +219,8 @@ def _floor_metrics(
     against = {**settings, "standard_error": both, "interval": "normal"}
     difference = kid - kid_floor
     metrics = {
-        f"fid_{name}_floor": Metric(fid_floor, floor.n, None, settings=fid_settings, reason=overlap),
-        f"kid_{name}_floor": Metric(kid_floor, floor.n, None, settings=kid_settings, reason=overlap),
+        f"fid_{name}_floor": Metric(fid_floor, floor.n, False, settings=fid_settings, reason=overlap),
+        f"kid_{name}_floor": Metric(kid_floor, floor.n, False, settings=kid_settings, reason=overlap),
         f"kid_{name}_difference": Metric(
             difference, floor.n, False, ci95=_normal_interval(difference, both), settings=against
         ),

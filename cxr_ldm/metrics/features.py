@@ -103,7 +103,8 @@ class EfficientNetLite0(nn.Module):
         self._load(path)
         self.weights_name = path.name
         # Channels-last halves the time of the depthwise convolutions on a CPU.
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.eval().requires_grad_(False)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it, its stubs do not
 
     def _load(self, path: Path) -> None:
         if not path.is_file():

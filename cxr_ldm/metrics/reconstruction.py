@@ -12,25 +12,35 @@ from cxr_ldm.metrics.results import Metric
 
 DATA_RANGE = 2.0  # pixels are in [-1, 1]
 SIGMA = 1.5  # of SSIM's Gaussian window, 11 pixels wide (Wang et al. 2004)
+BORDER = 5  # pixels whose window reaches over the edge
 BOOTSTRAP = 1000
 
 
 def ssim(reconstructed: Tensor, original: Tensor) -> Tensor:
-    """Structural similarity of each pair, float64 [N] (Wang et al. 2004, eq. 13; Gaussian window, population moments).
+    """Structural similarity of each pair, [N] (Wang et al. 2004, eq. 13; Gaussian window, population moments).
+
+    Only windows that lie wholly inside the image count, as Wang et al. and scikit-image have it; torchmetrics' own mean
+    adds the border of windows that reach over the edge into a reflection, which moves it by up to 0.02 at 48 pixels.
+    In float32, which is within 5e-5 of float64 and ten times as fast.
 
     Args:
-        reconstructed: pixels [N, 1, H, W] in [-1, 1].
+        reconstructed: pixels [N, 1, H, W] in [-1, 1], at least 11 pixels a side.
         original: the same shape and range.
 
+    Raises:
+        UserError: the shapes differ, or the images are smaller than the window.
+
     >>> x = torch.linspace(-1, 1, 256).view(1, 1, 16, 16)
-    >>> round(ssim(x, x).item(), 6), round(ssim(-x, x).item(), 3) < 0.1
-    (1.0, True)
+    >>> round(ssim(x, x).item(), 4), round(ssim(x / 2, x).item(), 4)
+    (1.0, 0.6573)
     """
     _check(reconstructed, original)
-    values = structural_similarity_index_measure(
-        reconstructed.double(), original.double(), sigma=SIGMA, data_range=DATA_RANGE, reduction="none"
+    if min(original.shape[2:]) < 2 * BORDER + 1:
+        raise UserError(f"SSIM: images of {tuple(original.shape[2:])} pixels are smaller than its window of 11.")
+    _, local = structural_similarity_index_measure(
+        reconstructed.float(), original.float(), sigma=SIGMA, data_range=DATA_RANGE, return_full_image=True
     )
-    return torch.atleast_1d(values)
+    return local[..., BORDER:-BORDER, BORDER:-BORDER].double().mean(dim=(1, 2, 3))
 
 
 def psnr(reconstructed: Tensor, original: Tensor) -> Tensor:
@@ -70,12 +80,15 @@ def metrics_of_values(values: dict[str, Tensor], patients: Sequence[str], seed: 
             raise UserError(
                 f"{name} of {count} images is not finite: their reconstruction equals the original or is NaN."
             )
-    settings = {
+    settings: dict[str, object] = {
         "data_range": DATA_RANGE,
         "average": "mean over images",
         "interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}",
     }
-    extra = {"ssim": {"window": "Gaussian 11×11", "sigma": SIGMA}, "psnr": {"unit": "dB"}}
+    extra: dict[str, dict[str, object]] = {
+        "ssim": {"window": "Gaussian 11×11", "sigma": SIGMA, "border": "left out"},
+        "psnr": {"unit": "dB"},
+    }
     return {
         name: mean_over_patients(each, patients, settings | extra.get(name, {}), seed=seed)
         for name, each in values.items()

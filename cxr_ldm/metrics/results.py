@@ -29,7 +29,7 @@ class Metric:
     Attributes:
         value: finite.
         n: how many images, pairs or splits it was measured on; settings say which where it is not images.
-        higher_is_better: None for a number that is neither, such as a count of images.
+        higher_is_better: whether a larger value is better.
         ci95: (low, high), or None where no honest interval exists.
         settings: all that decides the value, as JSON values.
         reason: why `ci95` is None; required exactly there.
@@ -37,7 +37,7 @@ class Metric:
 
     value: float
     n: int
-    higher_is_better: bool | None
+    higher_is_better: bool
     ci95: tuple[float, float] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
@@ -99,7 +99,7 @@ def _validate_metric(name: str, entry: Any) -> None:
         raise ValueError(f"{name!r} has the value {entry['value']!r}, which is not a finite number")
     if not isinstance(entry["n"], int) or isinstance(entry["n"], bool) or entry["n"] < 1:
         raise ValueError(f"{name!r} has n = {entry['n']!r}, which is not a positive count")
-    if entry["higher_is_better"] not in (True, False, None):
+    if not isinstance(entry["higher_is_better"], bool):
         raise ValueError(f"{name!r} has higher_is_better = {entry['higher_is_better']!r}")
     if not isinstance(entry["settings"], Mapping):
         raise ValueError(f"{name!r} has settings that are no mapping")

@@ -81,7 +81,7 @@ def scratch(texts: Sequence[str], vocabulary: int, layers: int, width: int, head
 
 
 def pretrained(texts: Sequence[str], source: str, length: int) -> TextEncoder:
-    """A pretrained transformer, frozen, from a local folder, a hub name, or `package:NAME/FOLDER` of an installed wheel.
+    """A pretrained transformer, frozen: a local folder, a hub name, or `package:NAME/FOLDER` of a wheel.
 
     Args:
         texts: not used: a pretrained encoder brings its vocabulary. Here so that all encoders are made alike.

@@ -1,0 +1,31 @@
+"""Fingerprints of the raw files that a prepared folder is made from."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cxr_ldm.artifacts import fingerprint, sha256_file
+
+
+def described(files: Sequence[Path]) -> dict[str, Any]:
+    """Number of files, and a fingerprint of their names, sizes and modification times, wherever their folder is."""
+    listed = []
+    for name, path in relative_names(files):
+        stat = path.stat()
+        listed.append([name, stat.st_size, stat.st_mtime_ns])
+    return {"count": len(listed), "stat": fingerprint(listed)}
+
+
+def content(files: Sequence[Path]) -> str:
+    """Fingerprint of the names and the SHA-256 of all raw files."""
+    progress = tqdm(list(relative_names(files)), desc="verify raw files", unit="file")
+    return fingerprint([[name, sha256_file(path)] for name, path in progress])
+
+
+def relative_names(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Names from the deepest common folder on, so that a collection that moves as a whole stays the same."""
+    common = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
+    return iter(sorted((path.relative_to(common).as_posix(), path) for path in files))

@@ -1,0 +1,166 @@
+"""Behind evaluate.py: a bundle and a prepared collection to metrics.json, report.html and pictures."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from cxr_ldm import artifacts, naming
+from cxr_ldm.bundle import Bundle
+from cxr_ldm.compose import plain
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.grids import save_grid
+from cxr_ldm.metrics import distances, memorisation, reconstruction, report, results
+from cxr_ldm.metrics.features import extract
+from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.sampling import generate
+
+POOL = 4  # real images for the floor's splits, as a multiple of n
+
+
+def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
+    """Measure, write everything under one name, print the table and the paths."""
+    if bundle.info["size"] != prepared.size:
+        raise UserError(
+            f"{bundle.folder} makes images of {bundle.info['size']} pixels and {prepared.folder} has {prepared.size}."
+        )
+    measures: dict[str, Callable[..., dict[str, results.Metric]]] = {"vae": measure_vae, "ldm": measure_ldm}
+    settings = {
+        "bundle": bundle.sha256,
+        "data": prepared.fingerprint,
+        "seed": cfg.seed,
+        **{group: plain(cfg[group]) for group in ("metrics", "features", "sampler", "guidance")},
+    }
+    words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
+    folder = Path(cfg.paths.outputs) / "evaluation" / (cfg.name or naming.slug(words, settings))
+    if artifacts.state(folder, settings) == "complete":
+        print(f"complete already: {folder}")
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with artifacts.building(folder) as partial:
+            metrics = measures[bundle.kind](cfg, bundle, prepared, partial)
+            finish(cfg, bundle, prepared, partial, metrics)
+            artifacts.write_record(partial, settings, complete=True)
+    content = results.read_metrics(folder / "metrics.json")
+    report.print_table(content)
+    if cfg.page:
+        print(f"  {report.write_page(folder, Path(cfg.page))}")
+    for name in ("metrics.json", "report.html", "grid.png"):
+        print(f"  {folder / name}")
+
+
+def finish(
+    cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path, metrics: dict[str, results.Metric]
+) -> None:
+    """metrics.json, report.html and the W&B run."""
+    run = results.run_entry(
+        config=OmegaConf.to_container(cfg, resolve=False),
+        bundle_sha256=bundle.sha256,
+        seed=cfg.seed,
+        stage=bundle.kind,
+        data={"name": prepared.name, "images": len(prepared), "size": prepared.size},
+        training=bundle.info["settings"]["training"],
+    )
+    results.write_metrics(folder / "metrics.json", metrics, run)
+    report.write_html(folder)
+    logger = instantiate(cfg.logger)(save_dir=str(folder))
+    logger.log_metrics({f"evaluation/{name}": metric.value for name, metric in metrics.items()})
+    if isinstance(logger, WandbLogger):
+        logger.log_image("evaluation/grid", [str(folder / "grid.png")])
+        logger.experiment.finish()
+    logger.finalize("success")
+
+
+def cfg_words(cfg: DictConfig) -> list[str]:
+    """Words for the folder's name beyond those of the run."""
+    return [f"n={cfg.metrics.n}"] if cfg.stage.name == "ldm" else []
+
+
+def chosen_rows(prepared: Prepared, split: str, n: int, seed: int) -> np.ndarray:
+    """`n` rows of a split in a random order that depends on the seed alone; all of them where there are fewer."""
+    return np.random.default_rng(seed).permutation(prepared.rows(split))[:n]
+
+
+def batches(pixels: Tensor, size: int, name: str) -> Iterator[Tensor]:
+    """Parts of `pixels` `[N,1,H,W]` with a progress bar."""
+    yield from tqdm(pixels.split(size), desc=name, unit="batch")
+
+
+@torch.inference_mode()
+def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
+    """SSIM and PSNR of the whole test split, and the distance of reconstructions from real images."""
+    autoencoder = bundle.parts["autoencoder"]
+    rows = prepared.rows("test")
+    original, parts = prepared.pixels(rows), []
+    for pixels in batches(original, cfg.metrics.batch_size, "reconstructing"):
+        mean, _ = autoencoder.encode(pixels).chunk(2, dim=1)
+        parts.append(autoencoder.decode(mean).clamp(-1.0, 1.0))
+    reconstructed = torch.cat(parts)
+    metrics = reconstruction.reconstruction_metrics(reconstructed, original, prepared.patients(rows), cfg.seed)
+    chosen = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
+    here = np.searchsorted(rows, chosen)
+    metrics |= distance(cfg, prepared, chosen, reconstructed[here])
+    shown = torch.stack([original[:8], reconstructed[:8]]).flatten(0, 1)
+    save_grid(folder / "grid.png", shown, len(original[:8]), ["radiograph"] * 8 + ["reconstruction"] * 8)
+    return metrics
+
+
+def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
+    """Distances, near copies, diversity and, where the data knows its truth, adherence to the prompt."""
+    pipeline = TextToCXR.from_bundle(bundle.folder, packages=cfg.bundle_packages)
+    rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
+    prompts = prepared.texts(rows)
+    images = generate(pipeline, prompts, [cfg.seed + index for index in range(len(rows))], cfg)
+    metrics = distance(cfg, prepared, rows, images)
+    training = prepared.pixels(prepared.rows("train"))
+    metrics |= memorisation.near_copies(images, training, prepared.pixels(prepared.rows("test")))
+    metrics |= memorisation.diversity(images, prepared.pixels(rows), seed=cfg.seed)
+    if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
+        metrics |= adherence(cfg, pipeline, prepared, folder)
+    save_grid(folder / "grid.png", images[:16], 4, prompts[:16])
+    return metrics
+
+
+def distance(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: Tensor) -> dict[str, results.Metric]:
+    """FID and KID of `generated` against the real images of `rows`, with their floors."""
+    extractor: nn.Module = instantiate(cfg.features)
+    size, n = cfg.metrics.batch_size, len(rows)
+    real = prepared.pixels(rows)
+    pool = np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]
+    features = {
+        name: extract(extractor, batches(pixels, size, f"features of {name} images"))
+        for name, pixels in (("real", real), ("generated", generated), ("floor", prepared.pixels(pool)))
+    }
+    return distances.distance_metrics(
+        features["real"],
+        features["generated"],
+        features["floor"],
+        prepared.patients(pool),
+        extractor.settings(),
+        repeats=cfg.metrics.floor_repeats,
+        subsets=cfg.metrics.kid_subsets,
+        seed=cfg.seed,
+    )
+
+
+def adherence(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
+    """Do samples show the finding and the side that their prompt names? Beside it: real images, the same measure."""
+    measure = instantiate(cfg.data.adherence)
+    train, test = prepared.rows("train"), prepared.rows("test")
+    measure.calibrate(prepared.pixels(train), prepared.manifest["findings"].iloc[train].tolist())
+    metrics = measure.ceiling(prepared.pixels(test), prepared.manifest["findings"].iloc[test].tolist())
+    count, samples = cfg.metrics.adherence_n, {}
+    for index, (name, prompt) in enumerate(measure.prompts.items()):
+        seeds = [cfg.seed + 10_000 * (index + 1) + number for number in range(count)]
+        samples[name] = generate(pipeline, [prompt] * count, seeds, cfg)
+    shown = torch.cat([images[:4] for images in samples.values()])
+    captions = [prompt for prompt in measure.prompts.values() for _ in range(4)]
+    save_grid(folder / "adherence.png", shown, 4, captions)
+    return metrics | measure.rates(samples)

@@ -1,0 +1,223 @@
+"""The same table three times, from metrics.json alone: on the terminal, as report.html, as a page of docs/results."""
+
+import base64
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from rich.console import Console
+from rich.table import Table
+
+from cxr_ldm.artifacts import write_text
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.results import read_metrics
+
+# What a metric says, by the longest beginning of its name.
+MEANINGS = {
+    "ssim": "structural similarity of reconstruction and original",
+    "psnr": "peak signal-to-noise ratio of the reconstruction, dB",
+    "fid": "Fréchet distance of features, generated against real",
+    "kid": "kernel distance of features, generated against real",
+    "adherence_finding": "the picture shows the finding that the prompt names, and none where it names none",
+    "adherence_side": "the finding is on the prompted side",
+    "near_copies": "generated images that are near copies of a training image",
+    "nearest_training_correlation": "correlation with the nearest training image",
+    "pairwise_ssim": "similarity of two images of the set: high where all look alike",
+}
+# And its end.
+VARIANTS = {
+    "_floor": "the same for real against real",
+    "_ratio": "as a multiple of the floor",
+    "_difference": "above the floor",
+    "_real": "the same on real images: the ceiling",
+    "_real_all": "the same on real images with any finding",
+}
+DIRECTIONS = {True: "higher is better", False: "lower is better"}
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title><style>
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .4rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number { text-align: right; } small { opacity: .75; } code { font-size: .85em; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; background: #000; image-rendering: auto; } figure { margin: 1rem 0; }
+tr.floor td { background: var(--soft); }
+@media print { body { max-width: none; margin: 0; } details { display: block; } }
+</style></head><body>
+<h1>{{ title }}</h1>
+<p>Every number below is read from <code>metrics.json</code>; intervals are 95 %.</p>
+<div class="wide"><table>
+<thead><tr><th>metric</th><th class="number">value</th><th class="number">interval</th>
+<th class="number">n</th></tr></thead>
+<tbody>{% for row in rows %}
+<tr{% if row.is_floor %} class="floor"{% endif %}><td><strong>{{ row.name }}</strong><br><small>{{ row.meaning }}
+ · {{ row.direction }}</small></td>
+<td class="number">{{ row.value }}{% if row.error %}<br><small>± {{ row.error }} SE</small>{% endif %}</td>
+<td class="number">{{ row.interval }}</td><td class="number">{{ row.n }}</td></tr>{% endfor %}
+</tbody></table></div>
+{% for caption, source in images %}<figure><img src="{{ source }}" alt="{{ caption }}">
+<figcaption>{{ caption }}</figcaption></figure>{% endfor %}
+<h2>Settings</h2>
+<div class="wide"><table><tbody>{% for row in rows %}
+<tr><td>{{ row.name }}</td><td><code>{{ row.settings }}</code>{% if row.reason %}<br><small>no interval:
+ {{ row.reason }}</small>{% endif %}</td></tr>{% endfor %}</tbody></table></div>
+<h2>Run</h2>
+<div class="wide"><table><tbody>{% for key, value in run %}
+<tr><td>{{ key }}</td><td><code>{{ value }}</code></td></tr>{% endfor %}</tbody></table></div>
+</body></html>
+"""
+
+
+def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row of text for each metric of a metrics.json, in its order."""
+    return [_row(name, entry) for name, entry in content.items() if name != "run"]
+
+
+def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    ends, error = entry["ci95"], entry["settings"].get("standard_error")
+    return {
+        "name": name,
+        "meaning": meaning(name),
+        "direction": DIRECTIONS[entry["higher_is_better"]],
+        "value": number(entry["value"]),
+        "error": None if error is None else number(error),
+        "interval": "–" if ends is None else f"{number(ends[0])} to {number(ends[1])}",
+        "n": f"{entry['n']:,}",
+        "reason": entry.get("ci95_reason"),
+        "settings": _json(entry["settings"]),
+        "is_floor": name.endswith(("_floor", "_real", "_real_all")),
+    }
+
+
+def number(value: float) -> str:
+    """Four decimals below 10 and four digits above; an exponent only where decimals would show nothing.
+
+    >>> number(0.93456), number(126.04), number(12), number(0.00000123), number(-1234.5)
+    ('0.9346', '126.0', '12', '1.23e-06', '-1,234')
+    """
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value and abs(value) < 1e-4:
+        return f"{value:.2e}"
+    whole = len(str(int(abs(value))))
+    return f"{value:,.{max(4 - whole, 0) if whole > 1 else 4}f}"
+
+
+def meaning(name: str) -> str:
+    """A metric's plain meaning.
+
+    >>> meaning("kid_efficientnet_lite0_difference")
+    'kernel distance of features, generated against real; above the floor'
+    """
+    start = max((key for key in MEANINGS if name.startswith(key)), key=len, default=None)
+    end = max((key for key in VARIANTS if name.endswith(key)), key=len, default=None)
+    parts = [MEANINGS.get(start or "", ""), VARIANTS.get(end or "", "")]
+    return "; ".join(part for part in parts if part)
+
+
+def print_table(content: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the table to the terminal."""
+    table = Table(title_justify="left", expand=False)
+    table.add_column("metric", overflow="fold")
+    for heading in ("value", "95 % interval", "n"):
+        table.add_column(heading, justify="right")
+    table.add_column("direction")
+    for row in rows(content):
+        value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
+        table.add_row(row["name"], value, row["interval"], row["n"], row["direction"])
+    (console or Console()).print(table)
+
+
+def render_html(content: Mapping[str, Any], images: Mapping[str, Path], heading: str) -> str:
+    """One self-contained HTML page; `images` maps captions to PNG files, which are embedded."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    embedded = [(caption, _data_uri(path)) for caption, path in images.items()]
+    run = [(key, _plain(value)) for key, value in content["run"].items()]
+    return environment.from_string(PAGE).render(title=heading, rows=rows(content), images=embedded, run=run)
+
+
+def write_html(folder: Path, images: Mapping[str, Path] | None = None) -> Path:
+    """Write `folder`/report.html from `folder`/metrics.json, with its pictures unless `images` names others."""
+    if images is None:
+        images = {path.stem: path for path in (folder / "grid.png", folder / "adherence.png") if path.exists()}
+    content = read_metrics(folder / "metrics.json")
+    write_text(folder / "report.html", render_html(content, images, title(content)))
+    return folder / "report.html"
+
+
+def write_page(folder: Path, page: Path) -> Path:
+    """Write a Markdown page from `folder`/metrics.json, and its grid of generated images beside it.
+
+    Pages are published: a grid that shows real radiographs (the autoencoder's), or that was not found free of near
+    copies of training images, is left out, and the page says so.
+    """
+    content = read_metrics(folder / "metrics.json")
+    copies = content.get("near_copies", {}).get("value")
+    if copies == 0 and (folder / "grid.png").exists():
+        page.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "grid.png", page.with_suffix(".png"))
+        text = render_markdown(content, title(content), image=page.with_suffix(".png").name)
+    else:
+        page.with_suffix(".png").unlink(missing_ok=True)
+        why = (
+            "near copies of training images were found" if copies else "no picture was found to be free of real images"
+        )
+        text = render_markdown(content, title(content), intro=f"Without a picture: {why}.")
+    write_text(page, text)
+    return page
+
+
+def title(content: Mapping[str, Any]) -> str:
+    """Heading of a report, from its run.
+
+    >>> title({"run": {"stage": "ldm", "data": {"name": "phantom"}}})
+    'Evaluation of ldm on phantom'
+    """
+    run = content["run"]
+    data = run.get("data")
+    name = data.get("name") if isinstance(data, Mapping) else data
+    return "Evaluation" + (f" of {run['stage']}" if run.get("stage") else "") + (f" on {name}" if name else "")
+
+
+def render_markdown(content: Mapping[str, Any], heading: str, intro: str = "", image: str | None = None) -> str:
+    """A page for docs/results; `image` is a path relative to the page, `intro` is text without numbers."""
+    lines = [f"# {heading}", ""]
+    lines += [intro, ""] if intro else []
+    lines += [f"![generated images]({image})", ""] if image else []
+    lines += ["| metric | value | 95 % interval | n | meaning |", "| --- | ---: | ---: | ---: | --- |"]
+    for row in rows(content):
+        value = row["value"] + (f" ± {row['error']} SE" if row["error"] else "")
+        text = f"{row['meaning']} ({row['direction']})" if row["meaning"] else row["direction"]
+        lines.append(f"| `{row['name']}` | {value} | {row['interval']} | {row['n']} | {text} |")
+    lines += ["", "## Settings", ""]
+    for row in rows(content):
+        reason = f"; no interval: {row['reason']}" if row["reason"] else ""
+        lines.append(f"- `{row['name']}`: `{row['settings']}`{reason}")
+    lines += ["", "## Run", ""]
+    lines += [
+        f"- {key}: `{value if isinstance(value, str) else _json(value)}`" for key, value in content["run"].items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else _json(value)
+
+
+def _data_uri(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"report: the image {path} cannot be read ({error.strerror}).") from None
+    return "data:image/png;base64," + base64.b64encode(data).decode()

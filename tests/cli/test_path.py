@@ -1,0 +1,109 @@
+"""The whole path at a tiny size, through the commands that a user types."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+TINY = [
+    "data.reader.n=160",
+    "data.size=32",
+    "vae=tiny",
+    "denoiser=tiny",
+    "text_encoder.layers=1",
+    "text_encoder.width=32",
+    "logger=csv",
+]
+LENGTHS = [
+    "training.vae.images=256",
+    "training.vae.validate_every=128",
+    "training.ldm.images=256",
+    "training.ldm.validate_every=128",
+    "training.ldm.batch_size=32",
+]
+DATA = TINY[:2]
+PROMPT = "Normal chest X-ray, clear lungs (no effusion), 'q' [b] {c} ${d}=\"e\"."
+
+
+@pytest.fixture(scope="module")
+def outputs(command, tmp_path_factory):
+    """prepare -> vae -> ldm, once for the tests below."""
+    folder = tmp_path_factory.mktemp("outputs")
+    where = f"paths.outputs={folder}"
+    command("-m", "cxr_ldm.prepare", *DATA, where)
+    command("train.py", "stage=vae", *TINY, *LENGTHS, where)
+    command("train.py", "stage=ldm", "trainer.precision=16", *TINY, *LENGTHS, where)
+    return folder
+
+
+def only(folder, pattern):
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def test_a_run_leaves_what_the_contract_says(outputs):
+    for stage in ("vae", "ldm"):
+        run = only(outputs, f"{stage}/*")
+        for name in ("bundle/config.json", "bundle/SHA256SUMS", "checkpoints/last.ckpt", ".hydra/config.yaml"):
+            assert (run / name).is_file()
+        assert len(list((run / "samples").glob("*.png"))) == 2
+        assert json.loads((run / "run.json").read_text())["complete"]
+        assert "run" in json.loads((run / "metrics.json").read_text())
+    assert not list(outputs.rglob("*.partial"))
+
+
+def test_half_precision_on_a_cpu_is_bf16_and_said(outputs, command):
+    printed = command(
+        "train.py", "stage=ldm", "trainer.precision=16", "name=again", *TINY, *LENGTHS, f"paths.outputs={outputs}"
+    ).stdout
+    assert "bf16" in printed
+
+
+def test_the_second_run_reuses_the_first(outputs, command):
+    printed = command("train.py", "stage=vae", *TINY, *LENGTHS, f"paths.outputs={outputs}").stdout
+    assert "complete already" in printed
+
+
+def test_a_name_with_other_settings_is_not_overwritten(outputs, command):
+    name = only(outputs, "vae/*").name
+    where = f"paths.outputs={outputs}"
+    error = command("train.py", "stage=vae", f"name={name}", "seed=1", *TINY, *LENGTHS, where, code=2).stderr
+    assert re.fullmatch(r"error: .*made by other settings: seed \(0 there, 1 here\).*\n", error)
+
+
+def test_sample_takes_the_prompt_literally(outputs, command):
+    where = f"paths.outputs={outputs}"
+    printed = command("sample.py", f"prompt={PROMPT}", "n=2", "seed=3", "sampler.steps=2", *DATA, where).stdout
+    assert "grid.png" in printed
+    folder = only(outputs, "samples/Normal*")
+    facts = json.loads((folder / "0001.json").read_text())
+    assert facts["prompt"] == PROMPT
+    assert facts["seed"] == 4
+    assert facts["synthetic"] is True
+    with Image.open(folder / "0001.png") as image:
+        assert json.loads(image.text["cxr_ldm"]) == facts
+        assert image.size == (32, 32)
+    assert (
+        "complete already"
+        in command("sample.py", f"prompt={PROMPT}", "n=2", "seed=3", "sampler.steps=2", *DATA, where).stdout
+    )
+
+
+@pytest.mark.parametrize("stage", ["vae", "ldm"])
+def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
+    where = f"paths.outputs={outputs}"
+    small = ["metrics.n=8", "metrics.adherence_n=2", "sampler.steps=2", "logger=csv"]
+    command("evaluate.py", f"stage={stage}", f"page={outputs}/{stage}.md", *small, *DATA, where)
+    metrics = json.loads(only(outputs, f"evaluation/{stage}-*/metrics.json").read_text())
+    expected = {
+        "vae": {"ssim", "psnr", "fid_efficientnet_lite0"},
+        "ldm": {"fid_efficientnet_lite0", "kid_efficientnet_lite0", "adherence_finding", "adherence_side"},
+    }
+    assert expected[stage] <= metrics.keys()
+    for name, entry in metrics.items():
+        if name != "run":
+            assert {"value", "ci95", "n", "higher_is_better", "settings"} <= entry.keys()
+    assert len(metrics["run"]["bundle_sha256"]) == 64
+    assert only(outputs, f"evaluation/{stage}-*/report.html").stat().st_size > 1000
+    assert (outputs / f"{stage}.md").is_file()

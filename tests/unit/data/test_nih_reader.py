@@ -1,0 +1,63 @@
+"""The NIH list becomes records with short reports."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_pictures import picture
+
+from cxr_ldm.data.manifest import Record, Rejected
+from cxr_ldm.data.nih import NIHReader
+from cxr_ldm.errors import UserError
+
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+ROWS = [
+    "00000001_000.png,Cardiomegaly|Emphysema|Effusion,0,1,58,M,PA,2682,2749,0.143,0.143",
+    "00000001_001.png,No Finding,1,1,058Y,M,AP,2894,2729,0.143,0.143",
+    "00000002_000.png,Pleural_Thickening,0,2,16,F,PA,2500,2048,0.171,0.171",
+    "00000003_000.png,,0,3,81,F,PA,2500,2048,0.171,0.171",
+]
+
+
+def write(root, folders):
+    (root / "Data_Entry_2017.csv").write_text("\n".join([HEADER, *ROWS]) + "\n")
+    for number, folder in enumerate(folders):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number)).save(root / folder / ROWS[number].split(",")[0])
+
+
+@pytest.mark.parametrize("folders", [["images"] * 3, ["images_001/images", "images_002/images", "images_001/images"]])
+def test_rows_become_records_wherever_the_images_lie(tmp_path, folders):
+    write(tmp_path, folders)
+    results = list(NIHReader(tmp_path).records())
+    assert results.pop() == Rejected("00000003_000.png", "no labels")
+    assert [record.text for record in results] == [
+        "Chest X-ray, PA view, adult male. Cardiomegaly, emphysema and pleural effusion.",
+        "Chest X-ray, AP view, adult male. No acute cardiopulmonary abnormality.",
+        "Chest X-ray, PA view, adolescent female. Pleural thickening.",
+    ]
+    assert [record.labels for record in results][:2] == [["Cardiomegaly", "Emphysema", "Effusion"], ["No Finding"]]
+    assert [record.patient_id for record in results] == ["1", "1", "2"]
+    for number, record in enumerate(results):
+        np.testing.assert_array_equal(record.load(), picture(number))
+    assert len(NIHReader(tmp_path).files()) == 4
+
+
+def test_missing_images_are_rejected_and_without_a_folder_still_counted(tmp_path):
+    write(tmp_path, ["images"])
+    assert [item.reason for item in NIHReader(tmp_path).records() if isinstance(item, Rejected)] == [
+        "image file is missing",
+        "image file is missing",
+        "no labels",
+    ]
+    (tmp_path / "images" / "00000001_000.png").unlink()
+    (tmp_path / "images").rmdir()
+    assert sum(isinstance(item, Record) for item in NIHReader(tmp_path).records()) == 3
+
+
+def test_a_list_of_something_else_is_refused(tmp_path):
+    (tmp_path / "Data_Entry_2017.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="has no column 'Image Index'; it has 'a', 'b'"):
+        list(NIHReader(tmp_path).records())

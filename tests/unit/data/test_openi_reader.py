@@ -1,0 +1,168 @@
+"""Open-i in both layouts, on files written as they are published."""
+
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_pictures import picture
+
+from cxr_ldm.data.manifest import Record, Rejected
+from cxr_ldm.data.openi import OpenIReader, clean
+from cxr_ldm.errors import UserError
+
+REPORT = """<?xml version="1.0" encoding="utf-8"?>
+<eCitation><uId id="CXR{uid}"/><MedlineCitation><Article><Abstract>
+<AbstractText Label="COMPARISON">None.</AbstractText>
+<AbstractText Label="INDICATION">Cough</AbstractText>
+<AbstractText Label="FINDINGS">{findings}</AbstractText>
+<AbstractText Label="IMPRESSION">{impression}</AbstractText>
+</Abstract></Article></MedlineCitation>
+<MeSH><major>Pleural Effusion/left/small</major><major>Pleural Effusion/right</major><major>Cardiomegaly</major></MeSH>
+{images}</eCitation>"""
+
+SECTIONS = {
+    1: ("The XXXX is  large.", "1. Effusion."),
+    2: ("", "Normal chest x-XXXX."),
+    10: ("Clear lungs.", "XXXX."),
+    11: ("Clear lungs.", "Normal."),
+}
+# XML id, name in the Kaggle edition, projection
+IMAGES = [
+    (1, "CXR1_1_IM-0001-4001", "1_IM-0001-4001.dcm.png", "Frontal"),
+    (1, "CXR1_1_IM-0001-3001", "1_IM-0001-3001.dcm.png", "Lateral"),
+    (2, "CXR2_IM-0652-1001", "2_IM-0652-1001.dcm.png", "Frontal"),
+    (10, "CXR10_IM-0002-1001-0002", "10_IM-0002-1001-0002.dcm.png", "Frontal"),
+    (11, "CXR11_IM-0067-1001", "11_IM-0067-1001.dcm.png", "Frontal"),
+]
+REASONS = {
+    "CXR1_IM-0001-3001": "lateral",
+    "CXR2_IM-0652-1001": "report has no findings",
+    "CXR10_IM-0002-1001-0002": "report has no impression",
+}
+
+
+def write_xml(root, images=True):
+    (root / "ecgen-radiology").mkdir(parents=True)
+    for uid, (findings, impression) in SECTIONS.items():
+        names = [xml for number, xml, _, _ in IMAGES if number == uid]
+        named = "".join(f'<parentImage id="{name}"><figureId>F1</figureId></parentImage>' for name in names)
+        text = REPORT.format(uid=uid, findings=findings, impression=impression, images=named)
+        (root / "ecgen-radiology" / f"{uid}.xml").write_text(text)
+    if images:
+        (root / "NLMCXR_png").mkdir()
+        for number, (_, xml, _, _) in enumerate(IMAGES):
+            Image.fromarray(picture(number)).convert("RGB").save(root / "NLMCXR_png" / f"{xml}.png")
+
+
+def write_projections(root):
+    rows = [f"{uid},{name},{projection}" for uid, _, name, projection in IMAGES]
+    (root / "indiana_projections.csv").write_text("uid,filename,projection\n" + "\n".join(rows) + "\n")
+
+
+def write_kaggle(root):
+    (root / "images" / "images_normalized").mkdir(parents=True)
+    write_projections(root)
+    rows = [
+        f'{uid},x,Pleural Effusion;Cardiomegaly,image,Cough,None.,"{findings}","{impression}"'
+        for uid, (findings, impression) in SECTIONS.items()
+    ]
+    header = "uid,MeSH,Problems,image,indication,comparison,findings,impression"
+    (root / "indiana_reports.csv").write_text(header + "\n" + "\n".join(rows) + "\n")
+    for number, (_, _, name, _) in enumerate(IMAGES):
+        Image.fromarray(picture(number)).convert("RGB").save(root / "images" / "images_normalized" / name)
+
+
+@pytest.fixture(params=["xml", "archive", "kaggle"])
+def root(request, tmp_path):
+    if request.param == "kaggle":
+        write_kaggle(tmp_path)
+        return tmp_path
+    write_xml(tmp_path)
+    write_projections(tmp_path)
+    if request.param == "archive":
+        with tarfile.open(tmp_path / "NLMCXR_reports.tgz", "w:gz") as archive:
+            archive.add(tmp_path / "ecgen-radiology", "ecgen-radiology")
+        for path in (tmp_path / "ecgen-radiology").iterdir():
+            path.unlink()
+        (tmp_path / "ecgen-radiology").rmdir()
+    return tmp_path
+
+
+def test_every_layout_gives_the_same_records(root):
+    results = list(OpenIReader(root).records())
+    first, last = (item for item in results if isinstance(item, Record))
+    assert (first.image_id, first.study_id, first.patient_id) == ("CXR1_IM-0001-4001", "CXR1", "1")
+    assert (first.text, first.view) == ("The is large. 1. Effusion.", "frontal")
+    assert first.labels == ["Pleural Effusion", "Cardiomegaly"]
+    np.testing.assert_array_equal(first.load(), picture(0))
+    np.testing.assert_array_equal(last.load(), picture(4))
+    assert {item.image_id: item.reason for item in results if isinstance(item, Rejected)} == REASONS
+
+
+def test_sections_and_views_are_chosen_by_config(root):
+    reader = OpenIReader(root, sections=["indication", "impression"], frontal_only=False)
+    texts = {item.image_id: item.text for item in reader.records() if isinstance(item, Record)}
+    assert texts["CXR2_IM-0652-1001"] == "Cough Normal chest x-ray."
+    assert "CXR1_IM-0001-3001" in texts
+    with pytest.raises(UserError, match="must be one or more of comparison, indication, findings, impression"):
+        list(OpenIReader(root, sections=["history"]).records())
+
+
+def test_a_view_that_nothing_says_is_not_guessed(tmp_path):
+    write_xml(tmp_path)
+    assert {item.reason for item in OpenIReader(tmp_path).records()} == {"view unknown"}
+    kept = [item for item in OpenIReader(tmp_path, frontal_only=False).records() if isinstance(item, Record)]
+    assert {record.view for record in kept} == {None}
+
+
+def test_reports_count_without_any_image_folder(tmp_path):
+    write_xml(tmp_path, images=False)
+    write_projections(tmp_path)
+    assert sum(isinstance(item, Record) for item in OpenIReader(tmp_path).records()) == 2
+
+
+def test_a_missing_image_is_a_reason(tmp_path):
+    write_xml(tmp_path)
+    write_projections(tmp_path)
+    (tmp_path / "NLMCXR_png" / "CXR11_IM-0067-1001.png").unlink()
+    assert Rejected("CXR11_IM-0067-1001", "image file is missing") in list(OpenIReader(tmp_path).records())
+
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><eCitation>&b;</eCitation>'
+
+ENCODING = b'<?xml version="1.0" encoding="ptf-8"?><eCitation/>'
+
+
+@pytest.mark.parametrize("content", [b"<eCitation><uId>", b"", BOMB, b"\x00\x01", ENCODING])
+def test_a_bad_report_does_not_stop_the_rest(tmp_path, content):
+    write_xml(tmp_path)
+    write_projections(tmp_path)
+    (tmp_path / "ecgen-radiology" / "11.xml").write_bytes(content)
+    results = list(OpenIReader(tmp_path).records())
+    assert Rejected("CXR11", "report is not readable XML") in results
+    assert sum(isinstance(item, Record) for item in results) == 1
+
+
+def test_what_is_no_open_i_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no Open-i reports"):
+        list(OpenIReader(tmp_path).records())
+    with pytest.raises(UserError, match="is not a folder"):
+        list(OpenIReader(tmp_path / "gone").records())
+    (tmp_path / "NLMCXR_reports.tgz").write_bytes(b"half an archive")
+    with pytest.raises(UserError, match="is not a complete archive"):
+        list(OpenIReader(tmp_path).records())
+
+
+@pytest.mark.parametrize(
+    ("given", "cleaned"),
+    [
+        ("No XXXX of   effusion .", "No of effusion."),
+        ("Lungs clear.. XXXX, XXXX.", "Lungs clear."),
+        ("Chest X-XXXX and CTA XXXX.", "Chest x-ray and CTA."),
+        ("XXXX", ""),
+        ("T8-T9 3.5 cm, right/left.", "T8-T9 3.5 cm, right/left."),
+    ],
+)
+def test_marks_go_and_the_rest_stays(given, cleaned):
+    assert clean(given) == cleaned

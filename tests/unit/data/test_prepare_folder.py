@@ -1,0 +1,227 @@
+"""From a reader to a prepared folder: complete, reproducible, reused, or one clear sentence."""
+
+import csv
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_pictures import picture
+
+from cxr_ldm.data.images import resize_square
+from cxr_ldm.data.manifest import COLUMNS, Record, Rejected
+from cxr_ldm.data.phantom import PhantomReader
+from cxr_ldm.data.prepare import dry_run, prepare
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.table import TableReader
+from cxr_ldm.errors import UserError
+
+OPTIONS = {"name": "tiny", "size": 16, "fit": "pad", "splits": {"seed": 0, "val": 0.3, "test": 0.3}}
+
+
+@pytest.fixture
+def reader(table_root, table_options):
+    return TableReader(table_root, **table_options)
+
+
+def test_the_folder_holds_what_the_contract_says(reader, tmp_path):
+    prepared = prepare(reader, tmp_path / "out", **OPTIONS, kind="table")
+    names = {path.name for path in prepared.folder.iterdir()}
+    assert names == {"manifest.parquet", "images.npy", "rejected.csv", "summary.json", "run.json"}
+    manifest = prepared.manifest
+    assert tuple(manifest.columns) == COLUMNS == tuple(pd.read_parquet(prepared.folder / "manifest.parquet").columns)
+    assert (manifest.loc[5, "height"], manifest.loc[5, "width"], manifest.loc[5, "findings"]) == (40, 32, None)
+    assert manifest.loc[5, "labels"] == ["A", "B"]
+    images = np.load(prepared.folder / "images.npy")
+    assert (images.shape, images.dtype) == ((24, 16, 16), np.uint8)
+    for number in range(24):
+        np.testing.assert_array_equal(images[number], resize_square(picture(number), 16, "pad"))
+    assert (prepared.name, prepared.kind, prepared.size, len(prepared)) == ("tiny", "table", 16, 24)
+    assert prepared.texts(np.array([7, 3]))[0] == "Note number 7, with a comma."
+
+
+def test_no_patient_is_in_two_splits(reader, tmp_path):
+    """Defect 9."""
+    prepared = prepare(reader, tmp_path / "out", **OPTIONS)
+    assert prepared.manifest.groupby("patient_id")["split"].nunique().max() == 1
+    rows = [prepared.rows(split) for split in ("train", "val", "test")]
+    assert all(len(part) for part in rows)
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(24))
+    patients = [set(prepared.patients(part)) for part in rows]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 8
+    summary = json.loads((prepared.folder / "summary.json").read_text())
+    assert summary["splits"]["val"] == {"images": len(rows[1]), "patients": len(patients[1])}
+
+
+def test_pixels_are_in_minus_one_to_one_and_do_not_wrap(reader, tmp_path):
+    """Defects 2 and 10: 0 is -1, 255 is 1, and back again is exact."""
+    prepared = prepare(reader, tmp_path / "out", **OPTIONS)
+    prepared.images = np.arange(512, dtype=np.uint8).reshape(2, 16, 16)
+    rows = np.array([1, 0])
+    pixels = prepared.pixels(rows)
+    assert (pixels.shape, pixels.dtype) == ((2, 1, 16, 16), torch.float32)
+    assert (pixels[0].min().item(), pixels[0].max().item()) == (-1.0, 1.0)
+    back = ((pixels[:, 0] + 1) * 127.5).round().numpy()
+    np.testing.assert_array_equal(back, prepared.images[rows])
+
+
+def test_a_complete_folder_is_reused_and_other_settings_do_not_overwrite_it(reader, tmp_path):
+    first = prepare(reader, tmp_path / "out", **OPTIONS)
+    written = (first.folder / "images.npy").stat().st_mtime_ns
+    assert prepare(reader, tmp_path / "out", **OPTIONS).fingerprint == first.fingerprint
+    assert (first.folder / "images.npy").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match=r"made by other settings: size \(16 there, 32 here\)"):
+        prepare(reader, tmp_path / "out", **{**OPTIONS, "size": 32})
+
+
+def test_changed_raw_files_are_noticed(reader, table_root, tmp_path):
+    prepare(reader, tmp_path / "out", **OPTIONS, verify="full")
+    prepare(reader, tmp_path / "out", **OPTIONS, verify="full")
+    path = table_root / "images" / "03.png"
+    stat = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    prepare(reader, tmp_path / "out", **OPTIONS)
+    with pytest.raises(UserError, match="made from other raw files"):
+        prepare(reader, tmp_path / "out", **OPTIONS, verify="full")
+    os.utime(path)
+    with pytest.raises(UserError, match=r"made by other settings: raw_files\.stat"):
+        prepare(reader, tmp_path / "out", **OPTIONS)
+
+
+def test_the_first_full_verification_is_remembered(reader, table_root, tmp_path):
+    first = prepare(reader, tmp_path / "out", **OPTIONS)
+    assert prepare(reader, tmp_path / "out", **OPTIONS, verify="full").fingerprint == first.fingerprint
+    record = json.loads((first.folder / "run.json").read_text())
+    assert (record["complete"], record["name"], len(record["content"])) == (True, "tiny", 16)
+
+
+def test_a_bad_file_does_not_stop_the_rest(reader, table_root, tmp_path):
+    (table_root / "images" / "05.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (table_root / "images" / "06.png").unlink()
+    prepared = prepare(reader, tmp_path / "out", **OPTIONS)
+    assert len(prepared) == 22
+    np.testing.assert_array_equal(prepared.images[5], resize_square(picture(7), 16, "pad"))
+    with open(prepared.folder / "rejected.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [
+        {"image_id": "images/06.png", "reason": "image file is missing"},
+        {"image_id": "images/05.png", "reason": "image is not a readable PNG or JPEG file"},
+    ]
+    summary = json.loads((prepared.folder / "summary.json").read_text())
+    assert summary["rejected"] == {row["reason"]: 1 for row in rows}
+
+
+class Changed:
+    """A reader whose records are those of another one, changed."""
+
+    def __init__(self, reader, change):
+        self.reader, self.change = reader, change
+        self.settings, self.files = reader.settings, reader.files
+
+    def records(self):
+        return map(self.change, self.reader.records())
+
+
+def test_nothing_usable_is_an_error_with_the_reasons_and_leaves_nothing(reader, tmp_path):
+    none = Changed(reader, lambda record: Rejected(record.image_id, "lateral"))
+    with pytest.raises(UserError, match=r"tiny: none of 24 images can be used \(24 × lateral\)"):
+        prepare(none, tmp_path / "new" / "out", **OPTIONS)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_failure_of_the_program_leaves_nothing_half_written(reader, tmp_path):
+    def fail():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        prepare(Changed(reader, lambda record: replace(record, load=fail)), tmp_path / "new" / "out", **OPTIONS)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_repeated_image_id_is_rejected(reader, tmp_path):
+    same = Changed(reader, lambda record: replace(record, image_id=record.image_id[:-5]))
+    assert dry_run(same) == {
+        "listed": 24,
+        "accepted": 3,
+        "studies": 3,
+        "patients": 3,
+        "rejected": {"image_id occurs twice": 21},
+    }
+
+
+def test_the_limit_draws_evenly_and_grows(reader, tmp_path):
+    few = prepare(reader, tmp_path / "few", **OPTIONS, limit=6)
+    more = prepare(reader, tmp_path / "more", **OPTIONS, limit=12)
+    assert (len(few), len(more)) == (6, 12)
+    assert set(few.manifest["image_id"]) < set(more.manifest["image_id"])
+    assert few.manifest["image_id"].is_monotonic_increasing
+    assert few.manifest["patient_id"].nunique() > 2
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path):
+    """More images than one chunk, of generated phantoms; also their patients keep to one split (defect 9)."""
+    reader = PhantomReader(n=520, size=16, seed=0)
+    one = prepare(reader, tmp_path / "one", **OPTIONS, workers=1)
+    four = prepare(reader, tmp_path / "four", **OPTIONS, workers=4)
+    assert (one.folder / "images.npy").read_bytes() == (four.folder / "images.npy").read_bytes()
+    assert (one.folder / "manifest.parquet").read_bytes() == (four.folder / "manifest.parquet").read_bytes()
+    assert one.manifest.groupby("patient_id")["split"].nunique().max() == 1
+    record = next(item for item in reader.records() if item.findings)
+    row = one.manifest.set_index("image_id").loc[record.image_id]
+    assert (row["findings"], row["labels"]) == (record.findings, record.labels)
+    np.testing.assert_array_equal(one.images[list(one.manifest["image_id"]).index(record.image_id)], record.load())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 4}, "data.size=4 is too small"),
+        ({"limit": 0}, "data.limit=0 takes no image"),
+        ({"verify": "twice"}, "use stat or full"),
+        ({"fit": "stretch"}, "use pad or crop"),
+        ({"splits": {"seed": 0, "val": 0.6, "test": 0.6}}, "sum below 1"),
+    ],
+)
+def test_impossible_settings_are_refused_and_leave_nothing(reader, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        prepare(reader, tmp_path / "new" / "out", **{**OPTIONS, **options})
+    assert not (tmp_path / "new").exists() or list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_is_not_a_prepared_folder_says_how_to_make_one(reader, tmp_path):
+    with pytest.raises(UserError, match=r"gone is not a complete prepared folder .*cxr_ldm.prepare data="):
+        Prepared(tmp_path / "gone")
+    prepared = prepare(reader, tmp_path / "out", **OPTIONS)
+    with pytest.raises(UserError, match="split 'dev' is unknown"):
+        prepared.rows("dev")
+    images = prepared.folder / "images.npy"
+    images.write_bytes(images.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"images.npy is damaged"):
+        Prepared(prepared.folder)
+
+
+def test_a_missing_collection_is_an_error_and_never_noise(tmp_path, table_options):
+    """Defect 10."""
+    with pytest.raises(UserError, match=r"data.root=.* is not a folder"):
+        prepare(TableReader(tmp_path / "gone", **table_options), tmp_path / "out", **OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_and_its_loader_can_travel_to_another_process(reader):
+    import pickle
+
+    record = next(reader.records())
+    assert isinstance(record, Record)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(record)).load(), picture(0))
+
+
+def test_preparing_does_not_import_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, cxr_ldm.data.prepare, cxr_ldm.data.openi, cxr_ldm.data.joined; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -1,0 +1,135 @@
+"""Any CSV, or file names alone, become records."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_pictures import picture
+
+from cxr_ldm.data.joined import JoinedReader
+from cxr_ldm.data.manifest import Record, Rejected
+from cxr_ldm.data.table import TableReader
+from cxr_ldm.errors import UserError
+
+
+def test_a_row_becomes_a_record(table_root, table_options):
+    record = list(TableReader(table_root, **table_options).records())[4]
+    assert isinstance(record, Record)
+    assert (record.image_id, record.patient_id, record.view) == ("images/04.png", "p1", "AP")
+    assert record.text == "Note number 4, with a comma."
+    assert record.labels == ["A", "B"]
+    np.testing.assert_array_equal(record.load(), picture(4))
+
+
+def test_a_template_reads_mapped_values_and_ids_stay(table_root, table_options):
+    options = {
+        **table_options,
+        "text": "Chest X-ray, {projection} view of {person}.",
+        "values": {"projection": {"ap": "AP", "pa": "PA"}, "person": {"p0": "somebody"}},
+    }
+    record = next(TableReader(table_root, **options).records())
+    assert record.text == "Chest X-ray, AP view of somebody."
+    assert record.patient_id == "p0"
+
+
+def test_without_a_patient_column_each_image_is_a_patient(table_root, table_options):
+    records = TableReader(table_root, **{**table_options, "patient": None}).records()
+    assert len({record.patient_id for record in records}) == 24
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("text", "report"), ("image", "{path}.png"), ("patient", "mrn"), ("labels", ["finding"]), ("values", {"sex": {}})],
+)
+def test_a_column_that_is_missing_is_named_with_those_that_exist(table_root, table_options, option, value):
+    name = {"text": "report", "image": "path", "patient": "mrn", "labels": "finding", "values": "sex"}[option]
+    with pytest.raises(UserError, match=rf"list.csv has no column '{name}'; it has 'file', 'note', 'person'"):
+        list(TableReader(table_root, **{**table_options, option: value}).records())
+
+
+def test_rows_that_cannot_be_used_are_rejected_with_the_reason(table_root, table_options):
+    (table_root / "list.csv").write_text(
+        "file,note,person,kind,projection\n00,,p0,,pa\n99,Clear.,p1,,pa\n01,Clear.,p2,,oblique\n02,Clear.,p3\n03,Clear.,p4,,pa,9,9\n"
+    )
+    results = list(TableReader(table_root, **table_options).records())
+    reasons = [item.reason for item in results if isinstance(item, Rejected)]
+    assert reasons == [
+        "no text",
+        "image file is missing",
+        "view 'oblique' is none of PA, AP, frontal, lateral",
+    ]
+    short, long = results[3:]
+    assert (short.view, short.labels) == (None, [])
+    assert (long.view, long.labels) == ("PA", [])
+
+
+def test_a_missing_root_or_table_is_an_error_and_never_an_empty_set(tmp_path, table_options):
+    with pytest.raises(UserError, match=r"data.root=.*nowhere is not a folder"):
+        list(TableReader(tmp_path / "nowhere", **table_options).records())
+    with pytest.raises(UserError, match=r"list.csv does not exist"):
+        list(TableReader(tmp_path, **table_options).records())
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'file,note\n"' + b"x" * 200_000, b""])
+def test_what_is_no_csv_is_refused(table_root, table_options, content):
+    (table_root / "list.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"list.csv (is not a CSV|has no column)"):
+        list(TableReader(table_root, **table_options).records())
+
+
+@pytest.mark.parametrize("options", [{}, {"csv": "list.csv"}, {"csv": "list.csv", "image": "file", "pattern": "x"}])
+def test_the_two_ways_are_not_mixed(table_root, options):
+    with pytest.raises(UserError, match="and not both"):
+        list(TableReader(table_root, text="note", **options).records())
+
+
+def test_an_unclosed_template_is_refused(table_root, table_options):
+    with pytest.raises(UserError, match="is not a template"):
+        list(TableReader(table_root, **{**table_options, "text": "Chest {note"}).records())
+
+
+PATTERN = {
+    "files": "**/*.png",
+    "pattern": r"(?P<label>SICK|WELL)/(?P<who>p\d+)(?:_(?P<cause>virus))?",
+    "text": "X-ray. {cause}",
+    "values": {"cause": {"virus": "Viral.", "": "Clear."}},
+    "patient": "who",
+    "view": "frontal",
+    "labels": ["label", "cause"],
+}
+
+
+@pytest.fixture
+def named_root(tmp_path):
+    for name in ("SICK/p1_virus_a.png", "WELL/p1_b.png", "other/scan.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(0)).save(tmp_path / name)
+    return tmp_path
+
+
+def test_file_names_alone_are_enough(named_root):
+    sick, well, other = TableReader(named_root, **PATTERN).records()
+    assert (sick.image_id, sick.patient_id, sick.text) == ("SICK/p1_virus_a.png", "p1", "X-ray. Viral.")
+    assert (well.text, well.view, well.patient_id) == ("X-ray. Clear.", "frontal", "p1")
+    assert (sick.labels, well.labels) == (["SICK", "virus"], ["WELL"])
+    assert other == Rejected("other/scan.png", "file name does not match pattern")
+
+
+def test_bad_patterns_are_refused(named_root):
+    with pytest.raises(UserError, match="is not a regular expression"):
+        list(TableReader(named_root, **{**PATTERN, "pattern": "(?P<label>"}).records())
+    with pytest.raises(UserError, match="has no column 'age'; it has 'label', 'who', 'cause'"):
+        list(TableReader(named_root, **{**PATTERN, "text": "{age}"}).records())
+    with pytest.raises(UserError, match="holds no file"):
+        TableReader(named_root, **{**PATTERN, "files": "*.dcm"}).files()
+
+
+def test_joined_readers_share_no_id(named_root, table_root, table_options):
+    table = TableReader(table_root, **table_options)
+    joined = JoinedReader({"a": table, "b": table, "c": TableReader(named_root, **{**PATTERN, "files": "[!r]*/*.png"})})
+    results = list(joined.records())
+    assert len(results) == 24 + 24 + 3 == len({item.image_id for item in results})
+    records = [item for item in results if isinstance(item, Record)]
+    assert {record.patient_id for record in records if record.source == "b"} == {f"b/p{number}" for number in range(8)}
+    assert results[-1] == Rejected("c/other/scan.png", "file name does not match pattern")
+    assert joined.settings()["readers"]["a"] == table.settings()
+    assert len(joined.files()) == 25 + 25 + 3

@@ -1,0 +1,91 @@
+"""Near copies and diversity: a planted copy is found, a different patient is not one."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cxr_ldm.data.phantom import load_image
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.memorisation import (
+    COPY_CORRELATION,
+    diversity,
+    near_copies,
+    near_copy_metrics,
+    pairwise_ssim,
+    search,
+)
+
+
+def textures(n, seed, size=32):
+    """Pictures that share a background and differ in smooth detail, so that different ones correlate by about 0.5."""
+    generator = torch.Generator().manual_seed(seed)
+    detail = F.interpolate(torch.randn(n, 1, 8, 8, generator=generator), size=size, mode="bicubic")
+    return (torch.linspace(-0.7, 0.7, size).view(1, 1, size, 1) + 0.3 * detail).clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return {"training": textures(200, 0), "held_out": textures(40, 1), "generated": textures(30, 2)}
+
+
+def test_planted_copies_are_found_whatever_their_brightness(sets):
+    generated = sets["generated"].clone()
+    generated[3] = 0.7 * sets["training"][17] + 0.1
+    generated[8] = sets["training"][199] + 0.02 * torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = search(generated, sets["held_out"], sets["training"].split(64))
+    assert sorted(found.copies.tolist()) == [3, 8]
+    assert found.copies.tolist()[0] == 3
+    assert found.index[3] == 17
+    assert found.index[8] == 199
+    assert near_copies(generated, sets["training"], sets["held_out"])["near_copies"].value == 2
+
+
+def test_correlation_is_numpys_and_does_not_depend_on_batches(sets):
+    found = search(sets["generated"], sets["held_out"], sets["training"].split(7))
+    whole = np.corrcoef(sets["generated"].flatten(1), sets["training"].flatten(1))[:30, 30:]
+    np.testing.assert_allclose(found.correlation.numpy(), whole.max(1), atol=1e-5)
+    np.testing.assert_array_equal(found.index.numpy(), whole.argmax(1))
+
+
+def test_new_images_are_no_copies_and_a_duplicate_in_the_collection_does_not_blind_the_search(sets):
+    assert len(search(sets["generated"], sets["held_out"], [sets["training"]]).copies) == 0
+    held_out = torch.cat([sets["held_out"], sets["training"][:1]])
+    generated = torch.cat([sets["generated"], sets["training"][5:6]])
+    found = search(generated, held_out, [sets["training"]])
+    assert found.limit == pytest.approx(COPY_CORRELATION)
+    assert found.copies.tolist() == [30]
+    assert near_copy_metrics(found)["near_copies"].settings["held_out_duplicates"] == 1
+
+
+def test_similar_patients_raise_the_limit():
+    phantoms = (
+        torch.from_numpy(np.stack([load_image(0, index, 32) for index in range(90)])).float()[:, None] / 127.5 - 1
+    )
+    found = search(phantoms[60:], phantoms[30:60], [phantoms[:30]])
+    assert found.limit >= COPY_CORRELATION
+    metrics = near_copy_metrics(found)
+    assert metrics.keys() == {"near_copies", "nearest_training_correlation", "nearest_training_correlation_floor"}
+    means = [metrics[f"nearest_training_correlation{end}"].value for end in ("", "_floor")]
+    assert means[0] == pytest.approx(means[1], abs=0.02)
+
+
+def test_a_collapsed_generator_has_high_pairwise_similarity(sets):
+    collapsed = sets["generated"][:1].expand(30, -1, -1, -1) + 0.01 * textures(30, 5)
+    entries = diversity(collapsed, sets["held_out"])
+    assert entries["pairwise_ssim"].value > entries["pairwise_ssim_floor"].value + 0.3
+    assert entries["pairwise_ssim"].n == 30
+    assert torch.equal(pairwise_ssim(sets["generated"], 20, 1), pairwise_ssim(sets["generated"], 20, 1))
+    same = torch.cat([sets["generated"][:1]] * 2)
+    assert pairwise_ssim(same, 10).min() == pytest.approx(1.0)
+
+
+def test_empty_or_mismatched_sets_are_refused(sets):
+    with pytest.raises(UserError, match="both are needed"):
+        near_copies(sets["generated"], sets["training"], sets["held_out"][:0])
+    with pytest.raises(UserError, match="no training image"):
+        search(sets["generated"], sets["held_out"], [])
+    with pytest.raises(UserError, match="another size"):
+        near_copies(sets["generated"], textures(5, 0, 16), sets["held_out"])
+    with pytest.raises(UserError, match="at least 2"):
+        diversity(sets["generated"][:1], sets["held_out"])

@@ -1,0 +1,73 @@
+"""The report shows what metrics.json says, and nothing else."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from cxr_ldm.metrics.report import print_table, render_markdown, rows, write_html, write_page
+from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
+
+
+@pytest.fixture
+def folder(tmp_path):
+    metrics = {
+        "fid_net": Metric(29.4321, 500, False, reason="biased", settings={"extractor": "net"}),
+        "fid_net_floor": Metric(21.0, 500, False, reason="overlap"),
+        "kid_net_difference": Metric(0.0123456, 500, False, ci95=(0.011, 0.0137), settings={"standard_error": 0.0007}),
+        "adherence_side": Metric(0.9531, 64, True, ci95=(0.87, 0.98), settings={"prompts": {"a": "<b>Right</b>"}}),
+        "near_copies": Metric(0, 500, False, reason="a count"),
+    }
+    run = run_entry(config={}, bundle_sha256=None, seed=0, stage="ldm", data={"name": "phantom"})
+    write_metrics(tmp_path / "metrics.json", metrics, run)
+    Image.new("L", (8, 8)).save(tmp_path / "grid.png")
+    return tmp_path
+
+
+def test_terminal_table_has_each_metric_once(folder):
+    console = Console(width=140, record=True, file=None, quiet=False)
+    with console.capture() as capture:
+        print_table(read_metrics(folder / "metrics.json"), console)
+    text = capture.get()
+    assert text.count("fid_net_floor") == 1
+    assert "0.9531" in text
+    assert "0.0123 ± 0.0007" in text
+    assert "0.8700 to 0.9800" in text
+
+
+def test_html_is_self_contained_and_escaped(folder):
+    text = write_html(folder).read_text()
+    assert "29.43" in text
+    assert "data:image/png;base64," in text
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert "<b>Right</b>" not in text
+    assert "Evaluation of ldm on phantom" in text
+
+
+def test_page_shows_generated_images_only_when_none_is_a_near_copy(folder):
+    page = write_page(folder, folder / "docs" / "small.md")
+    text = page.read_text()
+    assert "![generated images](small.png)" in text
+    assert (folder / "docs" / "small.png").exists()
+    assert "| `adherence_side` | 0.9531 | 0.8700 to 0.9800 | 64 |" in text
+    content = json.loads((folder / "metrics.json").read_text())
+    for copies, why in ((2, "near copies"), (None, "free of real images")):
+        changed = {key: value for key, value in content.items() if key != "near_copies" or copies is not None}
+        if copies:
+            changed["near_copies"]["value"] = copies
+        (folder / "metrics.json").write_text(json.dumps(changed))
+        text = write_page(folder, page).read_text()
+        assert why in text
+        assert "![" not in text
+        assert not (folder / "docs" / "small.png").exists()
+
+
+def test_every_number_of_the_page_comes_from_the_file(folder):
+    content = read_metrics(folder / "metrics.json")
+    changed = json.loads(json.dumps(content).replace("0.9531", "0.1234"))
+    one, two = render_markdown(content, "x"), render_markdown(changed, "x")
+    assert one != two
+    assert one.replace("0.9531", "0.1234") == two
+    assert [row["name"] for row in rows(content)] == [name for name in content if name != "run"]
