@@ -204,6 +204,8 @@ def test_reconstruction_entries_do_not_depend_on_batches_and_state_their_range()
         reconstruction_metrics(original, original, patients)
     with pytest.raises(UserError, match="do not match"):
         ssim(made, original[:2])
+    with pytest.raises(UserError, match="window of 11"):
+        ssim(made[..., :8], original[..., :8])
 
 
 def test_patient_bootstrap_covers_the_truth_at_its_rate():
