@@ -1,8 +1,6 @@
 # make install | demo | test. Each sets up .venv on its first run and reuses it afterwards.
 PYTHON ?= python3
 BIN := .venv/bin
-# parallel loops that wait asleep, not spinning: on shared cores the difference is tenfold
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: install demo test
 install: .venv/base.stamp

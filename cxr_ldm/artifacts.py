@@ -101,13 +101,33 @@ def write_record(folder: Path, settings: Mapping[str, Any], *, complete: bool, *
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
-    """A scratch folder beside `folder` that takes its name only when the block ends without an error."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    """A scratch folder beside `folder` that takes its name only when the block ends without an error.
+
+    Two processes may make the same folder at once: each works in its own, and the first to end gives the result.
+    What a killed process left is removed.
+    """
+    for left in folder.parent.glob(f".{folder.name}.*.partial"):
+        if not alive(int(left.suffixes[-2][1:])):
+            shutil.rmtree(left)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
         yield partial
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    os.replace(partial, folder)
+    if folder.exists() and any(folder.iterdir()):
+        shutil.rmtree(partial)
+    else:
+        os.replace(partial, folder)
+
+
+def alive(process: int) -> bool:
+    """Whether a process with this number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

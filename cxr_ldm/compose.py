@@ -39,12 +39,19 @@ def data_name(cfg: DictConfig) -> str:
     """Name of the prepared folder that this command's data=… or prepared=… means."""
     if cfg.prepared:
         return Prepared(cfg.prepared).name
+    check_root(cfg)
     settings = plain(cfg.data)
     settings.pop("adherence")  # a measurement; it does not change the images
     if settings["root"] is not None:
         settings["root"] = str(Path(settings["root"]).resolve())
     words = [word for word in overrides() if word.startswith("data.") and not word.startswith(naming.SILENT_VALUES)]
     return naming.slug([settings["kind"], str(settings["size"]), *words], settings)
+
+
+def check_root(cfg: DictConfig) -> None:
+    """Raises UserError where the data need a folder and none is given."""
+    if OmegaConf.is_missing(cfg.data, "root"):
+        raise UserError(f"data.root is not set; data={cfg.data.kind} needs the folder of the collection: data.root=DIR.")
 
 
 def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from cxr_ldm import artifacts, naming, training
 from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
-from cxr_ldm.compose import choice, data_name, overrides, plain, prepared_data, run_folder, stage_of
+from cxr_ldm.compose import check_root, choice, data_name, overrides, plain, prepared_data, run_folder, stage_of
 from cxr_ldm.data.datamodule import ImageDataModule
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepare import dry_run
@@ -28,6 +28,7 @@ from cxr_ldm.text.encoders import TextEncoder
 def prepare(cfg: DictConfig) -> None:
     """python -m cxr_ldm.prepare"""
     if cfg.prepare.dry_run:
+        check_root(cfg)
         for key, value in artifacts.flatten(dry_run(instantiate(cfg.data.reader))):
             print(f"{value:>8}  {key}")
         return
@@ -68,7 +69,7 @@ def train_vae(cfg: DictConfig) -> None:
     """python train.py stage=vae"""
     prepared, recipe = prepared_data(cfg), cfg.training.vae
     check_split_sizes(prepared)
-    autoencoder = channels_last(instantiate(cfg.vae.network))
+    autoencoder = instantiate(cfg.vae.network)
     autoencoder.encode(prepared.pixels(prepared.rows("val")[:1]))  # refuses a size that the levels do not divide
     settings = common_settings(cfg, prepared, recipe) | {"vae": plain(cfg.vae)}
     folder = run_folder(cfg, "vae", choice("vae"), prepared, settings)
@@ -76,7 +77,7 @@ def train_vae(cfg: DictConfig) -> None:
     if training.begin(folder, settings, cfg, overrides(), **facts):
         print(f"VAE: {parameter_count(autoencoder) / 1e6:.2f}M parameters, {autoencoder.factor} times smaller")
         torch.manual_seed(cfg.seed)
-        autoencoder = channels_last(instantiate(cfg.vae.network))
+        autoencoder = instantiate(cfg.vae.network)
         module = VAEStage(
             autoencoder,
             instantiate(recipe.optimizer),
@@ -199,6 +200,7 @@ def fit_ldm(
 
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
     """What decides the result of every training run."""
+    training.check_precision(cfg.trainer.precision)
     return {
         "data": prepared.fingerprint,
         "training": plain(recipe),

@@ -23,6 +23,8 @@ from cxr_ldm.metrics import results
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.pipeline import TextToCXR
 
+PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # ours and Lightning's names
+
 
 def begin(folder: Path, settings: Mapping[str, Any], cfg: DictConfig, overrides: list[str], **facts: Any) -> bool:
     """Claim a run folder; False when the same run is complete there already.
@@ -48,20 +50,20 @@ def finish(folder: Path, settings: Mapping[str, Any], **facts: Any) -> None:
     artifacts.write_record(folder, settings, complete=True, **facts)
 
 
-def precision_of(requested: int | str, accelerator: str) -> str:
-    """Lightning's name for the precision; 16 on a CPU becomes bf16, which is said.
-
-    Raises:
-        UserError: the precision is none of 32, 16 and bf16.
-    """
-    names = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
-    if str(requested) not in names:
+def check_precision(requested: int | str) -> None:
+    """Raises UserError where the precision is none of 32, 16 and bf16."""
+    if str(requested) not in PRECISIONS:
         raise UserError(f"trainer.precision={requested} is not one of 32, 16 and bf16.")
+
+
+def precision_of(requested: int | str, accelerator: str) -> str:
+    """Lightning's name for the precision; 16 on a CPU becomes bf16, which is said."""
+    check_precision(requested)
     on_gpu = torch.cuda.is_available() and accelerator != "cpu"
     if str(requested) == "16" and not on_gpu:
         print("trainer.precision=16: this CPU has no float16 training, so the run uses bf16 (bfloat16 mixed).")
-        return names["bf16"]
-    return names[str(requested)]
+        return PRECISIONS["bf16"]
+    return PRECISIONS[str(requested)]
 
 
 def fit(

@@ -1,0 +1,83 @@
+"""Bad input: one clear sentence, exit code 2, nothing half-written; and quick answers to --help and typos."""
+
+
+import pytest
+
+VAE = ["train.py", "stage=vae", "logger=csv"]
+
+
+def lines(result):
+    return [line for line in result.stderr.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train.py"], "choose stage=vae or stage=ldm"),
+        (["train.py", "stage=foo"], "stage/foo"),
+        (["train.py", "stage=vae", "trainer.precison=16"], "did you mean 'trainer.precision'"),
+        (["train.py", "stage=vae", "name=a(b"], "a(b"),
+        (["train.py", "stage=vae", "data=nih"], "data.root"),
+        ([*VAE, "data=nih", "data.root=/no/such/folder"], "/no/such/folder"),
+        ([*VAE, "prepared=/no/such/folder"], "python -m cxr_ldm.prepare"),
+        ([*VAE, "trainer.precision=7", "data.reader.n=100", "data.size=32"], "32, 16 and bf16"),
+        ([*VAE, "data.size=36", "data.reader.n=100"], "multiple of 8"),
+        (["train.py", "stage=ldm"], "python train.py stage=vae"),
+        (["evaluate.py", "stage=ldm"], "python train.py stage=ldm"),
+        (["evaluate.py", "stage=vae"], "python train.py stage=vae"),
+        (["sample.py", "prompt=x"], "python train.py stage=ldm"),
+        (["sample.py", "prompt=x", "bundle=/no/such/bundle"], "/no/such/bundle"),
+        (["-m", "cxr_ldm.prepare", "data=table", "data.root=/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, words, command, tmp_path):
+    result = command(*arguments, f"paths.outputs={tmp_path}/outputs", code=2)
+    (line,) = [line for line in lines(result) if line.startswith("error: ")]
+    assert words in line
+    assert "Traceback" not in result.stderr
+    finished = [path for path in tmp_path.rglob("*") if path.name in ("run.json", "bundle") and "prepared" not in str(path)]
+    assert not finished
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_an_empty_prompt_list_is_refused(command, tmp_path):
+    (tmp_path / "prompts.txt").write_text("\n  \n")
+    arguments = ["sample.py", f"prompts_file={tmp_path}/prompts.txt", "bundle=x"]
+    assert "holds no prompt" in command(*arguments, code=2).stderr
+
+
+def test_a_csv_without_the_named_column_is_refused(command, tmp_path):
+    (tmp_path / "table.csv").write_text("file,note\na.png,Normal.\n")
+    options = ["data=table", f"data.root={tmp_path}", "data.reader.csv=table.csv"]
+    columns = ["data.reader.image=file", "data.reader.text=report"]
+    error = command("-m", "cxr_ldm.prepare", *options, *columns, f"paths.outputs={tmp_path}/out", code=2).stderr
+    assert "report" in error
+    assert "note" in error
+
+
+def test_an_unreadable_image_is_a_row_of_rejected_csv(command, tmp_path):
+    from PIL import Image
+
+    Image.new("L", (32, 32), 90).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("not an image")
+    (tmp_path / "table.csv").write_text("file,note\ngood.png,Normal.\nbad.png,Normal.\n")
+    options = ["data=table", f"data.root={tmp_path}", "data.reader.csv=table.csv", "data.size=32"]
+    columns = ["data.reader.image=file", "data.reader.text=note", "name=two"]
+    command("-m", "cxr_ldm.prepare", *options, *columns, f"paths.outputs={tmp_path}/out")
+    rejected = (tmp_path / "out" / "prepared" / "two" / "rejected.csv").read_text()
+    assert "bad.png" in rejected
+    assert "good" not in rejected
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["stage=vae", "vea=tiny"]])
+def test_help_and_typos_import_nothing_heavy(arguments, command):
+    """What makes them answer in about a second; seconds themselves would measure the machine."""
+    program = (
+        f"import sys; sys.argv = ['train.py', *{arguments!r}]; sys.path.insert(0, '.');\n"
+        "from cxr_ldm.cli import launch\n"
+        "try:\n    launch(lambda cfg: None, 'train')\nexcept SystemExit: pass\n"
+        "print('HEAVY', [m for m in ('torch', 'lightning', 'transformers', 'pandas') if m in sys.modules])"
+    )
+    assert "HEAVY []" in command("-c", program).stdout
+
+

@@ -1,0 +1,180 @@
+"""The two stages in miniature: what their losses are, what they log, how they resume."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from functools import partial
+from lightning.pytorch.loggers import CSVLogger
+from omegaconf import OmegaConf
+
+from cxr_ldm import training
+from cxr_ldm.callbacks.ema import EMA
+from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.data.latents import LatentDataModule
+from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.loss import DiffusionLoss
+from cxr_ldm.diffusion.noise_levels import LogitNormal
+from cxr_ldm.diffusion.scaling import Velocity
+from cxr_ldm.diffusion.schedules import RectifiedFlow
+from cxr_ldm.diffusion.weighting import Unit
+from cxr_ldm.errors import UserError
+from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
+from cxr_ldm.networks.unet import UNet
+from cxr_ldm.networks.whitening import Whitening
+from cxr_ldm.stages.cache import TextTable, text_table
+from cxr_ldm.stages.ldm import LatentDiffusionStage
+from cxr_ldm.stages.optimisation import generator_at
+from cxr_ldm.stages.vae import VAEStage
+from cxr_ldm.text.encoders import scratch
+
+TEXTS = ["Right pleural effusion.", "Left pleural effusion, small.", "Normal.", "Normal."]
+RECIPE = {"images": 32, "validate_every": 8, "accumulate": 1, "ema": 0.9, "patience": None}
+TRAINER = {"accelerator": "cpu", "devices": 1, "precision": 32, "gradient_clip": 1.0, "log_every": 1}
+
+
+class FourImages:
+    """Stands for a prepared folder of four images."""
+
+    size = 16
+
+    def rows(self, split):
+        return np.arange(4)
+
+
+def ldm_stage(tmp_path, dropout=0.1, images_per_epoch=8) -> tuple[LatentDiffusionStage, LatentDataModule]:
+    torch.manual_seed(0)
+    encoder = scratch(TEXTS, vocabulary=60, layers=1, width=16, heads=2, length=10)
+    table = text_table(encoder, TEXTS, tmp_path / "cache", {"test": 1}, torch.device("cpu"))
+    network = UNet(2, 16, channels=[8, 16], blocks=1, attention_levels=[0, 1], middle_attention=True, heads=2, groups=4)
+    stage = LatentDiffusionStage(
+        Denoiser(network, RectifiedFlow(), Velocity()),
+        encoder,
+        Whitening([0.0, 0.0], [1.0, 1.0]),
+        DiffusionLoss(LogitNormal(), Unit()),
+        partial(torch.optim.AdamW, lr=3e-3),
+        condition_dropout=dropout,
+        warmup_steps=2,
+        last_rate=0.1,
+        seed=0,
+    )
+    mean = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    moments = torch.cat([mean, torch.full_like(mean, -8.0)], 1).half().numpy()
+    return stage, LatentDataModule(FourImages(), moments, table, batch_size=4, images_per_epoch=images_per_epoch, seed=0)
+
+
+def fit(stage, data, folder, draw=None, **recipe):
+    grid = ImageGrid(draw or (lambda module: torch.zeros(1, 1, 16, 16)), folder / "samples", columns=1)
+    recipe = OmegaConf.create(RECIPE | recipe)
+    trainer = OmegaConf.create(TRAINER)
+    logger = partial(CSVLogger, name="", version="csv")
+    return training.fit(stage, data, folder, recipe, trainer, ("val/loss", "min"), grid, logger, seed=0)
+
+
+def test_vae_loss_is_mse_plus_weighted_kl_both_means_over_elements():
+    torch.manual_seed(0)
+    network = Autoencoder(2, [8, 8], 1, 4)
+    stage = VAEStage(network, partial(torch.optim.Adam, lr=1e-4), 1e-4, warmup_steps=0, last_rate=1.0, seed=5)
+    stage._trainer = SimpleNamespace(num_training_batches=10, current_epoch=0)
+    logged = {}
+    stage.log_dict, stage.log = lambda values: logged.update(values), lambda name, value, **_: None
+    pixels = torch.rand(3, 1, 16, 16) * 2 - 1
+    loss = stage.training_step({"pixels": pixels}, 4)
+    moments = network.encode(pixels)
+    rebuilt = network.decode(sample_posterior(moments, generator_at(5, 0, 4)))
+    expected = (rebuilt - pixels).square().sum() / pixels.numel() + 1e-4 * kl_divergence(moments)
+    torch.testing.assert_close(loss, expected)
+    assert set(logged) == {"train/mse", "train/kl"}
+
+
+def test_the_condition_is_dropped_sample_by_sample_for_the_empty_text(tmp_path):
+    """Defect 6: a whole batch lost its condition at once."""
+    stage, data = ldm_stage(tmp_path, dropout=0.5)
+    stage._trainer = SimpleNamespace(num_training_batches=100, current_epoch=0)
+    stage.log = lambda *_, **__: None
+    batch, seen = data.fetch(np.arange(4)), []
+    stage.condition = lambda batch, text: seen.append(text) or LatentDiffusionStage.condition(stage, batch, text)
+    for index in range(60):
+        stage.training_step(batch, index)
+    dropped = torch.stack(seen) == 0
+    assert dropped.float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert not dropped.all(dim=1).all()
+    assert ((dropped.sum(1) > 0) & (dropped.sum(1) < 4)).any()
+    null, mask = stage.text_encoder.encode([""])
+    states = stage.text_encoder(batch["cached"], batch["mask"])
+    torch.testing.assert_close(states[0][batch["mask"][0]], null[0][mask[0]], rtol=1e-4, atol=1e-5)
+
+
+def test_four_images_can_be_overfitted(tmp_path):
+    """A silent network's loss is about 2; what is left is the noise level where an image cannot be told yet."""
+    stage, data = ldm_stage(tmp_path, dropout=0.0, images_per_epoch=3200)
+    trainer = fit(stage, data, tmp_path / "run", images=3200, validate_every=3200)
+    assert trainer.callback_metrics["val/loss"] < 0.5
+
+
+def test_resume_equals_no_resume_bit_for_bit(tmp_path):
+    straight, data = ldm_stage(tmp_path)
+    fit(straight, data, tmp_path / "straight")
+
+    class Killed(Exception):
+        pass
+
+    def draw(module):
+        if module.trainer.global_step >= 6:
+            raise Killed
+        return torch.zeros(1, 1, 16, 16)
+
+    stopped, data = ldm_stage(tmp_path)
+    with pytest.raises(Killed):
+        fit(stopped, data, tmp_path / "stopped", draw)
+    resumed, data = ldm_stage(tmp_path)
+    for parameter in resumed.parameters():  # whatever a fresh start would bring must not matter
+        torch.nn.init.zeros_(parameter)
+    fit(resumed, data, tmp_path / "stopped")
+    expected = straight.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.state_dict().items())
+
+
+def test_early_stopping_stops(tmp_path):
+    stage, data = ldm_stage(tmp_path)
+    stage.optimizer = partial(torch.optim.SGD, lr=0.0)
+    trainer = fit(stage, data, tmp_path / "run", images=400, patience=2, ema=None)
+    assert trainer.current_epoch < 10
+
+
+def test_ema_follows_its_recursion():
+    averaged, current = [torch.zeros(3)], [torch.ones(3)]
+    average = EMA(0.9)._kwargs["multi_avg_fn"]
+    for n in range(4):
+        average(averaged, current, torch.tensor(n))
+    expected = 0.0
+    for n in range(4):
+        decay = min(0.9, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay)
+    torch.testing.assert_close(averaged[0], torch.full((3,), expected))
+
+
+def test_accumulated_gradients_equal_those_of_one_batch(tmp_path):
+    """Batches of 4 accumulated twice step as often as the recipe says: half as many optimiser steps."""
+    stage, data = ldm_stage(tmp_path)
+    assert fit(stage, data, tmp_path / "run", accumulate=2).global_step == 4
+
+
+def test_the_text_table_holds_each_text_once_and_the_empty_text_first(tmp_path):
+    _, data = ldm_stage(tmp_path)
+    table = data.texts
+    assert isinstance(table, TextTable)
+    assert len(table.cached) == 4
+    assert table.mask[0].sum() == 2
+    batch = table.batch(np.array([2, 3]))
+    assert batch["text"].tolist() == [1, 1]
+    assert batch["mask"].shape == (2, 4)  # [CLS] normal . [SEP]
+
+
+def test_precision_names(capsys):
+    assert training.precision_of(32, "cpu") == "32-true"
+    assert training.precision_of(16, "cpu") == "bf16-mixed"
+    assert "bf16" in capsys.readouterr().out
+    with pytest.raises(UserError, match="32, 16 and bf16"):
+        training.precision_of(64, "cpu")
