@@ -51,7 +51,7 @@ def data_name(cfg: DictConfig) -> str:
 def check_root(cfg: DictConfig) -> None:
     """Raises UserError where the data need a folder and none is given."""
     if OmegaConf.is_missing(cfg.data, "root"):
-        raise UserError(f"data.root is not set; data={cfg.data.kind} needs the folder of the collection: data.root=DIR.")
+        raise UserError(f"data.root is not set; data={cfg.data.kind} needs the collection's folder: data.root=DIR.")
 
 
 def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:

@@ -33,7 +33,8 @@ def test_deck_unet_is_the_slides():
 
 def test_attention_sees_the_resolutions_it_is_configured_for():
     """Defect 3: levels were compared with down-sampling factors, and attention sat at 4x4 only."""
-    network = UNet(4, 16, channels=[8, 16, 16], blocks=1, attention_levels=[0, 1], middle_attention=False, heads=2, groups=4)
+    change = {"channels": [8, 16, 16], "attention_levels": [0, 1], "middle_attention": False}
+    network = UNet(4, 16, **SMALL | change)
     seen = []
     for block in network.modules():
         if type(block).__name__ == "TransformerLayer":

@@ -1,11 +1,11 @@
 """The two stages in miniature: what their losses are, what they log, how they resume."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from functools import partial
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
 
@@ -61,7 +61,7 @@ def ldm_stage(tmp_path, dropout=0.1, images_per_epoch=8) -> tuple[LatentDiffusio
     )
     mean = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(1))
     moments = torch.cat([mean, torch.full_like(mean, -8.0)], 1).half().numpy()
-    return stage, LatentDataModule(FourImages(), moments, table, batch_size=4, images_per_epoch=images_per_epoch, seed=0)
+    return stage, LatentDataModule(FourImages(), moments, table, 4, images_per_epoch, seed=0)
 
 
 def fit(stage, data, folder, draw=None, **recipe):

@@ -40,7 +40,7 @@ def test_the_empty_text_has_tokens_to_attend_to(small):
 
 def test_long_texts_are_cut_and_counted(small):
     long = "effusion " * 40
-    states, mask = small.encode([long])
+    states, _ = small.encode([long])
     assert states.shape[1] == 12
     assert small.tokenizer.cut([long, *REPORTS]) == 1
 
