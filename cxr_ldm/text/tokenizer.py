@@ -40,7 +40,10 @@ class Tokenizer:
 
 
 def learn_wordpiece(texts: Iterable[str], vocabulary: int) -> str:
-    """Learn a lower-case WordPiece vocabulary (Wu et al. 2016) of at most `vocabulary` tokens; its JSON definition."""
+    """Learn a lower-case WordPiece vocabulary (Wu et al. 2016) of at most `vocabulary` tokens; its JSON definition.
+
+    The library breaks ties between equally frequent pieces at random, so two calls may differ: keep the result.
+    """
     tokenizer = BertWordPieceTokenizer(lowercase=True)
     tokenizer.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, show_progress=False)
     # the ids of [SEP] and [CLS] exist only now; with them even the empty text has two tokens to attend to

@@ -24,6 +24,12 @@ def test_vocabulary_is_learnt_from_the_reports(small):
     assert "bronchiectasis" not in small.tokenizer._tokenizer.get_vocab()
 
 
+def test_a_resumed_run_keeps_the_vocabulary_it_learnt(small):
+    arguments = {"vocabulary": 200, "layers": 1, "width": 32, "heads": 4, "length": 12}
+    again = scratch(["Other words."], definition=small.tokenizer.definition, **arguments)
+    assert again.tokenizer.definition == small.tokenizer.definition
+
+
 def test_states_do_not_depend_on_the_neighbours_in_the_batch(small):
     together, mask = small.encode(REPORTS)
     for index, report in enumerate(REPORTS):
