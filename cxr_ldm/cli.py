@@ -109,8 +109,8 @@ def known_keys() -> Iterator[str]:
 def leaves(node: Any, prefix: str = "") -> Iterator[str]:
     """Dotted keys of a config node, inner ones included."""
     if isinstance(node, DictConfig):
-        for key in node:
-            name = f"{prefix}.{key}" if prefix else str(key)
+        for key in map(str, node):
+            name = f"{prefix}.{key}" if prefix else key
             yield name
             if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
                 yield from leaves(node[key], name)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -157,7 +158,7 @@ def fit_ldm(
     device = torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
     autoencoder = vae.parts["autoencoder"]
     moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
-    texts = prepared.texts(range(len(prepared)))
+    texts = prepared.texts(np.arange(len(prepared)))
     tokens = artifacts.fingerprint(encoder.tokenizer.definition)
     made_by = {"text_encoder": plain(cfg.text_encoder), "tokenizer": tokens}
     table = text_table(encoder, texts, cache, made_by, device)

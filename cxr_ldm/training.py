@@ -23,7 +23,7 @@ from cxr_ldm.metrics import results
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.pipeline import TextToCXR
 
-PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # ours and Lightning's names
+PRECISIONS: dict[str, Any] = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # ours and Lightning's names
 
 
 def begin(folder: Path, settings: Mapping[str, Any], cfg: DictConfig, overrides: list[str], **facts: Any) -> bool:
@@ -56,7 +56,7 @@ def check_precision(requested: int | str) -> None:
         raise UserError(f"trainer.precision={requested} is not one of 32, 16 and bf16.")
 
 
-def precision_of(requested: int | str, accelerator: str) -> str:
+def precision_of(requested: int | str, accelerator: str) -> Any:
     """Lightning's name for the precision; 16 on a CPU becomes bf16, which is said."""
     check_precision(requested)
     on_gpu = torch.cuda.is_available() and accelerator != "cpu"

@@ -42,4 +42,4 @@ def save_png(path: Path, pixels: Tensor, facts: dict[str, Any]) -> None:
 def read_png(path: Path) -> dict[str, Any]:
     """The facts inside a PNG that `save_png` wrote."""
     with Image.open(path) as image:
-        return json.loads(image.text[KEY])
+        return json.loads(image.info[KEY])

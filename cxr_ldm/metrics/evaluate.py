@@ -8,13 +8,14 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from cxr_ldm import artifacts, naming
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.compose import plain
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics import distances, memorisation, reconstruction, report, results
@@ -83,7 +84,7 @@ def cfg_words(cfg: DictConfig) -> list[str]:
     return [f"n={cfg.metrics.n}"] if cfg.stage.name == "ldm" else []
 
 
-def chosen_rows(prepared: Prepared, split: str, n: int, seed: int) -> np.ndarray:
+def chosen_rows(prepared: Prepared, split: Split, n: int, seed: int) -> np.ndarray:
     """`n` rows of a split in a random order that depends on the seed alone; all of them where there are fewer."""
     return np.random.default_rng(seed).permutation(prepared.rows(split))[:n]
 
@@ -130,7 +131,7 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
 
 def distance(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: Tensor) -> dict[str, results.Metric]:
     """FID and KID of `generated` against the real images of `rows`, with their floors."""
-    extractor: nn.Module = instantiate(cfg.features)
+    extractor = instantiate(cfg.features)
     size, n = cfg.metrics.batch_size, len(rows)
     real = prepared.pixels(rows)
     pool = np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]

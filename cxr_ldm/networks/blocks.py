@@ -75,18 +75,27 @@ class PixelAttention(nn.Module):
         return x + to_map(self.to_out[0](attended), x)
 
 
+class Gate(nn.Module):
+    """GEGLU (Shazeer 2020, eq. 6): one half of a projection, gated by the GELU of the other."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(width, 2 * inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * functional.gelu(gate)
+
+
 class GatedFeedForward(nn.Module):
-    """GEGLU feed-forward (Shazeer 2020, eq. 6) with a four-fold inner width."""
+    """Feed-forward layer with a four-fold inner width; its second entry is dropout in diffusers, and nothing here."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        gate = nn.Module()
-        gate.proj = nn.Linear(width, 8 * width)
-        self.net = nn.ModuleList([gate, nn.Identity(), nn.Linear(4 * width, width)])
+        self.net = nn.Sequential(Gate(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.net[0].proj(x).chunk(2, dim=-1)
-        return self.net[2](value * functional.gelu(gate))
+        return self.net(x)
 
 
 class TransformerLayer(nn.Module):

@@ -30,13 +30,40 @@ class Level(nn.Module):
     def __init__(self, widths: Sequence[tuple[int, int]], embedding: int, groups: int, heads: int, context: int | None):
         super().__init__()
         self.resnets = nn.ModuleList(ResidualBlock(i, o, groups, embedding, eps=1e-5) for i, o in widths)
+        self.attends = context is not None
         if context is not None:
             self.attentions = nn.ModuleList(SpatialTransformer(o, heads, context, groups) for _, o in widths)
-        self.attends = context is not None
 
-    def step(self, index: int, x: Tensor, embedding: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+    def block(self, index: int, x: Tensor, embedding: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         x = self.resnets[index](x, embedding)
         return self.attentions[index](x, context, mask) if self.attends else x
+
+
+class DownLevel(Level):
+    """A level on the way down; gives its features after each block and, last, what goes on to the next level."""
+
+    def add_downsample(self, channels: int) -> None:
+        self.downsamplers = nn.ModuleList([Downsample(channels, padding=1)])
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, mask: Tensor) -> list[Tensor]:
+        features = [x]
+        for index in range(len(self.resnets)):
+            features.append(self.block(index, features[-1], embedding, context, mask))
+        if hasattr(self, "downsamplers"):
+            features.append(self.downsamplers[0](features[-1]))
+        return features[1:]
+
+
+class UpLevel(Level):
+    """A level on the way up; each block takes the features of its counterpart from the end of `skips`."""
+
+    def add_upsample(self, channels: int) -> None:
+        self.upsamplers = nn.ModuleList([Upsample(channels)])
+
+    def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        for index in range(len(self.resnets)):
+            x = self.block(index, torch.cat([x, skips.pop()], dim=1), embedding, context, mask)
+        return self.upsamplers[0](x) if hasattr(self, "upsamplers") else x
 
 
 class Middle(nn.Module):
@@ -100,11 +127,12 @@ class UNet(nn.Module):
         for level, width in enumerate(channels):
             before = channels[max(level - 1, 0)]
             widths = [(before if block == 0 else width, width) for block in range(blocks)]
-            self.down_blocks.append(Level(widths, embedding, groups, heads, context[level]))
+            down = DownLevel(widths, embedding, groups, heads, context[level])
             skips += [width] * blocks
             if level < len(channels) - 1:
-                self.down_blocks[-1].downsamplers = nn.ModuleList([Downsample(width, padding=1)])
+                down.add_downsample(width)
                 skips.append(width)
+            self.down_blocks.append(down)
 
         self.mid_block = Middle(channels[-1], embedding, groups, heads, context_width if middle_attention else None)
 
@@ -115,9 +143,10 @@ class UNet(nn.Module):
             for _ in range(blocks + 1):
                 widths.append((above + skips.pop(), channels[level]))
                 above = channels[level]
-            self.up_blocks.append(Level(widths, embedding, groups, heads, context[level]))
+            up = UpLevel(widths, embedding, groups, heads, context[level])
             if level > 0:
-                self.up_blocks[-1].upsamplers = nn.ModuleList([Upsample(channels[level])])
+                up.add_upsample(channels[level])
+            self.up_blocks.append(up)
 
         self.conv_norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
         self.conv_out = zeroed(nn.Conv2d(channels[0], latent_channels, 3, padding=1))
@@ -130,21 +159,12 @@ class UNet(nn.Module):
                 f"not divide: data.size / VAE factor must be a multiple of {self.divisor}."
             )
         embedding = self.time_embedding(label)
-        x = self.conv_in(x)
-        skips = [x]
+        skips = [self.conv_in(x)]
         for level in self.down_blocks:
-            for index in range(len(level.resnets)):
-                x = level.step(index, x, embedding, context, mask)
-                skips.append(x)
-            if hasattr(level, "downsamplers"):
-                x = level.downsamplers[0](x)
-                skips.append(x)
-        x = self.mid_block(x, embedding, context, mask)
+            skips += level(skips[-1], embedding, context, mask)
+        x = self.mid_block(skips[-1], embedding, context, mask)
         for level in self.up_blocks:
-            for index in range(len(level.resnets)):
-                x = level.step(index, torch.cat([x, skips.pop()], dim=1), embedding, context, mask)
-            if hasattr(level, "upsamplers"):
-                x = level.upsamplers[0](x)
+            x = level(x, skips, embedding, context, mask)
         return self.conv_out(functional.silu(self.conv_norm_out(x)))
 
 

@@ -54,11 +54,11 @@ class TextEncoder(nn.Module):
         """What trains: the output of `frozen` and its mask -> states `[U,L,width]`."""
         if self.trains:
             cached = self.transformer(cached, attention_mask=mask).last_hidden_state
-        return self.projection(cached.to(self.projection[1].weight.dtype))
+        return self.projection(cached.to(next(self.projection.parameters()).dtype))
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Texts -> states `[U,L,width]` and mask bool `[U,L]`, on the encoder's device."""
-        ids, mask = (tensor.to(self.projection[1].weight.device) for tensor in self.tokenizer(texts))
+        ids, mask = (tensor.to(next(self.projection.parameters()).device) for tensor in self.tokenizer(texts))
         return self(self.frozen(ids, mask), mask), mask
 
 
