@@ -98,7 +98,7 @@ def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path)
     """Fit, run the test loop, write metrics.json."""
     recipe = cfg.training.vae
     data = ImageDataModule(prepared, recipe.batch_size, min(recipe.validate_every, recipe.images), cfg.seed)
-    pixels = prepared.pixels(prepared.rows("val")[:8])
+    pixels = prepared.pixels(training.spread(prepared.rows("val"), 8))
 
     def draw(module: Any) -> torch.Tensor:
         return torch.cat([pixels, module.reconstruct(pixels.to(module.device)).cpu()])

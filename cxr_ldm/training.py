@@ -1,5 +1,6 @@
 """Fitting a stage: run folder, resume, precision, callbacks. The same for every stage."""
 
+import logging
 import platform
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
@@ -114,7 +116,9 @@ def fit(
 
 
 def quiet() -> None:
-    """Hush warnings that tell the user nothing: our loaders read from memory and need no worker processes."""
+    """Hush what tells the user nothing: hardware lists, advertisements, and workers that our loaders do not need."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
@@ -123,7 +127,7 @@ def quiet() -> None:
 
 def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path) -> ImageGrid:
     """The picture of a diffusion run: the same validation texts and seeds, drawn again at each validation."""
-    rows = prepared.rows("val")[:8]
+    rows = spread(prepared.rows("val"), 8)
     prompts, seeds = prepared.texts(rows), list(range(len(rows)))
 
     def draw(module: Any) -> Tensor:
@@ -133,6 +137,15 @@ def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path) -> I
         return pipeline(prompts, seeds, steps=20, guidance=2.0)
 
     return ImageGrid(draw, folder, columns=4, captions=prompts)
+
+
+def spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """Up to `count` rows at equal distances, so that a picture shows every source of a joined collection.
+
+    >>> spread(np.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
 
 
 def write_metrics(folder: Path, values: Mapping[str, float], n: int, cfg: DictConfig) -> None:

@@ -22,6 +22,7 @@ from cxr_ldm.metrics import distances, memorisation, reconstruction, report, res
 from cxr_ldm.metrics.features import extract
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
+from cxr_ldm.training import spread
 
 POOL = 4  # real images for the floor's splits, as a multiple of n
 
@@ -108,8 +109,9 @@ def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     chosen = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     here = np.searchsorted(rows, chosen)
     metrics |= distance(cfg, prepared, chosen, reconstructed[here])
-    shown = torch.stack([original[:8], reconstructed[:8]]).flatten(0, 1)
-    save_grid(folder / "grid.png", shown, len(original[:8]), ["radiograph"] * 8 + ["reconstruction"] * 8)
+    first = spread(np.arange(len(rows)), 8)
+    captions = ["radiograph"] * len(first) + ["reconstruction"] * len(first)
+    save_grid(folder / "grid.png", torch.cat([original[first], reconstructed[first]]), len(first), captions)
     return metrics
 
 

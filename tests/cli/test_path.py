@@ -32,7 +32,7 @@ def outputs(command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
     where = f"paths.outputs={folder}"
     command("-m", "cxr_ldm.prepare", *DATA, where)
-    command("train.py", "stage=vae", *TINY, *LENGTHS, where)
+    command("train.py", "stage=vae", *TINY[:-1], *LENGTHS, where)  # with the default logger, W&B offline
     command("train.py", "stage=ldm", "trainer.precision=16", *TINY, *LENGTHS, where)
     return folder
 
@@ -51,6 +51,7 @@ def test_a_run_leaves_what_the_contract_says(outputs):
         assert json.loads((run / "run.json").read_text())["complete"]
         assert "run" in json.loads((run / "metrics.json").read_text())
     assert not list(outputs.rglob("*.partial"))
+    assert list(outputs.glob("vae/*/wandb/offline-run-*"))
 
 
 def test_half_precision_on_a_cpu_is_bf16_and_said(outputs, command):
