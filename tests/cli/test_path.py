@@ -66,6 +66,14 @@ def test_the_second_run_reuses_the_first(outputs, command):
     assert "complete already" in printed
 
 
+def test_a_multirun_makes_a_run_for_each(outputs, command):
+    lengths = [*LENGTHS[:2], "training.ldm.images=32", "training.ldm.validate_every=32", "training.ldm.batch_size=32"]
+    tiny = [option for option in TINY if not option.startswith("denoiser")]
+    command("train.py", "-m", "stage=ldm", "denoiser=tiny,small", *tiny, *lengths, f"paths.outputs={outputs}")
+    assert len(list(outputs.glob("ldm/phantom-32-tiny-*/bundle"))) == 2  # this one and the fixture's
+    assert len(list(outputs.glob("ldm/phantom-32-small-*/bundle"))) == 1
+
+
 def test_a_name_with_other_settings_is_not_overwritten(outputs, command):
     name = only(outputs, "vae/*").name
     where = f"paths.outputs={outputs}"
