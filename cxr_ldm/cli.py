@@ -54,7 +54,10 @@ def one_sentence() -> Iterator[None]:
                 stop(str(cause))
             cause = cause.__cause__
         stop(sentence(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Lightning turns Ctrl-C during a fit into exit code 1 of its own
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise
         print("\nstopped; the same command goes on from the last checkpoint.", file=sys.stderr)
         sys.exit(130)
 

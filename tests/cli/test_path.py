@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from PIL import Image
@@ -97,6 +98,18 @@ def test_sample_takes_the_prompt_literally(outputs, command):
         "complete already"
         in command("sample.py", f"prompt={PROMPT}", "n=2", "seed=3", "sampler.steps=2", *DATA, where).stdout
     )
+
+
+def test_a_damaged_bundle_is_refused_by_both_commands(outputs, command, tmp_path):
+    bundle = shutil.copytree(next(outputs.glob("ldm/*/bundle")), tmp_path / "bundle")
+    with open(bundle / "network.safetensors", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+    for arguments in (["sample.py", "prompt=x", *DATA], ["evaluate.py", "stage=ldm", "logger=csv", *DATA]):
+        result = command(*arguments, f"bundle={bundle}", f"paths.outputs={tmp_path}/out", code=2)
+        assert result.stderr.startswith("error: ")
+        assert "does not have the hash" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("stage", ["vae", "ldm"])
