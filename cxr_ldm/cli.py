@@ -86,7 +86,9 @@ def sentence(error: BaseException) -> str:
     first, *rest = [line for line in lines if not line.startswith(noise)] or [type(error).__name__]
     text = f"{first} {', '.join(rest)}" if first.endswith(":") or rest[:1] == ["Available options:"] else first
     near = nearest(text)
-    return f"{text}; did you mean {near}?" if near else text
+    if near:
+        return f"{text}; did you mean {near}?"
+    return f"{text} No such key exists; --cfg job prints those that do." if "not override '" in text else text
 
 
 def nearest(text: str) -> str | None:

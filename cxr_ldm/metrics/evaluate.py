@@ -24,7 +24,7 @@ from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
 from cxr_ldm.training import spread
 
-POOL = 4  # real images for the floor's splits, as a multiple of n
+POOL = 3  # real images for the floor's splits, as a multiple of n
 
 
 def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
