@@ -28,7 +28,9 @@ def launch(main: Callable[..., None], config: str) -> None:
     `prompt=…` is taken out before Hydra reads the line, since its grammar gives commas, brackets and
     quotes a meaning; the text reaches `main` as the keyword `prompt`, to the letter.
     """
-    literal, sys.argv[1:] = split_literal(sys.argv[1:])
+    literal: dict[str, str] = {}
+    if config == "sample":
+        literal, sys.argv[1:] = split_literal(sys.argv[1:])
     # Hydra would print its own report and end with 1; told to raise, it leaves the sentence to us
     os.environ["HYDRA_FULL_ERROR"] = "1"
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -28,6 +29,11 @@ def choice(group: str) -> str:
     return str(HydraConfig.get().runtime.choices[group])
 
 
+def device_of(cfg: DictConfig) -> torch.device:
+    """The GPU where there is one and trainer.accelerator does not say cpu."""
+    return torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
+
+
 def stage_of(cfg: DictConfig) -> str:
     """The chosen stage; raises UserError where none is."""
     if cfg.get("stage") is None:
@@ -40,10 +46,11 @@ def data_name(cfg: DictConfig) -> str:
     if cfg.prepared:
         return Prepared(cfg.prepared).name
     check_root(cfg)
-    settings = plain(cfg.data)
+    data = OmegaConf.masked_copy(cfg, "data")  # readers take their folders from data.root by interpolation
+    if data.data.root is not None:
+        data.data.root = str(Path(data.data.root).resolve())
+    settings = plain(data)["data"]
     settings.pop("adherence")  # a measurement; it does not change the images
-    if settings["root"] is not None:
-        settings["root"] = str(Path(settings["root"]).resolve())
     words = [word for word in overrides() if word.startswith("data.") and not word.startswith(naming.SILENT_VALUES)]
     return naming.slug([settings["kind"], str(settings["size"]), *words], settings)
 

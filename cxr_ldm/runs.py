@@ -1,5 +1,6 @@
 """The compositions behind train.py, evaluate.py, sample.py and cxr_ldm.prepare: config in, objects out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,17 @@ from omegaconf import DictConfig
 
 from cxr_ldm import artifacts, naming, training
 from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
-from cxr_ldm.compose import check_root, choice, data_name, overrides, plain, prepared_data, run_folder, stage_of
+from cxr_ldm.compose import (
+    check_root,
+    choice,
+    data_name,
+    device_of,
+    overrides,
+    plain,
+    prepared_data,
+    run_folder,
+    stage_of,
+)
 from cxr_ldm.data.datamodule import ImageDataModule
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepare import dry_run
@@ -22,7 +33,7 @@ from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.whitening import Whitening, measure
 from cxr_ldm.stages.cache import moments_of, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
-from cxr_ldm.stages.vae import VAEStage
+from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
 from cxr_ldm.text.encoders import TextEncoder
 
 
@@ -35,6 +46,8 @@ def prepare(cfg: DictConfig) -> None:
         return
     prepared = prepared_data(cfg, cfg.name)
     print(f"{len(prepared)} images of {prepared.size} x {prepared.size}")
+    for reason, count in artifacts.read_json(prepared.folder / "summary.json")["rejected"].items():
+        print(f"  rejected {count}: {reason}")
     ending(prepared.folder, "manifest.parquet", "images.npy", "rejected.csv", "summary.json")
 
 
@@ -87,15 +100,17 @@ def train_vae(cfg: DictConfig) -> None:
             recipe.last_rate,
             cfg.seed,
         )
-        fit_vae(cfg, module, prepared, folder)
+        values = fit_vae(cfg, module, prepared, folder)
         specs = {"autoencoder": plain(cfg.vae.network)}
         save_bundle(folder / "bundle", "vae", specs, {"autoencoder": autoencoder}, bundle_info(prepared, folder))
+        stated = {"data_range": DATA_RANGE, "split": "test", "reconstruction": "from the posterior's mean, clamped"}
+        training.write_metrics(folder, values, len(prepared.rows("test")), cfg, stated)
         training.finish(folder, settings, **facts)
     ending(folder, "bundle", "samples", "metrics.json")
 
 
-def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> None:
-    """Fit, run the test loop, write metrics.json."""
+def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> Mapping[str, float]:
+    """Fit, then run the test loop; its metrics."""
     recipe = cfg.training.vae
     data = ImageDataModule(prepared, recipe.batch_size, min(recipe.validate_every, recipe.images), cfg.seed)
     pixels = prepared.pixels(training.spread(prepared.rows("val"), 8))
@@ -108,7 +123,7 @@ def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path)
     monitor = ("val/ssim", "max")
     fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed)
     (values,) = fitter.test(module, data, verbose=False)
-    training.write_metrics(folder, values, len(prepared.rows("test")), cfg)
+    return values
 
 
 def train_ldm(cfg: DictConfig) -> None:
@@ -136,7 +151,7 @@ def train_ldm(cfg: DictConfig) -> None:
     check_denoiser(cfg, vae, prepared, encoder)
     if training.begin(folder, settings, cfg, overrides(), **facts):
         artifacts.write_text(learnt, encoder.tokenizer.definition)
-        module, specs = fit_ldm(cfg, vae, prepared, encoder, folder)
+        module, specs, values = fit_ldm(cfg, vae, prepared, encoder, folder)
         parts = {
             "autoencoder": vae.parts["autoencoder"],
             "network": module.denoiser.network,
@@ -146,21 +161,23 @@ def train_ldm(cfg: DictConfig) -> None:
             "whitening": module.whitening,
         }
         save_bundle(folder / "bundle", "ldm", specs, parts, bundle_info(prepared, folder))
+        stated = {"split": "val", "noise_levels": plain(cfg.diffusion.noise_levels), "noise": "fixed for each image"}
+        training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
         training.finish(folder, settings, **facts)
     ending(folder, "bundle", "samples", "metrics.json")
 
 
 def fit_ldm(
     cfg: DictConfig, vae: Bundle, prepared: Prepared, encoder: TextEncoder, folder: Path
-) -> tuple[LatentDiffusionStage, dict[str, Any]]:
-    """Fill the caches, whiten, fit, write metrics.json; the trained module and the specs of its bundle."""
+) -> tuple[LatentDiffusionStage, dict[str, Any], Mapping[str, float]]:
+    """Fill the caches, whiten, fit; the trained module, the specs of its bundle, and its last validation."""
     recipe, cache = cfg.training.ldm, Path(cfg.paths.outputs) / "cache"
-    device = torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
+    device = device_of(cfg)
     autoencoder = vae.parts["autoencoder"]
     moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
     texts = prepared.texts(np.arange(len(prepared)))
     tokens = artifacts.fingerprint(encoder.tokenizer.definition)
-    made_by = {"text_encoder": plain(cfg.text_encoder), "tokenizer": tokens}
+    made_by = {"text_encoder": plain(cfg.text_encoder), "tokenizer": tokens, "weights": encoder.frozen_sha256()}
     table = text_table(encoder, texts, cache, made_by, device)
     mean, std = measure(torch.from_numpy(moments[prepared.rows("train")]))
 
@@ -191,16 +208,15 @@ def fit_ldm(
     monitor = ("val/loss", "min")
     fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed)
     (values,) = fitter.validate(module, data, verbose=False)
-    training.write_metrics(folder, values, len(prepared.rows("val")), cfg)
     specs = {
         "autoencoder": vae.spec["autoencoder"],
         "network": plain(cfg.denoiser) | shapes(vae, encoder),
         "schedule": plain(cfg.diffusion.schedule),
         "scaling": plain(cfg.diffusion.scaling),
-        "text_encoder": {"_target_": "cxr_ldm.text.encoders.TextEncoder", **encoder.arguments},
+        "text_encoder": {"_target_": f"{type(encoder).__module__}.{type(encoder).__name__}", **encoder.arguments},
         "whitening": {"_target_": "cxr_ldm.networks.whitening.Whitening", "mean": mean, "std": std},
     }
-    return module, specs
+    return module, specs, values
 
 
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from cxr_ldm import artifacts, naming
+from cxr_ldm.compose import device_of, plain
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.imaging.provenance import provenance, save_png
@@ -21,7 +22,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     if cfg.n < 1:
         raise UserError(f"n={cfg.n} must be 1 or more.")
     texts = read_prompts(prompt, cfg.prompts_file)
-    pipeline = TextToCXR.from_bundle(bundle, packages=cfg.bundle_packages)
+    pipeline = TextToCXR.from_bundle(bundle, str(device_of(cfg)), cfg.bundle_packages)
     prompts = [text for text in texts for _ in range(cfg.n)]
     seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]
     common = {
@@ -30,7 +31,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
         "sampler": cfg.sampler.step._target_.rpartition(".")[2],
         "bundle_sha256": pipeline.sha256,
     }
-    settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common}
+    settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common, "sampler": plain(cfg.sampler)}
     words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
     folder = Path(cfg.paths.outputs) / "samples" / (cfg.name or naming.slug(words, settings))
     if artifacts.state(folder, settings) == "complete":
@@ -90,10 +91,7 @@ def write(
     with artifacts.building(folder) as partial:
         for index, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
             save_png(partial / f"{index:04d}.png", image, provenance(prompt=prompt, seed=seed, **common))
-        save_grid(
-            partial / "grid.png",
-            images,
-            min(columns, 8),
-            [f"{p} (seed {s})" for p, s in zip(prompts, seeds, strict=True)],
-        )
+        captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts, seeds, strict=True)]
+        facts = {"synthetic": True, "prompts": prompts, "seeds": seeds, **common}
+        save_grid(partial / "grid.png", images, min(columns, 8), captions, facts)
         artifacts.write_record(partial, settings, complete=True)

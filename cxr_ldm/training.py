@@ -1,6 +1,7 @@
 """Fitting a stage: run folder, resume, precision, callbacks. The same for every stage."""
 
 import logging
+import math
 import platform
 import sys
 import time
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from cxr_ldm import artifacts
+from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.grids import ImageGrid
 from cxr_ldm.data.prepared import Prepared
@@ -79,7 +81,7 @@ def fit(
     make_logger: Any,
     seed: int,
 ) -> lightning.Trainer:
-    """Train until `recipe.images` were seen, from the last checkpoint where there is one.
+    """Train until `recipe.images` were seen, rounded up to whole validation periods, from the last checkpoint if any.
 
     An "epoch" of Lightning is the stretch between two validations; checkpoints stand at its end.
 
@@ -100,7 +102,7 @@ def fit(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         precision=precision_of(trainer.precision, trainer.accelerator),
-        max_epochs=round(recipe.images / per_epoch),
+        max_epochs=math.ceil(recipe.images / per_epoch),
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=trainer.gradient_clip,
         log_every_n_steps=trainer.log_every,
@@ -112,6 +114,9 @@ def fit(
     )
     last = folder / "checkpoints" / "last.ckpt"
     fitter.fit(module, data, ckpt_path=last if last.exists() else None)
+    if recipe.ema:
+        # a run that was stopped after its last checkpoint trains no more, and Lightning would leave the raw weights
+        module.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"], strict=True)
     return fitter
 
 
@@ -148,13 +153,15 @@ def spread(rows: np.ndarray, count: int) -> np.ndarray:
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
 
 
-def write_metrics(folder: Path, values: Mapping[str, float], n: int, cfg: DictConfig) -> None:
+def write_metrics(folder: Path, values: Mapping[str, float], n: int, cfg: DictConfig, settings: dict[str, Any]) -> None:
     """The last validation or test loop of a training run, in the form of the contract."""
-    reason = "a mean over batches inside training; evaluate.py gives intervals"
+    reason = "one pass inside training, by torchmetrics; evaluate.py gives intervals"
     metrics = {
-        name.replace("/", "_"): results.Metric(float(value), n, not name.endswith("loss"), reason=reason)
+        name.replace("/", "_"): results.Metric(
+            float(value), n, not name.endswith("loss"), settings=settings, reason=reason
+        )
         for name, value in values.items()
     }
     config = OmegaConf.to_container(cfg, resolve=False)
-    run = results.run_entry(config=config, bundle_sha256=None, seed=cfg.seed)
+    run = results.run_entry(config=config, bundle_sha256=bundle_sha256(folder / "bundle"), seed=cfg.seed)
     results.write_metrics(folder / "metrics.json", metrics, run)

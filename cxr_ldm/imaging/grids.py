@@ -1,14 +1,18 @@
 """Many images as one picture, with captions."""
 
+import json
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+KEY = "cxr_ldm"  # of the text chunk that says what a PNG is
 LINE = 13  # height in pixels of a caption's line
 
 
@@ -39,8 +43,17 @@ def grid(pixels: Tensor, columns: int, captions: Sequence[str] | None = None, ce
     return sheet
 
 
-def save_grid(path: Path, pixels: Tensor, columns: int, captions: Sequence[str] | None = None) -> Path:
-    """Write a grid as PNG; returns its path."""
+def save_grid(
+    path: Path,
+    pixels: Tensor,
+    columns: int,
+    captions: Sequence[str] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a grid as PNG that carries `facts` where given; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    grid(pixels, columns, captions).save(path)
+    chunk = PngInfo()
+    if facts is not None:
+        chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
+    grid(pixels, columns, captions).save(path, pnginfo=chunk)
     return path

@@ -10,9 +10,7 @@ from torch import Tensor
 
 import cxr_ldm
 from cxr_ldm.artifacts import write_json
-from cxr_ldm.imaging.grids import to_uint8
-
-KEY = "cxr_ldm"  # of the text chunk in the PNG
+from cxr_ldm.imaging.grids import KEY, to_uint8
 
 
 def provenance(

@@ -1,6 +1,7 @@
 """Behind evaluate.py: a bundle and a prepared collection to metrics.json, report.html and pictures."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from cxr_ldm import artifacts, naming
 from cxr_ldm.bundle import Bundle
-from cxr_ldm.compose import plain
+from cxr_ldm.compose import device_of, plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
@@ -32,6 +33,12 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
     if bundle.info["size"] != prepared.size:
         raise UserError(
             f"{bundle.folder} makes images of {bundle.info['size']} pixels and {prepared.folder} has {prepared.size}."
+        )
+    if bundle.info["data"]["fingerprint"] != prepared.fingerprint and not cfg.external:
+        raise UserError(
+            f"{bundle.folder} was trained on {bundle.info['data']['name']} as it was prepared then, and "
+            f"{prepared.folder} has another content or other splits, so its test images may have been trained on; "
+            "prepared=FOLDER names the right one, and external=true says that these patients are others."
         )
     measures: dict[str, Callable[..., dict[str, results.Metric]]] = {"vae": measure_vae, "ldm": measure_ldm}
     settings = {
@@ -97,18 +104,24 @@ def batches(pixels: Tensor, size: int, name: str) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
-    """SSIM and PSNR of the whole test split, and the distance of reconstructions from real images."""
-    autoencoder = bundle.parts["autoencoder"]
+    """SSIM and PSNR of the whole test split, and the distance of its reconstructions from other real images.
+
+    These others are training images: the same two groups of patients that the floor's splits are like, so that what
+    stands above the floor is the autoencoder's share of a generated image's distance.
+    """
+    device = device_of(cfg)
+    autoencoder = bundle.parts["autoencoder"].to(device)
     rows = prepared.rows("test")
     original, parts = prepared.pixels(rows), []
     for pixels in batches(original, cfg.metrics.batch_size, "reconstructing"):
-        mean, _ = autoencoder.encode(pixels).chunk(2, dim=1)
-        parts.append(autoencoder.decode(mean).clamp(-1.0, 1.0))
+        mean, _ = autoencoder.encode(pixels.to(device)).chunk(2, dim=1)
+        parts.append(autoencoder.decode(mean).clamp(-1.0, 1.0).cpu())
     reconstructed = torch.cat(parts)
     metrics = reconstruction.reconstruction_metrics(reconstructed, original, prepared.patients(rows), cfg.seed)
     chosen = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     here = np.searchsorted(rows, chosen)
-    metrics |= distance(cfg, prepared, chosen, reconstructed[here])
+    others = chosen_rows(prepared, "train", len(chosen), cfg.seed)
+    metrics |= distance(cfg, prepared, others, reconstructed[here])
     first = spread(np.arange(len(rows)), 8)
     captions = ["radiograph"] * len(first) + ["reconstruction"] * len(first)
     save_grid(folder / "grid.png", torch.cat([original[first], reconstructed[first]]), len(first), captions)
@@ -117,18 +130,27 @@ def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
 
 def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
     """Distances, near copies, diversity and, where the data knows its truth, adherence to the prompt."""
-    pipeline = TextToCXR.from_bundle(bundle.folder, packages=cfg.bundle_packages)
+    pipeline = TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
     rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     prompts = prepared.texts(rows)
     images = generate(pipeline, prompts, [cfg.seed + index for index in range(len(rows))], cfg)
     metrics = distance(cfg, prepared, rows, images)
-    training = prepared.pixels(prepared.rows("train"))
-    metrics |= memorisation.near_copies(images, training, prepared.pixels(prepared.rows("test")))
+    train = prepared.rows("train")
+    chunks = (prepared.pixels(part) for part in np.array_split(train, max(1, len(train) // 1024)))
+    found = memorisation.search(images, prepared.pixels(prepared.rows("test")), chunks)
+    metrics |= memorisation.near_copy_metrics(found, cfg.seed)
     metrics |= memorisation.diversity(images, prepared.pixels(rows), seed=cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
         metrics |= adherence(cfg, pipeline, prepared, folder)
-    save_grid(folder / "grid.png", images[:16], 4, prompts[:16])
-    return metrics
+    sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": cfg.guidance.scale}
+    facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
+    save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
+    return {
+        name: replace(metric, settings=metric.settings | {"sampling": sampling | {"seed": cfg.seed}})
+        if "floor" not in name and "real" not in name
+        else metric
+        for name, metric in metrics.items()
+    }
 
 
 def distance(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: Tensor) -> dict[str, results.Metric]:
@@ -138,7 +160,7 @@ def distance(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: T
     real = prepared.pixels(rows)
     pool = np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]
     features = {
-        name: extract(extractor, batches(pixels, size, f"features of {name} images"))
+        name: extract(extractor, batches(pixels, size, f"features of {name} images"), device_of(cfg))
         for name, pixels in (("real", real), ("generated", generated), ("floor", prepared.pixels(pool)))
     }
     return distances.distance_metrics(
@@ -165,5 +187,6 @@ def adherence(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, folder: 
         samples[name] = generate(pipeline, [prompt] * count, seeds, cfg)
     shown = torch.cat([images[:4] for images in samples.values()])
     captions = [prompt for prompt in measure.prompts.values() for _ in range(4)]
-    save_grid(folder / "adherence.png", shown, 4, captions)
+    facts = {"synthetic": True, "prompts": captions, "bundle_sha256": pipeline.sha256}
+    save_grid(folder / "adherence.png", shown, 4, captions, facts)
     return metrics | measure.rates(samples)

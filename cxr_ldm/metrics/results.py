@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -125,7 +126,7 @@ def run_entry(*, config: Any, bundle_sha256: str | None, seed: int, **extra: Any
         extra: further JSON values, such as the name of the data.
     """
     return {
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "git_commit": git_commit(),
         "config_hash": fingerprint(config),
         "bundle_sha256": bundle_sha256,

@@ -15,7 +15,7 @@ from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.text.encoders import TextEncoder
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: modules are moved in here, and those that train must stay trainable
 def moments_of(
     autoencoder: Autoencoder, prepared: Prepared, folder: Path, settings: dict[str, Any], device: torch.device
 ) -> np.ndarray:
@@ -70,7 +70,7 @@ class TextTable:
         return np.int64 if self.cached.ndim == 2 else np.float32
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: modules are moved in here, and those that train must stay trainable
 def text_table(
     encoder: TextEncoder, texts: Sequence[str], folder: Path, settings: dict[str, Any], device: torch.device
 ) -> TextTable:

@@ -9,7 +9,7 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.networks.autoencoder import sample_posterior
 from cxr_ldm.networks.whitening import Whitening
-from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, generator_at, optimisation
+from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, finite, generator_at, optimisation
 from cxr_ldm.text.encoders import TextEncoder
 
 GOLDEN = 0.618033988749895
@@ -53,7 +53,7 @@ class LatentDiffusionStage(lightning.LightningModule):
         text = torch.where(dropped, torch.zeros_like(batch["text"]), batch["text"])
         loss = self.loss(self.denoiser, latents, *self.condition(batch, text), random)
         self.log("train/loss", loss, prog_bar=True)
-        return loss
+        return finite(loss, self, batch["row"])
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         random = generator_at(self.seed, 2, batch_index)

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from cxr_ldm.errors import UserError
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -41,6 +43,20 @@ def generator_at(*position: int) -> Generator:
     True
     """
     return torch.Generator().manual_seed(hash(position) & 0x7FFF_FFFF_FFFF_FFFF)  # tuples of ints hash alike anywhere
+
+
+def finite(loss: Tensor, module: Any, rows: Tensor) -> Tensor:
+    """The loss itself; a NaN or an infinity stops the run before it reaches a checkpoint.
+
+    Raises:
+        UserError: the loss is not finite; names the step and the images.
+    """
+    if not torch.isfinite(loss):
+        raise UserError(
+            f"the loss is {float(loss)} at step {module.global_step} (images {rows.tolist()[:8]} …, precision "
+            f"{module.trainer.precision}); lower the learning rate, or train with trainer.precision=32."
+        )
+    return loss
 
 
 def batch_number(module: Any, batch_index: int) -> int:

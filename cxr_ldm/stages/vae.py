@@ -7,7 +7,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
-from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, generator_at, optimisation
+from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, finite, generator_at, optimisation
 
 DATA_RANGE = 2.0  # pixels lie in [-1, 1]
 
@@ -49,7 +49,7 @@ class VAEStage(lightning.LightningModule):
         loss = error + self.kl_weight * divergence
         self.log_dict({"train/mse": error, "train/kl": divergence})
         self.log("train/loss", loss, prog_bar=True)
-        return loss
+        return finite(loss, self, batch["row"])
 
     def reconstruct(self, pixels: Tensor) -> Tensor:
         """Pixels `[N,1,H,W]` in [-1, 1] -> reconstruction from the posterior's mean, clamped to [-1, 1]."""

@@ -1,5 +1,6 @@
 """Text encoders: any BERT-like transformer, frozen or trained, and a projection that always trains."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +45,15 @@ class TextEncoder(nn.Module):
         self.projection = nn.Sequential(
             nn.LayerNorm(self.width), nn.Linear(self.width, self.width), nn.LayerNorm(self.width)
         )
+
+    def frozen_sha256(self) -> str | None:
+        """Hash of the weights behind `frozen`, by which a cache knows them; None where nothing is frozen."""
+        if self.trains:
+            return None
+        digest = hashlib.sha256()
+        for name, tensor in self.transformer.state_dict().items():
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @torch.no_grad()
     def frozen(self, ids: Tensor, mask: Tensor) -> Tensor:

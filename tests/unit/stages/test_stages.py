@@ -155,8 +155,7 @@ def test_ema_follows_its_recursion():
     torch.testing.assert_close(averaged[0], torch.full((3,), expected))
 
 
-def test_accumulated_gradients_equal_those_of_one_batch(tmp_path):
-    """Batches of 4 accumulated twice step as often as the recipe says: half as many optimiser steps."""
+def test_accumulation_takes_one_step_for_several_batches(tmp_path):
     stage, data = ldm_stage(tmp_path)
     assert fit(stage, data, tmp_path / "run", accumulate=2).global_step == 4
 
