@@ -13,6 +13,40 @@ from cxr_ldm.data.prepare import prepare as prepare_folder
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
 
+PRECISIONS: dict[str, Any] = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # ours and Lightning's names
+
+
+# Keys whose values users change most: what they must be, and the least that works.
+WHOLE: Any = (int,)
+REAL: Any = (int, float)
+NUMBERS: dict[str, tuple[Any, int]] = {
+    "seed": (WHOLE, 0),
+    "n": (WHOLE, 1),
+    "data.size": (WHOLE, 8),
+    "sampler.steps": (WHOLE, 1),
+    "guidance.scale": (REAL, 0),
+    "metrics.n": (WHOLE, 2),
+    "metrics.adherence_n": (WHOLE, 1),
+} | {
+    f"training.{stage}.{key}": (WHOLE, 1)
+    for stage in ("vae", "ldm")
+    for key in ("batch_size", "images", "validate_every", "accumulate")
+}
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Raises UserError where a number is no number or too small, or the accelerator or precision is unknown."""
+    for key, (kinds, least) in NUMBERS.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value < least):
+            kind = "whole number" if kinds == WHOLE else "number"
+            raise UserError(f"{key}={value} must be a {kind} of {least} or more.")
+    if cfg.trainer.accelerator not in ACCELERATORS:
+        raise UserError(f"trainer.accelerator={cfg.trainer.accelerator} is not one of {', '.join(ACCELERATORS)}.")
+    if str(cfg.trainer.precision) not in PRECISIONS:
+        raise UserError(f"trainer.precision={cfg.trainer.precision} is not one of {', '.join(PRECISIONS)}.")
+
 
 def plain(node: Any) -> Any:
     """A config node as resolved dicts and lists; raises Hydra's error where a mandatory value is missing."""

@@ -13,6 +13,7 @@ from cxr_ldm import artifacts, naming, training
 from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
 from cxr_ldm.compose import (
     check_root,
+    check_values,
     choice,
     data_name,
     device_of,
@@ -39,6 +40,7 @@ from cxr_ldm.text.encoders import TextEncoder
 
 def prepare(cfg: DictConfig) -> None:
     """python -m cxr_ldm.prepare"""
+    check_values(cfg)
     if cfg.prepare.dry_run:
         check_root(cfg)
         for key, value in artifacts.flatten(dry_run(instantiate(cfg.data.reader))):
@@ -53,6 +55,7 @@ def prepare(cfg: DictConfig) -> None:
 
 def train(cfg: DictConfig) -> None:
     """python train.py"""
+    check_values(cfg)
     {"vae": train_vae, "ldm": train_ldm}[stage_of(cfg)](cfg)
 
 
@@ -60,6 +63,7 @@ def evaluate(cfg: DictConfig) -> None:
     """python evaluate.py"""
     from cxr_ldm.metrics import evaluate as evaluation
 
+    check_values(cfg)
     stage = stage_of(cfg)
     folder = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), stage, data_name(cfg)))
     bundle = load_bundle(folder, stage, cfg.bundle_packages)
@@ -70,6 +74,7 @@ def sample(cfg: DictConfig, prompt: str | None = None) -> None:
     """python sample.py"""
     from cxr_ldm.sampling import sample as generate
 
+    check_values(cfg)
     folder = cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg))
     generate(cfg, Path(folder), cfg.prompt if prompt is None else prompt)
 
@@ -221,7 +226,6 @@ def fit_ldm(
 
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
     """What decides the result of every training run."""
-    training.check_precision(cfg.trainer.precision)
     return {
         "data": prepared.fingerprint,
         "training": plain(recipe),

@@ -19,8 +19,6 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
     if cfg.format != "png":
         raise UserError(f"format={cfg.format} cannot be written; format=png can.")
-    if cfg.n < 1:
-        raise UserError(f"n={cfg.n} must be 1 or more.")
     texts = read_prompts(prompt, cfg.prompts_file)
     pipeline = TextToCXR.from_bundle(bundle, str(device_of(cfg)), cfg.bundle_packages)
     prompts = [text for text in texts for _ in range(cfg.n)]

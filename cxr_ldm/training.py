@@ -21,13 +21,11 @@ from cxr_ldm import artifacts
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.compose import PRECISIONS
 from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.errors import UserError
 from cxr_ldm.metrics import results
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.pipeline import TextToCXR
-
-PRECISIONS: dict[str, Any] = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # ours and Lightning's names
 
 
 def begin(folder: Path, settings: Mapping[str, Any], cfg: DictConfig, overrides: list[str], **facts: Any) -> bool:
@@ -54,15 +52,8 @@ def finish(folder: Path, settings: Mapping[str, Any], **facts: Any) -> None:
     artifacts.write_record(folder, settings, complete=True, **facts)
 
 
-def check_precision(requested: int | str) -> None:
-    """Raises UserError where the precision is none of 32, 16 and bf16."""
-    if str(requested) not in PRECISIONS:
-        raise UserError(f"trainer.precision={requested} is not one of 32, 16 and bf16.")
-
-
 def precision_of(requested: int | str, accelerator: str) -> Any:
     """Lightning's name for the precision; 16 on a CPU becomes bf16, which is said."""
-    check_precision(requested)
     on_gpu = torch.cuda.is_available() and accelerator != "cpu"
     if str(requested) == "16" and not on_gpu:
         print("trainer.precision=16: this CPU has no float16 training, so the run uses bf16 (bfloat16 mixed).")

