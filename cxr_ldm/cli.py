@@ -33,6 +33,8 @@ def launch(main: Callable[..., None], config: str) -> None:
         literal, sys.argv[1:] = split_literal(sys.argv[1:])
     # Hydra would print its own report and end with 1; told to raise, it leaves the sentence to us
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # W&B's closing words repeat our tables, and name folders before those have their final names
+    os.environ.setdefault("WANDB_SILENT", "true")
 
     def job(cfg: DictConfig) -> None:
         with one_sentence():  # inside the job: once an error reaches Hydra, it adds a line of its own

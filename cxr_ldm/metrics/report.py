@@ -16,6 +16,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
 # What a metric says, by the longest beginning of its name.
+TABLE_WIDTH = 108  # columns at least, also where no terminal says how wide it is
 MEANINGS = {
     "ssim": "structural similarity of reconstruction and original",
     "psnr": "peak signal-to-noise ratio of the reconstruction, dB",
@@ -125,14 +126,15 @@ def meaning(name: str) -> str:
 def print_table(content: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the table to the terminal."""
     table = Table(title_justify="left", expand=False)
-    table.add_column("metric", overflow="fold")
+    table.add_column("metric", no_wrap=True)
     for heading in ("value", "95 % interval", "n"):
         table.add_column(heading, justify="right")
     table.add_column("direction")
     for row in rows(content):
         value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
         table.add_row(row["name"], value, row["interval"], row["n"], row["direction"])
-    (console or Console()).print(table)
+    console = console or Console()
+    console.print(table, width=max(console.width, TABLE_WIDTH))
 
 
 def render_html(content: Mapping[str, Any], images: Mapping[str, Path], heading: str) -> str:
