@@ -47,8 +47,11 @@ def complete_runs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     yield from sorted(done, key=lambda entry: entry[1].get("finished", ""), reverse=True)
 
 
-def newest_bundle(outputs: Path, stage: str, data: str) -> Path:
+def newest_bundle(outputs: Path, stage: str, data: str, needed: Mapping[str, Any] | None = None) -> Path:
     """Bundle of the newest complete run of `stage` on the data set named `data`; prints which.
+
+    Args:
+        needed: settings that the run must have been made with, e.g. the VAE that the command line chose.
 
     Raises:
         UserError: there is none; names the command that makes it.
@@ -56,12 +59,13 @@ def newest_bundle(outputs: Path, stage: str, data: str) -> Path:
     folder = outputs / stage
     others = set()
     for run, record in complete_runs(folder):
-        if record["data"] == data:
+        fits = all(record["settings"].get(key) == value for key, value in (needed or {}).items())
+        if record["data"] == data and fits:
             print(f"using {run / 'bundle'} (the newest complete run of stage {stage} on {data})")
             return run / "bundle"
-        others.add(record["data"])
+        others.add(record["data"] if fits else f"{record['data']} with other {' and '.join(needed or {})} settings")
     there = f" (there are runs on {', '.join(sorted(others))})" if others else ""
     raise UserError(
         f"no complete run of stage {stage} on {data} in {folder}{there}; make it by `python train.py stage={stage}` "
-        "with the same data=… or experiment=…, or name a bundle."
+        "with the same data=…, experiment=… and model options, or name a bundle."
     )

@@ -135,7 +135,9 @@ def train_ldm(cfg: DictConfig) -> None:
     """python train.py stage=ldm"""
     prepared, recipe = prepared_data(cfg), cfg.training.ldm
     check_split_sizes(prepared)
-    newest = cfg.vae_bundle or naming.newest_bundle(Path(cfg.paths.outputs), "vae", prepared.name)
+    chosen = any(word.startswith(("vae=", "vae.")) for word in overrides())  # a VAE that was asked for must be that one
+    needed = {"vae": plain(cfg.vae)} if chosen else None
+    newest = cfg.vae_bundle or naming.newest_bundle(Path(cfg.paths.outputs), "vae", prepared.name, needed)
     vae = load_bundle(newest, "vae", cfg.bundle_packages)
     if vae.info["size"] != prepared.size:
         raise UserError(

@@ -75,6 +75,11 @@ def test_a_multirun_makes_a_run_for_each(outputs, command):
     assert len(list(outputs.glob("ldm/phantom-32-small-*/bundle"))) == 1
 
 
+def test_a_vae_that_was_asked_for_must_exist(outputs, command):
+    arguments = ["train.py", "stage=ldm", "vae=deck", *DATA, f"paths.outputs={outputs}"]
+    assert "with other vae settings" in command(*arguments, code=2).stderr
+
+
 def test_a_name_with_other_settings_is_not_overwritten(outputs, command):
     name = only(outputs, "vae/*").name
     where = f"paths.outputs={outputs}"
