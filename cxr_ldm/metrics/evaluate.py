@@ -121,7 +121,8 @@ def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     chosen = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     here = np.searchsorted(rows, chosen)
     others = chosen_rows(prepared, "train", len(chosen), cfg.seed)
-    metrics |= distance(cfg, prepared, others, reconstructed[here])
+    sets = {"compared": "reconstructions of test images", "with": "training images, which are of other patients"}
+    metrics |= distance(cfg, prepared, others, reconstructed[here], sets)
     first = spread(np.arange(len(rows)), 8)
     captions = ["radiograph"] * len(first) + ["reconstruction"] * len(first)
     save_grid(folder / "grid.png", torch.cat([original[first], reconstructed[first]]), len(first), captions)
@@ -134,7 +135,8 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     prompts = prepared.texts(rows)
     images = generate(pipeline, prompts, [cfg.seed + index for index in range(len(rows))], cfg)
-    metrics = distance(cfg, prepared, rows, images)
+    sets = {"compared": "images generated from the texts of test images", "with": "these test images"}
+    metrics = distance(cfg, prepared, rows, images, sets)
     train = prepared.rows("train")
     chunks = (prepared.pixels(part) for part in np.array_split(train, max(1, len(train) // 1024)))
     found = memorisation.search(images, prepared.pixels(prepared.rows("test")), chunks)
@@ -153,7 +155,9 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     }
 
 
-def distance(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: Tensor) -> dict[str, results.Metric]:
+def distance(
+    cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: Tensor, sets: dict[str, str]
+) -> dict[str, results.Metric]:
     """FID and KID of `generated` against the real images of `rows`, with their floors."""
     extractor = instantiate(cfg.features)
     size, n = cfg.metrics.batch_size, len(rows)
@@ -168,7 +172,7 @@ def distance(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: T
         features["generated"],
         features["floor"],
         prepared.patients(pool),
-        extractor.settings(),
+        extractor.settings() | sets,
         repeats=cfg.metrics.floor_repeats,
         subsets=cfg.metrics.kid_subsets,
         seed=cfg.seed,

@@ -15,13 +15,13 @@ from cxr_ldm.artifacts import write_text
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
-# What a metric says, by the longest beginning of its name.
 TABLE_WIDTH = 108  # columns at least, also where no terminal says how wide it is
+# What a metric says, by the longest beginning of its name.
 MEANINGS = {
     "ssim": "structural similarity of reconstruction and original",
     "psnr": "peak signal-to-noise ratio of the reconstruction, dB",
-    "fid": "Fréchet distance of features, generated against real",
-    "kid": "kernel distance of features, generated against real",
+    "fid": "Fréchet distance of features, generated (or reconstructed) against real",
+    "kid": "kernel distance of features, generated (or reconstructed) against real",
     "adherence_finding": "the picture shows the finding that the prompt names, and none where it names none",
     "adherence_side": "the finding is on the prompted side",
     "near_copies": "generated images that are near copies of a training image",
