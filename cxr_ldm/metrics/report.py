@@ -115,7 +115,7 @@ def meaning(name: str) -> str:
     """A metric's plain meaning.
 
     >>> meaning("kid_efficientnet_lite0_difference")
-    'kernel distance of features, generated against real; above the floor'
+    'kernel distance of features, generated (or reconstructed) against real; above the floor'
     """
     start = max((key for key in MEANINGS if name.startswith(key)), key=len, default=None)
     end = max((key for key in VARIANTS if name.endswith(key)), key=len, default=None)
