@@ -138,7 +138,7 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     sets = {"compared": "images generated from the texts of test images", "with": "these test images"}
     metrics = distance(cfg, prepared, rows, images, sets)
     train = prepared.rows("train")
-    chunks = (prepared.pixels(part) for part in np.array_split(train, max(1, len(train) // 1024)))
+    chunks = (prepared.pixels(part) for part in np.array_split(train, max(1, len(train) // memorisation.BATCH)))
     found = memorisation.search(images, prepared.pixels(prepared.rows("test")), chunks)
     metrics |= memorisation.near_copy_metrics(found, cfg.seed)
     metrics |= memorisation.diversity(images, prepared.pixels(rows), seed=cfg.seed)

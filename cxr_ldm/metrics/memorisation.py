@@ -90,22 +90,8 @@ def _standardised(pixels: Tensor, name: str) -> Tensor:
     return (centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-9)).float()
 
 
-def near_copies(generated: Tensor, training: Tensor, held_out: Tensor, seed: int = 0) -> dict[str, Metric]:
-    """Entries for metrics.json: the number of near copies, and the mean nearest correlation beside its control.
-
-    Args:
-        generated: pixels [N, 1, H, W] in [-1, 1].
-        training: all training images, [T, 1, H, W].
-        held_out: real images of other patients, [M, 1, H, W].
-
-    Raises:
-        UserError: a set is empty, or the sizes differ.
-    """
-    return near_copy_metrics(search(generated, held_out, training.split(BATCH)), seed)
-
-
 def near_copy_metrics(found: NearCopies, seed: int = 0) -> dict[str, Metric]:
-    """The same from a finished search."""
+    """Entries for metrics.json: the number of near copies, and the mean nearest correlation beside its control."""
     measure = {"measure": "Pearson correlation of pixels with the nearest training image"}
     settings = {
         **measure,

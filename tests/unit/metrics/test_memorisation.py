@@ -10,7 +10,6 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.memorisation import (
     COPY_CORRELATION,
     diversity,
-    near_copies,
     near_copy_metrics,
     pairwise_ssim,
     search,
@@ -38,7 +37,7 @@ def test_planted_copies_are_found_whatever_their_brightness(sets):
     assert found.copies.tolist()[0] == 3
     assert found.index[3] == 17
     assert found.index[8] == 199
-    assert near_copies(generated, sets["training"], sets["held_out"])["near_copies"].value == 2
+    assert near_copy_metrics(search(generated, sets["held_out"], [sets["training"]]))["near_copies"].value == 2
 
 
 def test_correlation_is_numpys_and_does_not_depend_on_batches(sets):
@@ -82,10 +81,10 @@ def test_a_collapsed_generator_has_high_pairwise_similarity(sets):
 
 def test_empty_or_mismatched_sets_are_refused(sets):
     with pytest.raises(UserError, match="both are needed"):
-        near_copies(sets["generated"], sets["training"], sets["held_out"][:0])
+        near_copy_metrics(search(sets["generated"], sets["held_out"][:0], [sets["training"]]))
     with pytest.raises(UserError, match="no training image"):
         search(sets["generated"], sets["held_out"], [])
     with pytest.raises(UserError, match="another size"):
-        near_copies(sets["generated"], textures(5, 0, 16), sets["held_out"])
+        near_copy_metrics(search(sets["generated"], sets["held_out"], [textures(5, 0, 16)]))
     with pytest.raises(UserError, match="at least 2"):
         diversity(sets["generated"][:1], sets["held_out"])
