@@ -100,7 +100,9 @@ def train_vae(cfg: DictConfig) -> None:
         module = VAEStage(
             autoencoder,
             instantiate(recipe.optimizer),
+            instantiate(cfg.vae.reconstruction),
             cfg.vae.kl_weight,
+            instantiate(cfg.vae.adversary),
             recipe.warmup_steps,
             recipe.last_rate,
             cfg.seed,

@@ -67,4 +67,4 @@ class LatentDiffusionStage(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)
-        return optimisation(self.parameters(), self.optimizer, self.warmup_steps, total, self.last_rate)
+        return optimisation([self.parameters()], self.optimizer, self.warmup_steps, total, self.last_rate)

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from cxr_ldm.errors import UserError
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 
 
 def warmup_cosine(step: int, warmup: int, total: int, last: float) -> float:
@@ -28,10 +28,10 @@ def warmup_cosine(step: int, warmup: int, total: int, last: float) -> float:
 
 
 def optimisation(
-    parameters: Iterable[nn.Parameter], make: MakeOptimizer, warmup: int, total: int, last: float
+    groups: Iterable[Iterable[nn.Parameter]], make: MakeOptimizer, warmup: int, total: int, last: float
 ) -> OptimizerLRScheduler:
-    """What `configure_optimizers` returns: the parameters that train, and a rate that changes at every step."""
-    optimizer = make([parameter for parameter in parameters if parameter.requires_grad])
+    """What `configure_optimizers` returns: the parameters that train, by group, and a rate that changes each step."""
+    optimizer = make([{"params": [weight for weight in group if weight.requires_grad]} for group in groups])
     schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total, last))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,20 +1,26 @@
 """The VAE stage: pixels to latents and back."""
 
+from collections.abc import Callable
+from typing import Any
+
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
+from cxr_ldm.stages.adversary import Adversary
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, finite, generator_at, optimisation
 
 DATA_RANGE = 2.0  # pixels lie in [-1, 1]
 
 
 class VAEStage(lightning.LightningModule):
-    """Trains an autoencoder by MSE + kl_weight * KL, both means over elements, pixels in [-1, 1].
+    """Trains an autoencoder by reconstruction + kl_weight * KL, both means over elements, pixels in [-1, 1].
 
+    `reconstruction` maps reconstruction and pixels to their mean error; with an `adversary` its two terms are added.
     Validation and test reconstruct from the posterior's mean and report SSIM and PSNR with a data
     range of 2.0 on reconstructions clamped to [-1, 1].
     """
@@ -23,13 +29,16 @@ class VAEStage(lightning.LightningModule):
         self,
         autoencoder: Autoencoder,
         optimizer: MakeOptimizer,
+        reconstruction: Callable[[Tensor, Tensor], Tensor],
         kl_weight: float,
+        adversary: Adversary | None,
         warmup_steps: int,
         last_rate: float,
         seed: int,
     ) -> None:
         super().__init__()
-        self.autoencoder, self.optimizer, self.kl_weight = autoencoder, optimizer, kl_weight
+        self.autoencoder, self.optimizer, self.adversary = autoencoder, optimizer, adversary
+        self.reconstruction, self.kl_weight = reconstruction, kl_weight
         self.warmup_steps, self.last_rate, self.seed = warmup_steps, last_rate, seed
         metrics = MetricCollection(
             {
@@ -43,13 +52,22 @@ class VAEStage(lightning.LightningModule):
         pixels = batch["pixels"]
         moments = self.autoencoder.encode(pixels)
         noise = generator_at(self.seed, 0, batch_number(self, batch_index))
-        reconstruction = self.autoencoder.decode(sample_posterior(moments, noise))
-        error = (reconstruction.float() - pixels).square().mean()
+        reconstruction = self.autoencoder.decode(sample_posterior(moments, noise)).float()
+        error = self.reconstruction(reconstruction, pixels)
         divergence = kl_divergence(moments.float())
         loss = error + self.kl_weight * divergence
-        self.log_dict({"train/mse": error, "train/kl": divergence})
+        logged = {"train/reconstruction": error, "train/kl": divergence}
+        if self.adversary is not None and self.progress() >= self.adversary.start:
+            terms = self.adversary(pixels, reconstruction, error)
+            loss = loss + terms["adversary"] + terms["discriminator"]
+            logged |= {f"train/{name}": value for name, value in terms.items()}
+        self.log_dict(logged)
         self.log("train/loss", loss, prog_bar=True)
         return finite(loss, self, batch["row"])
+
+    def progress(self) -> float:
+        """Share of the run's optimiser steps that are done."""
+        return self.global_step / int(self.trainer.estimated_stepping_batches)
 
     def reconstruct(self, pixels: Tensor) -> Tensor:
         """Pixels `[N,1,H,W]` in [-1, 1] -> reconstruction from the posterior's mean, clamped to [-1, 1]."""
@@ -66,4 +84,13 @@ class VAEStage(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)
-        return optimisation(self.parameters(), self.optimizer, self.warmup_steps, total, self.last_rate)
+        groups = [module.parameters() for module in (self.autoencoder, self.adversary) if module is not None]
+        return optimisation(groups, self.optimizer, self.warmup_steps, total, self.last_rate)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By the norm of each network's gradients: the discriminator's must not shrink the autoencoder's."""
+        if gradient_clip_val:
+            for group in optimizer.param_groups:
+                clip_grad_norm_(group["params"], gradient_clip_val)

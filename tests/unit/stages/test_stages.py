@@ -8,10 +8,12 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
+from torch.nn.functional import l1_loss, mse_loss
 
 from cxr_ldm import training
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.data.datamodule import ImageDataModule
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
@@ -21,8 +23,10 @@ from cxr_ldm.diffusion.schedules import RectifiedFlow
 from cxr_ldm.diffusion.weighting import Unit
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
+from cxr_ldm.networks.discriminator import PatchDiscriminator
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.networks.whitening import Whitening
+from cxr_ldm.stages.adversary import Adversary
 from cxr_ldm.stages.cache import TextTable, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.optimisation import generator_at
@@ -41,6 +45,9 @@ class FourImages:
 
     def rows(self, split):
         return np.arange(4)
+
+    def pixels(self, rows):
+        return torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(2))[rows] * 2 - 1
 
 
 def ldm_stage(tmp_path, dropout=0.1, images_per_epoch=8) -> tuple[LatentDiffusionStage, LatentDataModule]:
@@ -64,6 +71,17 @@ def ldm_stage(tmp_path, dropout=0.1, images_per_epoch=8) -> tuple[LatentDiffusio
     return stage, LatentDataModule(FourImages(), moments, table, 4, images_per_epoch, seed=0)
 
 
+def vae_stage(network, reconstruction, adversary=None) -> VAEStage:
+    optimizer = partial(torch.optim.Adam, lr=1e-3)
+    return VAEStage(network, optimizer, reconstruction, 1e-4, adversary, warmup_steps=0, last_rate=1.0, seed=5)
+
+
+def adversarial_stage(start=0.5) -> tuple[VAEStage, ImageDataModule]:
+    torch.manual_seed(0)
+    stage = vae_stage(Autoencoder(2, [8, 8], 1, 4), l1_loss, Adversary(PatchDiscriminator([8, 8], 4), 0.5, start))
+    return stage, ImageDataModule(FourImages(), 4, 8, seed=0)
+
+
 def fit(stage, data, folder, draw=None, **recipe):
     grid = ImageGrid(draw or (lambda module: torch.zeros(1, 1, 16, 16)), folder / "samples", columns=1)
     recipe = OmegaConf.create(RECIPE | recipe)
@@ -75,7 +93,7 @@ def fit(stage, data, folder, draw=None, **recipe):
 def test_vae_loss_is_mse_plus_weighted_kl_both_means_over_elements():
     torch.manual_seed(0)
     network = Autoencoder(2, [8, 8], 1, 4)
-    stage = VAEStage(network, partial(torch.optim.Adam, lr=1e-4), 1e-4, warmup_steps=0, last_rate=1.0, seed=5)
+    stage = vae_stage(network, mse_loss)
     stage._trainer = SimpleNamespace(num_training_batches=10, current_epoch=0)
     logged = {}
     stage.log_dict, stage.log = lambda values: logged.update(values), lambda name, value, **_: None
@@ -85,7 +103,7 @@ def test_vae_loss_is_mse_plus_weighted_kl_both_means_over_elements():
     rebuilt = network.decode(sample_posterior(moments, generator_at(5, 0, 4)))
     expected = (rebuilt - pixels).square().sum() / pixels.numel() + 1e-4 * kl_divergence(moments)
     torch.testing.assert_close(loss, expected)
-    assert set(logged) == {"train/mse", "train/kl"}
+    assert set(logged) == {"train/reconstruction", "train/kl"}
 
 
 def test_the_condition_is_dropped_sample_by_sample_for_the_empty_text(tmp_path):
@@ -113,8 +131,9 @@ def test_four_images_can_be_overfitted(tmp_path):
     assert trainer.callback_metrics["val/loss"] < 0.5
 
 
-def test_resume_equals_no_resume_bit_for_bit(tmp_path):
-    straight, data = ldm_stage(tmp_path)
+@pytest.mark.parametrize("make", [ldm_stage, lambda _: adversarial_stage()], ids=["ldm", "vae with an adversary"])
+def test_resume_equals_no_resume_bit_for_bit(tmp_path, make):
+    straight, data = make(tmp_path)
     fit(straight, data, tmp_path / "straight")
 
     class Killed(Exception):
@@ -125,10 +144,10 @@ def test_resume_equals_no_resume_bit_for_bit(tmp_path):
             raise Killed
         return torch.zeros(1, 1, 16, 16)
 
-    stopped, data = ldm_stage(tmp_path)
+    stopped, data = make(tmp_path)
     with pytest.raises(Killed):
         fit(stopped, data, tmp_path / "stopped", draw)
-    resumed, data = ldm_stage(tmp_path)
+    resumed, data = make(tmp_path)
     for parameter in resumed.parameters():  # whatever a fresh start would bring must not matter
         torch.nn.init.zeros_(parameter)
     fit(resumed, data, tmp_path / "stopped")

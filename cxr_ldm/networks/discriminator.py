@@ -1,0 +1,42 @@
+"""Patch discriminator: tells real from reconstructed pixels by their texture (Isola et al. 2017, section 3.2)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxr_ldm.errors import UserError
+
+
+class PatchDiscriminator(nn.Module):
+    """Strided convolutions, then a score for each patch: above 0 where it looks real.
+
+    Pixels `[N,1,H,W]` in [-1, 1] -> scores `[N,1,H/2^(L-1),W/2^(L-1)]` for L = len(channels): each level but the
+    last halves the resolution. Three levels see patches of 26 pixels. GroupNorm, so that a score does not
+    depend on the rest of the batch.
+
+    Args:
+        channels: feature channels of each level.
+        groups: groups of every GroupNorm; must divide each of `channels` but the first, which has none.
+
+    Raises:
+        UserError: `groups` does not divide `channels`.
+    """
+
+    def __init__(self, channels: Sequence[int], groups: int) -> None:
+        super().__init__()
+        if any(width % groups for width in channels[1:]):
+            raise UserError(f"vae.adversary.network.groups={groups} must divide every entry of channels={channels}.")
+        widths, last = [1, *channels], len(channels) - 1
+        self.convs = nn.ModuleList(
+            nn.Conv2d(widths[i], widths[i + 1], 3 if i == last else 4, stride=1 if i == last else 2, padding=1)
+            for i in range(len(channels))
+        )
+        self.norms = nn.ModuleList([nn.Identity(), *(nn.GroupNorm(groups, width, eps=1e-6) for width in channels[1:])])
+        self.conv_out = nn.Conv2d(channels[-1], 1, 3, padding=1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = functional.leaky_relu(norm(conv(x)), 0.2)
+        return self.conv_out(x)

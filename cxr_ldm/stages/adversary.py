@@ -1,0 +1,69 @@
+"""The adversarial term of the VAE's loss (Esser et al. 2021, section 3.1): detail that a mean error cannot ask for."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+LARGEST_BALANCE = 1e4
+
+
+class Adversary(nn.Module):
+    """A discriminator that learns beside the autoencoder, and what the autoencoder learns from it.
+
+    Both learn in one backward pass and by one optimiser: the autoencoder's term holds the discriminator's weights
+    fixed, and the discriminator's term holds the reconstruction fixed. Everything runs in float32.
+
+    Args:
+        network: pixels `[N,1,H,W]` in [-1, 1] -> scores, above 0 for what looks real.
+        weight: size of the adversarial gradient on the reconstruction, as a share of the reconstruction loss's.
+        start: share of the training after which the term sets in; both networks ignore it before.
+    """
+
+    def __init__(self, network: nn.Module, weight: float, start: float) -> None:
+        super().__init__()
+        self.network, self.weight, self.start = network, weight, start
+
+    def forward(self, pixels: Tensor, reconstruction: Tensor, loss: Tensor) -> dict[str, Tensor]:
+        """The two terms that are added to the VAE's loss, and the balance for the log.
+
+        Args:
+            pixels: `[N,1,H,W]` in [-1, 1].
+            reconstruction: of these pixels, with its graph.
+            loss: the reconstruction loss, with its graph.
+        """
+        with torch.autocast(pixels.device.type, enabled=False):
+            fixed = {name: value.detach() for name, value in self.network.named_parameters()}
+            convince = generator_loss(functional_call(self.network, fixed, (reconstruction,)))
+            scores = self.network(torch.cat([pixels, reconstruction.detach()]))
+            judge = discriminator_loss(*scores.chunk(2))
+        balance = self.weight * gradient_ratio(loss, convince, reconstruction)
+        return {"adversary": balance * convince, "discriminator": judge, "balance": balance}
+
+
+def generator_loss(scores: Tensor) -> Tensor:
+    """-E[D(x̂)] (Lim & Ye 2017, eq. 14)."""
+    return -scores.mean()
+
+
+def discriminator_loss(real: Tensor, reconstructed: Tensor) -> Tensor:
+    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(x̂))], the hinge loss (Lim & Ye 2017, eq. 13); 2 where D knows nothing.
+
+    >>> discriminator_loss(torch.zeros(1), torch.zeros(1)).item()
+    2.0
+    """
+    return functional.relu(1.0 - real).mean() + functional.relu(1.0 + reconstructed).mean()
+
+
+def gradient_ratio(reference: Tensor, term: Tensor, variable: Tensor) -> Tensor:
+    """|∂reference/∂variable| / |∂term/∂variable|: the factor that gives `term` the pull of `reference`.
+
+    Esser et al. 2021, eq. 7, taken at the reconstruction itself in place of the decoder's last layer.
+
+    >>> x = torch.ones(4, requires_grad=True)
+    >>> round(gradient_ratio((6 * x).sum(), (2 * x).sum(), x).item(), 3)
+    3.0
+    """
+    (first,) = torch.autograd.grad(reference, variable, retain_graph=True)
+    (second,) = torch.autograd.grad(term, variable, retain_graph=True)
+    return (first.norm() / second.norm().clamp_min(1e-12)).clamp(max=LARGEST_BALANCE)
