@@ -24,13 +24,13 @@ from cxr_ldm.artifacts import (
 )
 from cxr_ldm.data import raw_files
 from cxr_ldm.data.images import Fit, UnreadableImage, resize_square
-from cxr_ldm.data.manifest import COLUMNS, Reader, Record, Rejected
+from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
 from cxr_ldm.data.prepared import IMAGES, MANIFEST, Prepared
 from cxr_ldm.data.splits import SPLITS, split_of
 from cxr_ldm.errors import UserError
 
 # Raised when the same files and settings come to give another result, so that an older folder is not taken for it.
-VERSION = 1
+VERSION = 2
 REJECTED, SUMMARY = "rejected.csv", "summary.json"
 # Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the threads for each.
 CHUNK = 512
@@ -94,7 +94,7 @@ def prepare(
             row["split"] = split_of(row["patient_id"], **splits)
         _write_manifest(partial / MANIFEST, rows)
         _write_rejected(partial / REJECTED, rejected)
-        write_json(partial / SUMMARY, _summary(name, rows, rejected))
+        write_json(partial / SUMMARY, _summary(name, rows, rejected) | _steps(reader))
         content = raw_files.content(files) if verify == "full" else None
         write_record(partial, settings, complete=True, name=name, kind=kind or name, size=size, content=content)
     return Prepared(folder)
@@ -113,8 +113,8 @@ def dry_run(reader: Reader) -> dict[str, Any]:
     """Count what `prepare` would take and leave out, without opening an image.
 
     Returns:
-        listed (all that the collection names), accepted, studies and patients (of the accepted), and rejected:
-        reason → count, the most frequent first.
+        listed (all that the collection names), accepted, studies and patients (of the accepted), rejected: reason →
+        count, the most frequent first, and the reader's steps where it counts them.
     """
     records, rejected = sift(reader)
     return {
@@ -123,7 +123,7 @@ def dry_run(reader: Reader) -> dict[str, Any]:
         "studies": len({record.study_id for record in records}),
         "patients": len({record.patient_id for record in records}),
         "rejected": _reasons(rejected),
-    }
+    } | _steps(reader)
 
 
 def sift(reader: Reader) -> tuple[list[Record], list[Rejected]]:
@@ -224,6 +224,12 @@ def _summary(name: str, rows: Sequence[Mapping[str, Any]], rejected: list[Reject
         "views": dict(Counter(row["view"] or "unknown" for row in rows)),
         "rejected": _reasons(rejected),
     }
+
+
+def _steps(reader: Reader) -> dict[str, Any]:
+    """The reader's own counts under the key "steps"; nothing where it has none."""
+    steps = reader.steps() if isinstance(reader, Counting) else {}
+    return {"steps": steps} if steps else {}
 
 
 def _reasons(rejected: Iterable[Rejected]) -> dict[str, int]:
