@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, get_args
 
+from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_missing, read_grey
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
 from cxr_ldm.errors import UserError
@@ -148,7 +149,7 @@ class TableReader:
             view=view,
             text=text,
             labels=classes if self.labels else None,
-            findings=None,
+            findings=read_findings(text),
             source=self.source,
             load=partial(read_grey, path),
         )
