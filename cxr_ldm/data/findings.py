@@ -35,6 +35,8 @@ from cxr_ldm.data.findings_words import (
 
 Side = Literal["right", "left", "bilateral"]
 Certainty = Literal["present", "absent", "uncertain"]
+# No sentence is longer; what has no stop at all is read in pieces, since some steps take the square of a length.
+LONGEST = 1000
 STRENGTH: dict[Certainty, int] = {"absent": 0, "uncertain": 1, "present": 2}
 BEFORE: dict[str, Certainty] = {"maybe": "uncertain", "hint": "uncertain", "not": "absent"}
 AFTER: dict[str, Certainty] = {"maybe_after": "uncertain", "doubt": "uncertain", "not_after": "absent"}
@@ -87,7 +89,8 @@ def sentences(text: str) -> list[str]:
     ['bilateral effusions']
     """
     parts = [part.strip(" .").lower() for part in SENTENCE_END.split(text)]
-    return [BOTH_SIDES.sub("bilateral", part) for part in parts if part]
+    cut = [part[start : start + LONGEST] for part in parts for start in range(0, len(part), LONGEST)]
+    return [BOTH_SIDES.sub("bilateral", part) for part in cut]
 
 
 @lru_cache(maxsize=4096)  # reports repeat each other's sentences

@@ -23,7 +23,10 @@ REPORTS_CSV = "indiana_reports.csv"
 # CXR1_IM-0001-4001, CXR1_1_IM-0001-4001 (two images are named so) and 1_IM-0001-4001.dcm all name the same image.
 IMAGE_NAME = re.compile(r"(?:CXR)?(\d+)(?:_\d+)?_(IM-[\d-]+)(?:\.dcm)?")
 
-MARK = re.compile(r"([\w'/-]*?)X{4,}([\w'/-]*)")
+MARK = re.compile(r"(?<![\w'/-])([\w'/-]*?)X{4,}([\w'/-]*)")
+LIST_NUMBER = re.compile(r"(?:^\s*|(?<=\S)\s+)(\d{1,2})[.)](?=\s+\S|[A-Z])")
+# A published report has at most 17 kB; what is far larger is none, and would only cost memory.
+LARGEST = 1_000_000
 REMOVED = ("marks", "words joined to marks", "numbers", "stray punctuation", "whitespace")
 
 
@@ -104,14 +107,12 @@ def _without_numbers(text: str) -> tuple[str, int]:
     into the next number without a stop, it gets one.
     """
     parts, position, number = [], 0, 1
-    while True:
-        before = r"(?:^\s*|(?<=[.:])\s+)" if number == 1 else r"(?<=\S)\s+"
-        match = re.compile(rf"{before}{number}[.)](?:\s+(?=\S)|(?=[A-Z]))").search(text, position)
-        if not match:
-            return "".join([*parts, text[position:]]), number - 1
+    for match in LIST_NUMBER.finditer(text):
         part = text[position : match.start()]
-        parts.append(part + (" " if not part or part[-1] in ".,;:!?" else ". "))
-        position, number = match.end(), number + 1
+        if int(match[1]) == number and (number > 1 or part[-1:] in ("", ".", ":")):
+            parts.append(part + (" " if part[-1:] in ("", *".,;:!?") else ". "))
+            position, number = match.end(), number + 1
+    return "".join([*parts, text[position:]]), number - 1
 
 
 def csv_reports(root: Path, images: Sequence[str]) -> Iterator[Report | Rejected]:
@@ -138,6 +139,9 @@ def xml_reports(root: Path) -> Iterator[Report | Rejected]:
     """Reports of the folder, or else of the archive, by number."""
     documents = dict(_xml_documents(root))
     for name in sorted(documents, key=lambda name: (len(name), name)):
+        if len(documents[name]) > LARGEST:
+            yield Rejected(f"CXR{name}", "report is too large")
+            continue
         try:
             tree = ElementTree.fromstring(documents[name], forbid_dtd=True)
         except (ParseError, DefusedXmlException, ValueError, LookupError):  # LookupError: an encoding nobody knows
@@ -147,15 +151,19 @@ def xml_reports(root: Path) -> Iterator[Report | Rejected]:
 
 
 def _xml_documents(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each report, read no further than one byte past LARGEST."""
     if (root / XML_FOLDER).is_dir():
-        yield from ((path.stem, path.read_bytes()) for path in (root / XML_FOLDER).glob("*.xml"))
+        for path in (root / XML_FOLDER).glob("*.xml"):
+            with open(path, "rb") as file:
+                yield path.stem, file.read(LARGEST + 1)
         return
     try:
         with tarfile.open(root / XML_ARCHIVE) as archive:
             for member in archive:
-                file = archive.extractfile(member)
+                # A link's target need not be there, and is a member of its own where it is.
+                file = archive.extractfile(member) if member.isfile() else None
                 if file and member.name.endswith(".xml"):
-                    yield Path(member.name).stem, file.read()
+                    yield Path(member.name).stem, file.read(LARGEST + 1)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise UserError(f"{root / XML_ARCHIVE} is not a complete archive ({error}); fetch it again.") from None
 

@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Any, get_args
 
 from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.images import MISSING, is_missing, read_grey
+from cxr_ldm.data.images import MISSING, is_file, is_missing, read_grey
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
 from cxr_ldm.errors import UserError
 
@@ -119,7 +119,7 @@ class TableReader:
         if self.csv is None:
             return self._found()
         images = [self.root / image for image, _ in self._listed()]
-        return [self.root / self.csv, *(path for path in images if path.is_file())]
+        return [self.root / self.csv, *filter(is_file, images)]
 
     def records(self) -> Iterator[Record | Rejected]:
         """One for each row of the CSV, or each file of the glob in the order of its path."""
