@@ -1,0 +1,300 @@
+"""Findings read from reports against the expert MeSH codes of Open-i: precision, recall and F1 of each.
+
+The rules of `cxr_ldm.data.findings` were written while looking at the development half of the reports only; the other
+half is the measurement. Both are on the page, so that a gap between them shows.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from scipy.stats import binomtest
+
+from cxr_ldm.artifacts import write_text
+from cxr_ldm.compose import check_root, plain
+from cxr_ldm.data.findings import read_findings
+from cxr_ldm.data.findings_words import DEVICE, NO_FINDING
+from cxr_ldm.data.reports import SEEN, Report
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.report import number
+from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
+
+Half = Literal["measurement", "development"]
+HALVES: tuple[Half, Half] = ("measurement", "development")
+NOT_CODED = "No Indexing"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One class to be measured: the coder's headings (their beginnings) and our names that stand for it."""
+
+    headings: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+AIMED = {
+    "cardiomegaly": Target(("Cardiomegaly", "Cardiac Shadow/enlarged", "Heart/enlarged"), ("cardiomegaly",)),
+    "effusion": Target(("Pleural Effusion",), ("pleural effusion",)),
+    "atelectasis": Target(("Pulmonary Atelectasis",), ("atelectasis",)),
+    "opacity": Target(
+        ("Opacity", "Airspace Disease", "Infiltrate", "Consolidation", "Pneumonia", "Density/lung"),
+        ("lung opacity", "consolidation", "pneumonia"),
+    ),
+    "nodule": Target(("Nodule",), ("nodule",)),
+    "normal": Target(("normal",), (NO_FINDING,)),
+}
+FURTHER = {
+    "consolidation": Target(("Consolidation",), ("consolidation",)),
+    "pneumonia": Target(("Pneumonia",), ("pneumonia",)),
+    "edema": Target(("Pulmonary Edema", "Pulmonary Congestion", "Heart Failure"), ("edema",)),
+    "pneumothorax": Target(("Pneumothorax", "Hydropneumothorax"), ("pneumothorax",)),
+    "mass": Target(("Mass/lung", "Mass/thorax"), ("mass",)),
+    "pleural_thickening": Target(("Thickening/pleura", "Pleura/thickened"), ("pleural thickening",)),
+    "cardiomediastinum": Target(("Mediastinum/prominent", "Mediastinum/enlarged"), ("enlarged cardiomediastinum",)),
+    "fracture": Target(("Fractures, Bone",), ("fracture",)),
+    "device": Target(
+        ("Catheters, Indwelling", "Implanted Medical Device", "Medical Device", "Tube, Inserted", "Stents")
+        + ("Surgical Instruments", "Sutures"),
+        (DEVICE,),
+    ),
+}
+TARGETS = AIMED | FURTHER
+SIDED = ("effusion", "atelectasis", "opacity")
+
+
+def half_of(uid: str) -> Half:
+    """Half of a report, by a hash of its number, so that neither order nor edition matters.
+
+    >>> half_of("1"), half_of("2")
+    ('measurement', 'development')
+    """
+    return HALVES[1 - hashlib.sha256(f"findings/{uid}".encode()).digest()[0] % 2]
+
+
+@dataclass(frozen=True)
+class Read:
+    """One report: what its coder wrote, and what is read from its text."""
+
+    headings: Sequence[str]
+    findings: Sequence[Mapping[str, Any]]
+
+    def coded(self, target: Target) -> bool:
+        """Whether a heading of the coder begins as one of the target's."""
+        return bool(self._headings(target))
+
+    def found(self, target: Target, certainties: Sequence[str] = ("present",)) -> bool:
+        """Whether one of the target's names was read; "no finding" only without a device, as the coder has it."""
+        named = {finding["name"] for finding in self.findings if finding["certainty"] in certainties}
+        return bool(named & set(target.names)) and not (NO_FINDING in target.names and DEVICE in named)
+
+    def sides(self, target: Target) -> tuple[set[str], set[str]]:
+        """Sides that the coder and the text state for a target."""
+        coded = {part for heading in self._headings(target) for part in heading.split("/")}
+        ours = {f["side"] for f in self.findings if f["name"] in target.names and f["certainty"] == "present"}
+        return coded & {"right", "left", "bilateral"}, ours - {None}
+
+    def _headings(self, target: Target) -> list[str]:
+        return [heading for heading in self.headings if heading.startswith(target.headings)]
+
+
+def run(cfg: DictConfig, resamples: int) -> None:
+    """python -m cxr_ldm.benchmark suite=findings"""
+    check_root(cfg)
+    reader = instantiate(cfg.data.reader)
+    halves = read_reports([report for report in reader.reports() if isinstance(report, Report)])
+    metrics = measure(halves, resamples, cfg.seed)
+    folder = Path(cfg.paths.outputs) / "benchmark" / "findings"
+    run = run_entry(config=plain(cfg), bundle_sha256=None, seed=cfg.seed, data={"name": "openi", **counts(halves)})
+    write_metrics(folder / "metrics.json", metrics, run)
+    content = read_metrics(folder / "metrics.json")
+    print("\n".join(table(content, AIMED)))
+    print(f"  {folder / 'metrics.json'}")
+    if cfg.page:
+        write_text(Path(cfg.page), page(content))
+        print(f"  {cfg.page}")
+
+
+def read_reports(reports: Sequence[Report]) -> dict[Half, list[Read]]:
+    """Reports by half; without those that have no text, or that the coder set aside as not to be indexed.
+
+    Raises:
+        UserError: a half has no report that is coded.
+    """
+    halves: dict[Half, list[Read]] = {half: [] for half in HALVES}
+    for report in reports:
+        text = " ".join(filter(None, report.cleaned(SEEN).values()))
+        if text and report.headings and NOT_CODED not in report.headings:
+            halves[half_of(report.uid)].append(Read(report.headings, read_findings(text)))
+    if not all(halves.values()):
+        raise UserError(f"{len(reports)} reports are too few to measure on; data.root must hold those of Open-i.")
+    return halves
+
+
+def counts(halves: Mapping[Half, Sequence[Read]]) -> dict[str, int]:
+    """How many reports each half has."""
+    return {half: len(reads) for half, reads in halves.items()}
+
+
+def measure(halves: Mapping[Half, Sequence[Read]], resamples: int, seed: int) -> dict[str, Metric]:
+    """Precision, recall and F1 of every class that a half has, their mean over the six aimed at, and of the sides.
+
+    The names end with "_development" for that half.
+    """
+    metrics: dict[str, Metric] = {}
+    for half in HALVES:
+        end = "" if half == "measurement" else f"_{half}"
+        settings: dict[str, Any] = {"half": half, "positive": "present"}
+        hits, wrong, missed = outcomes(halves[half], TARGETS)
+        weights = bootstrap_weights(len(halves[half]), resamples, seed)
+        drawn = f1(weights @ hits, weights @ wrong, weights @ missed)
+        values = f1(hits.sum(0), wrong.sum(0), missed.sum(0))
+        n = len(hits)
+        for column, name in enumerate(TARGETS):
+            hit, false, miss = (int(each[:, column].sum()) for each in (hits, wrong, missed))
+            if not hit + miss:
+                continue
+            stated = settings | {"support": hit + miss, "hits": hit, "false": false, "missed": miss}
+            metrics[f"{name}_precision{end}"] = _share(hit, hit + false, n, stated)
+            metrics[f"{name}_recall{end}"] = _share(hit, hit + miss, n, stated)
+            metrics[f"{name}_f1{end}"] = _resampled(values[column], drawn[:, column], n, stated)
+        six = [column for column, name in enumerate(TARGETS) if name in AIMED]
+        stated = settings | {"classes": list(AIMED)}
+        metrics[f"mean_f1{end}"] = _resampled(values[six].mean(), drawn[:, six].mean(1), n, stated)
+        doubt = outcomes(halves[half], AIMED, ("present", "uncertain"))
+        stated = stated | {"positive": "present or uncertain"}
+        drawn = f1(*(weights @ each for each in doubt)).mean(1)
+        metrics[f"mean_f1_with_uncertain{end}"] = _resampled(
+            f1(*(each.sum(0) for each in doubt)).mean(), drawn, n, stated
+        )
+        agreed, stating = side_agreement(halves[half])
+        metrics[f"side_agreement{end}"] = _share(agreed, stating, stating, settings | {"classes": list(SIDED)})
+    return metrics
+
+
+def outcomes(
+    reads: Sequence[Read], targets: Mapping[str, Target], certainties: Sequence[str] = ("present",)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hits, false alarms and misses, each float64 [reports, targets] of 0 and 1."""
+    coded = np.array([[read.coded(target) for target in targets.values()] for read in reads])
+    found = np.array([[read.found(target, certainties) for target in targets.values()] for read in reads])
+    return (coded & found).astype(float), (~coded & found).astype(float), (coded & ~found).astype(float)
+
+
+def f1(hits: np.ndarray, wrong: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN); 0 where nothing was coded or found.
+
+    >>> f1(np.array([3.0, 0.0]), np.array([1.0, 0.0]), np.array([0.0, 0.0])).round(4).tolist()
+    [0.8571, 0.0]
+    """
+    return 2 * hits / np.maximum(2 * hits + wrong + missed, 1)
+
+
+def bootstrap_weights(n: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each of n reports is drawn, float64 [resamples, n]; a report is a patient, so they are independent."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
+
+
+def side_agreement(reads: Sequence[Read]) -> tuple[int, int]:
+    """How often the text's side is the coder's, and of how many findings where each states exactly one."""
+    agreed = stating = 0
+    for read in reads:
+        for name in SIDED:
+            coded, ours = read.sides(TARGETS[name])
+            if len(coded) == len(ours) == 1:
+                stating += 1
+                agreed += coded == ours
+    return agreed, stating
+
+
+def _share(part: int, whole: int, n: int, settings: dict[str, Any]) -> Metric:
+    if not whole:
+        return Metric(0.0, n, True, settings=settings, reason="nothing was found to take a share of")
+    interval = binomtest(part, whole).proportion_ci(method="wilson")
+    ends = (float(interval.low), float(interval.high))
+    return Metric(part / whole, n, True, ends, settings | {"interval": "Wilson"})
+
+
+def _resampled(value: float, drawn: np.ndarray, n: int, settings: dict[str, Any]) -> Metric:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    stated = settings | {"interval": "bootstrap over reports, percentiles", "resamples": len(drawn)}
+    return Metric(float(value), n, True, (min(float(low), float(value)), max(float(high), float(value))), stated)
+
+
+def table(content: Mapping[str, Any], names: Mapping[str, Target]) -> list[str]:
+    """Markdown rows: each class with its support, precision, recall and F1, and the development half's F1."""
+    lines = [
+        "| class | support | precision | recall | F1 | F1, development half |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name in names:
+        if f"{name}_f1" in content:
+            support = content[f"{name}_f1"]["settings"]["support"]
+            cells = [_cell(content.get(f"{name}_{key}")) for key in ("precision", "recall", "f1", "f1_development")]
+            lines.append(f"| {name.replace('_', ' ')} | {support} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "–"
+    ends = entry["ci95"]
+    return number(entry["value"]) + (f" ({number(ends[0])} to {number(ends[1])})" if ends else "")
+
+
+INTRO = """Structured findings are read from the text of a report (findings and impression) by the rules of
+`cxr_ldm/data/findings.py`. Here they are compared with the MeSH codes that two experts gave each report of the Indiana
+collection. The reports were split in halves by a hash of their number; the rules were written while looking at the
+development half only, and every figure that is not marked otherwise is of the measurement half.
+
+A class counts as found where it is read as *present*: what the text calls possible or probable is *uncertain* and does
+not count. A report counts as coded where it bears one of the headings below. Left out are reports without any text
+(coded normal, nearly all of them) and those that the coders marked as not to be indexed. Intervals are 95 %: Wilson for
+precision and recall, the bootstrap over reports for F1."""
+
+REMAINS = """What the development half shows of the disagreements that remain; the measurement half was not read.
+
+- **The coders leave out.** Reports that name degenerative changes of the spine, a sternotomy or a scoliosis are coded
+  normal in one case and by that heading in the next, so neither answer can always agree with them.
+- **The coders decide where the text does not.** "Probable effusion" is coded as an effusion; "effusion or scarring"
+  mostly is not. Ours calls both uncertain.
+- **Nodules go by several headings.** A "nodular opacity" is coded as opacity, density, nodule or granuloma. Ours reads
+  nodule only where the noun is written, opacity otherwise, and leaves granulomas aside, as the coders mostly do.
+- **Density is a wide word.** The coders use it for lungs, bones, breasts and hernias; ours drops it beside the name of
+  another part, not where the part is implied.
+- **De-identification removed words.** A negation that went with a name reads as a finding."""
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """The Markdown page, every number of it from `content`, a metrics.json; it quotes no report."""
+    run = content["run"]
+    mean, doubt, side = (content[name] for name in ("mean_f1", "mean_f1_with_uncertain", "side_agreement"))
+    lines = ["# Findings read from reports, against expert codes", "", INTRO, ""]
+    lines += [f"{half.capitalize()} half: {run['data'][half]:,} reports." for half in HALVES]
+    lines += ["", "## The six classes aimed at", "", *table(content, AIMED), ""]
+    lines += [
+        f"Mean F1 of the six: **{_cell(mean)}**; of the development half {_cell(content['mean_f1_development'])}. "
+        f"Were uncertain findings counted as found, it would be {_cell(doubt)}.",
+        "",
+        f"Where coder and text each state one side of an effusion, atelectasis or opacity, it is the same in "
+        f"{_cell(side)} of {side['n']} cases.",
+    ]
+    lines += ["", "## Other classes", "", *table(content, FURTHER), ""]
+    lines += [
+        "## Headings that count as each class",
+        "",
+        "| class | coded as (beginning) | read as |",
+        "| --- | --- | --- |",
+    ]
+    lines += [
+        f"| {name.replace('_', ' ')} | {'; '.join(target.headings)} | {', '.join(target.names)} |"
+        for name, target in TARGETS.items()
+    ]
+    lines += ["", "A report is read as normal where it has no finding and names no device.", "", "## What remains", ""]
+    lines += [REMAINS, "", "## Run", ""]
+    lines += [f"- {key}: `{value}`" for key, value in run.items()]
+    return "\n".join(lines) + "\n"
