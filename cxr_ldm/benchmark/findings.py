@@ -5,10 +5,12 @@ half is the measurement. Both are on the page, so that a gap between them shows.
 """
 
 import hashlib
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -16,54 +18,18 @@ from omegaconf import DictConfig
 from scipy.stats import binomtest
 
 from cxr_ldm.artifacts import write_text
+from cxr_ldm.benchmark.findings_codes import AIMED, HALVES, TARGETS, Half, Target
+from cxr_ldm.benchmark.findings_page import page, table
 from cxr_ldm.compose import check_root, plain
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.findings_words import DEVICE, NO_FINDING
+from cxr_ldm.data.openi import OpenIReader
 from cxr_ldm.data.reports import SEEN, Report
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.report import number
 from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
 
-Half = Literal["measurement", "development"]
-HALVES: tuple[Half, Half] = ("measurement", "development")
 NOT_CODED = "No Indexing"
-
-
-@dataclass(frozen=True)
-class Target:
-    """One class to be measured: the coder's headings (their beginnings) and our names that stand for it."""
-
-    headings: tuple[str, ...]
-    names: tuple[str, ...]
-
-
-AIMED = {
-    "cardiomegaly": Target(("Cardiomegaly", "Cardiac Shadow/enlarged", "Heart/enlarged"), ("cardiomegaly",)),
-    "effusion": Target(("Pleural Effusion",), ("pleural effusion",)),
-    "atelectasis": Target(("Pulmonary Atelectasis",), ("atelectasis",)),
-    "opacity": Target(
-        ("Opacity", "Airspace Disease", "Infiltrate", "Consolidation", "Pneumonia", "Density/lung"),
-        ("lung opacity", "consolidation", "pneumonia"),
-    ),
-    "nodule": Target(("Nodule",), ("nodule",)),
-    "normal": Target(("normal",), (NO_FINDING,)),
-}
-FURTHER = {
-    "consolidation": Target(("Consolidation",), ("consolidation",)),
-    "pneumonia": Target(("Pneumonia",), ("pneumonia",)),
-    "edema": Target(("Pulmonary Edema", "Pulmonary Congestion", "Heart Failure"), ("edema",)),
-    "pneumothorax": Target(("Pneumothorax", "Hydropneumothorax"), ("pneumothorax",)),
-    "mass": Target(("Mass/lung", "Mass/thorax"), ("mass",)),
-    "pleural_thickening": Target(("Thickening/pleura", "Pleura/thickened"), ("pleural thickening",)),
-    "cardiomediastinum": Target(("Mediastinum/prominent", "Mediastinum/enlarged"), ("enlarged cardiomediastinum",)),
-    "fracture": Target(("Fractures, Bone",), ("fracture",)),
-    "device": Target(
-        ("Catheters, Indwelling", "Implanted Medical Device", "Medical Device", "Tube, Inserted", "Stents")
-        + ("Surgical Instruments", "Sutures"),
-        (DEVICE,),
-    ),
-}
-TARGETS = AIMED | FURTHER
+# Classes whose headings name a side.
 SIDED = ("effusion", "atelectasis", "opacity")
 
 
@@ -106,10 +72,18 @@ def run(cfg: DictConfig, resamples: int) -> None:
     """python -m cxr_ldm.benchmark suite=findings"""
     check_root(cfg)
     reader = instantiate(cfg.data.reader)
+    if not isinstance(reader, OpenIReader):
+        raise UserError(f"data={cfg.data.kind} has no codes to measure against; suite=findings needs data=openi.")
     halves = read_reports([report for report in reader.reports() if isinstance(report, Report)])
     metrics = measure(halves, resamples, cfg.seed)
     folder = Path(cfg.paths.outputs) / "benchmark" / "findings"
-    run = run_entry(config=plain(cfg), bundle_sha256=None, seed=cfg.seed, data={"name": "openi", **counts(halves)})
+    run = run_entry(
+        config=plain(cfg),
+        bundle_sha256=None,
+        seed=cfg.seed,
+        command=shlex.join(["python", "-m", "cxr_ldm.benchmark", *sys.argv[1:]]),
+        data={"name": "openi", **{half: len(reads) for half, reads in halves.items()}},
+    )
     write_metrics(folder / "metrics.json", metrics, run)
     content = read_metrics(folder / "metrics.json")
     print("\n".join(table(content, AIMED)))
@@ -133,11 +107,6 @@ def read_reports(reports: Sequence[Report]) -> dict[Half, list[Read]]:
     if not all(halves.values()):
         raise UserError(f"{len(reports)} reports are too few to measure on; data.root must hold those of Open-i.")
     return halves
-
-
-def counts(halves: Mapping[Half, Sequence[Read]]) -> dict[str, int]:
-    """How many reports each half has."""
-    return {half: len(reads) for half, reads in halves.items()}
 
 
 def measure(halves: Mapping[Half, Sequence[Read]], resamples: int, seed: int) -> dict[str, Metric]:
@@ -223,78 +192,3 @@ def _resampled(value: float, drawn: np.ndarray, n: int, settings: dict[str, Any]
     low, high = np.quantile(drawn, [0.025, 0.975])
     stated = settings | {"interval": "bootstrap over reports, percentiles", "resamples": len(drawn)}
     return Metric(float(value), n, True, (min(float(low), float(value)), max(float(high), float(value))), stated)
-
-
-def table(content: Mapping[str, Any], names: Mapping[str, Target]) -> list[str]:
-    """Markdown rows: each class with its support, precision, recall and F1, and the development half's F1."""
-    lines = [
-        "| class | support | precision | recall | F1 | F1, development half |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name in names:
-        if f"{name}_f1" in content:
-            support = content[f"{name}_f1"]["settings"]["support"]
-            cells = [_cell(content.get(f"{name}_{key}")) for key in ("precision", "recall", "f1", "f1_development")]
-            lines.append(f"| {name.replace('_', ' ')} | {support} | {' | '.join(cells)} |")
-    return lines
-
-
-def _cell(entry: Mapping[str, Any] | None) -> str:
-    if entry is None:
-        return "–"
-    ends = entry["ci95"]
-    return number(entry["value"]) + (f" ({number(ends[0])} to {number(ends[1])})" if ends else "")
-
-
-INTRO = """Structured findings are read from the text of a report (findings and impression) by the rules of
-`cxr_ldm/data/findings.py`. Here they are compared with the MeSH codes that two experts gave each report of the Indiana
-collection. The reports were split in halves by a hash of their number; the rules were written while looking at the
-development half only, and every figure that is not marked otherwise is of the measurement half.
-
-A class counts as found where it is read as *present*: what the text calls possible or probable is *uncertain* and does
-not count. A report counts as coded where it bears one of the headings below. Left out are reports without any text
-(coded normal, nearly all of them) and those that the coders marked as not to be indexed. Intervals are 95 %: Wilson for
-precision and recall, the bootstrap over reports for F1."""
-
-REMAINS = """What the development half shows of the disagreements that remain; the measurement half was not read.
-
-- **The coders leave out.** Reports that name degenerative changes of the spine, a sternotomy or a scoliosis are coded
-  normal in one case and by that heading in the next, so neither answer can always agree with them.
-- **The coders decide where the text does not.** "Probable effusion" is coded as an effusion; "effusion or scarring"
-  mostly is not. Ours calls both uncertain.
-- **Nodules go by several headings.** A "nodular opacity" is coded as opacity, density, nodule or granuloma. Ours reads
-  nodule only where the noun is written, opacity otherwise, and leaves granulomas aside, as the coders mostly do.
-- **Density is a wide word.** The coders use it for lungs, bones, breasts and hernias; ours drops it beside the name of
-  another part, not where the part is implied.
-- **De-identification removed words.** A negation that went with a name reads as a finding."""
-
-
-def page(content: Mapping[str, Any]) -> str:
-    """The Markdown page, every number of it from `content`, a metrics.json; it quotes no report."""
-    run = content["run"]
-    mean, doubt, side = (content[name] for name in ("mean_f1", "mean_f1_with_uncertain", "side_agreement"))
-    lines = ["# Findings read from reports, against expert codes", "", INTRO, ""]
-    lines += [f"{half.capitalize()} half: {run['data'][half]:,} reports." for half in HALVES]
-    lines += ["", "## The six classes aimed at", "", *table(content, AIMED), ""]
-    lines += [
-        f"Mean F1 of the six: **{_cell(mean)}**; of the development half {_cell(content['mean_f1_development'])}. "
-        f"Were uncertain findings counted as found, it would be {_cell(doubt)}.",
-        "",
-        f"Where coder and text each state one side of an effusion, atelectasis or opacity, it is the same in "
-        f"{_cell(side)} of {side['n']} cases.",
-    ]
-    lines += ["", "## Other classes", "", *table(content, FURTHER), ""]
-    lines += [
-        "## Headings that count as each class",
-        "",
-        "| class | coded as (beginning) | read as |",
-        "| --- | --- | --- |",
-    ]
-    lines += [
-        f"| {name.replace('_', ' ')} | {'; '.join(target.headings)} | {', '.join(target.names)} |"
-        for name, target in TARGETS.items()
-    ]
-    lines += ["", "A report is read as normal where it has no finding and names no device.", "", "## What remains", ""]
-    lines += [REMAINS, "", "## Run", ""]
-    lines += [f"- {key}: `{value}`" for key, value in run.items()]
-    return "\n".join(lines) + "\n"
