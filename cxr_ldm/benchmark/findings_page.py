@@ -50,6 +50,7 @@ def page(content: Mapping[str, Any]) -> str:
         f"{_cell(side)} of {side['n']} cases.",
     ]
     lines += ["", "## Other classes", "", *table(content, FURTHER), ""]
+    lines += ["## The development half", "", *table(content, TARGETS, "_development"), ""]
     lines += [
         "## Headings that count as each class",
         "",
@@ -66,16 +67,18 @@ def page(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table(content: Mapping[str, Any], names: Mapping[str, Target]) -> list[str]:
-    """Markdown rows: each class with its support, precision, recall and F1, and the development half's F1."""
-    lines = [
-        "| class | support | precision | recall | F1 | F1, development half |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+def table(content: Mapping[str, Any], names: Mapping[str, Target], end: str = "") -> list[str]:
+    """Markdown rows of one half: each class with its support, precision, recall and F1.
+
+    Beside the measurement half, whose names have no `end`, stands the development half's F1.
+    """
+    heads = ["class", "support", "precision", "recall", "F1", *([] if end else ["F1, development half"])]
+    keys = [f"{key}{end}" for key in ("precision", "recall", "f1")] + ([] if end else ["f1_development"])
+    lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) - 1)]
     for name in names:
-        if f"{name}_f1" in content:
-            support = content[f"{name}_f1"]["settings"]["support"]
-            cells = [_cell(content.get(f"{name}_{key}")) for key in ("precision", "recall", "f1", "f1_development")]
+        if f"{name}_f1{end}" in content:
+            support = content[f"{name}_f1{end}"]["settings"]["support"]
+            cells = [_cell(content.get(f"{name}_{key}")) for key in keys]
             lines.append(f"| {name.replace('_', ' ')} | {support} | {' | '.join(cells)} |")
     return lines
 

@@ -122,5 +122,7 @@ def test_the_page_shows_what_the_metrics_say(halves):
     text = page(metrics | {"run": run})
     assert f"**{metrics['mean_f1']['value']:.4f} (" in text
     assert f"Measurement half: {len(halves['measurement'])} reports." in text
+    development = metrics["nodule_recall_development"]
+    assert f" | {development['value']:.4f} (" in text.split("## The development half")[1]
     assert "| fracture | Fractures, Bone | fracture |" in text
     assert all(sentence not in text for _, sentence in KINDS)
