@@ -42,10 +42,9 @@ MEDIASTINUM = rf"(?:cardio-? ?mediastin\w+|mediastin\w+){SHAPE}"
 GAP = r"(?:[ ,](?!not\b|no\b|normal|without|lungs?\b|mediastin|aort|pulmonary|and\b.*\b(?:lungs?|aort))[\w-]+){0,5}?"
 ENLARGED = words("enlarge(?:d|ment)", "prominen(?:t|ce)", "large", "increased", "widen(?:ed|ing)", "dilated", "big")
 # Opacities and densities are named of bones and soft parts too; those are no opacity of the lung.
-ELSEWHERE = words(
-    r"ribs?", r"breasts?", r"shoulders?", r"hernia", r"axilla\w*", r"spine", r"vertebra\w*", r"clavic\w*", r"stern\w+"
-)
-ELSEWHERE = words(ELSEWHERE, r"glenoid", r"humer\w+", r"abdom\w+", r"nipples?", r"lipoma")
+BONE = words(r"ribs?", "spine", r"vertebra\w*", r"clavic\w*", r"stern\w+", "shoulders?", "glenoid", r"humer\w+")
+SOFT_PART = words("breasts?", "nipples?", "hernia", r"axilla\w*", r"abdom\w+", "lipoma")
+NOT_OF_LUNG = rf"(?![^.;]{{0,60}}\b(?:{BONE}|{SOFT_PART})\b)"
 OPACITY = words(r"opaci\w+", r"densit(?:y|ies)", r"infiltrat\w+", r"air-? ?space (?:disease|process|change\w*)")
 
 PATTERNS = {
@@ -60,7 +59,7 @@ PATTERNS = {
         rf"borderline {HEART}",
         rf"{ENLARGED} (?:of the |appearing )?(?:[\w-]+ )?{HEART}",
     ),
-    "lung opacity": rf"(?<!soft tissue )(?<!bone )(?<!bony )(?<!mineral ){OPACITY}(?![^.;]{{0,60}}\b{ELSEWHERE}\b)",
+    "lung opacity": rf"(?<!soft tissue )(?<!bone )(?<!bony )(?<!mineral ){OPACITY}{NOT_OF_LUNG}",
     "nodule": r"nodul(?:es?|arity)\b",
     "mass": r"(?<!thyroid )(?<!brain )(?:mass(?:es)?\b(?! effect)|neoplasms?|malignancy|tumou?rs?)",
     "edema": words(
