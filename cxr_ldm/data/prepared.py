@@ -24,7 +24,7 @@ class Prepared:
         folder: a complete prepared folder.
 
     Attributes:
-        images: uint8 [N, size, size], mapped from disk.
+        images: uint8 or uint16 [N, size, size], mapped from disk.
         name, kind: as given to `prepare`.
         size: side of the images in pixels.
         fingerprint: of the settings and the raw files; equal for equal content.
@@ -76,7 +76,8 @@ class Prepared:
         """Images of `rows` as float32 [B, 1, size, size] in [-1, 1]."""
         import torch
 
-        return torch.from_numpy(self.images[np.asarray(rows)]).unsqueeze(1).float().div_(127.5).sub_(1)
+        middle = np.iinfo(self.images.dtype).max / 2
+        return torch.from_numpy(self.images[np.asarray(rows)]).unsqueeze(1).float().div_(middle).sub_(1)
 
     def texts(self, rows: np.ndarray) -> list[str]:
         """Texts of `rows`."""

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from cxr_ldm.data.manifest import Record
 from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.prepare import dry_run, prepare, sift
+from cxr_ldm.data.prepare import Target, dry_run, prepare, sift
 from cxr_ldm.data.prepared import Prepared
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,10 +30,9 @@ def prepared_from(config, folder: Path) -> Prepared:
     return prepare(
         instantiate(config.reader),
         folder,
+        Target(config.size, config.fit),
         name=config.kind,
         kind=config.kind,
-        size=config.size,
-        fit=config.fit,
         splits=config.splits,
         limit=config.limit,
     )

@@ -7,7 +7,7 @@ import torch
 
 from cxr_ldm.data.datamodule import ImageDataModule, ordered_loader
 from cxr_ldm.data.order import StepSampler
-from cxr_ldm.data.prepare import prepare
+from cxr_ldm.data.prepare import Target, prepare
 from cxr_ldm.data.table import TableReader
 from cxr_ldm.errors import UserError
 
@@ -53,7 +53,7 @@ def test_an_empty_training_split_is_refused():
 def prepared(table_root, table_options, tmp_path):
     reader = TableReader(table_root, **table_options)
     splits = {"seed": 0, "val": 0.3, "test": 0.3}
-    return prepare(reader, tmp_path / "out", name="tiny", size=16, fit="pad", splits=splits)
+    return prepare(reader, tmp_path / "out", Target(16), name="tiny", splits=splits)
 
 
 def test_batches_hold_the_images_of_their_rows(prepared):
