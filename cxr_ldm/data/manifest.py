@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from cxr_ldm.data.images import Grey
+from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
 
 View = Literal["PA", "AP", "frontal", "lateral"]
@@ -42,6 +43,8 @@ class Record:
         load: returns the picture in standard display (the patient's right at the left of the image, bone bright), as
             uint8 [H, W] or as stored values with their tone; raises UserError naming the file where it cannot be read.
             Picklable, since it runs in another process.
+        split: where the source fixes it; None leaves it to a hash of the patient.
+        weight: how often training draws the image, relative to one with weight 1.
     """
 
     image_id: str
@@ -53,6 +56,8 @@ class Record:
     findings: list[dict[str, Any]] | None
     source: str
     load: Callable[[], Grey]
+    split: Split | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

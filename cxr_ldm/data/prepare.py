@@ -32,7 +32,7 @@ from cxr_ldm.artifacts import (
 from cxr_ldm.data import raw_files
 from cxr_ldm.data.images import Bits, Fit, UnreadableImage, equalised, resize_square
 from cxr_ldm.data.manifest import COLUMNS, Reader, Record, Rejected
-from cxr_ldm.data.prepared import IMAGES, MANIFEST, Prepared
+from cxr_ldm.data.prepared import DRAWS, IMAGES, MANIFEST, Prepared
 from cxr_ldm.data.splits import SPLITS, split_of
 from cxr_ldm.errors import UserError
 
@@ -148,7 +148,8 @@ def prepare(
         if not rows:
             raise UserError(f"{name}: none of {len(rejected)} images can be used ({_most_frequent(rejected)}).")
         for row in rows:
-            row["split"] = split_of(row["patient_id"], **splits)
+            row["split"] = row["split"] or split_of(row["patient_id"], **splits)
+        _write_draws(partial_folder / DRAWS, rows)
         _write_manifest(partial_folder / MANIFEST, rows)
         _write_rejected(partial_folder / REJECTED, rejected)
         write_json(partial_folder / SUMMARY, _summary(name, rows, rejected))
@@ -243,7 +244,9 @@ def _decode(
         if "reason" in outcome:
             rejected.append(Rejected(record.image_id, outcome["reason"]))
         else:
-            rows.append({**_row(record), "height": outcome["height"], "width": outcome["width"]})
+            rows.append(
+                {**_row(record), "weight": record.weight, "height": outcome["height"], "width": outcome["width"]}
+            )
     return rows, rejected
 
 
@@ -319,7 +322,23 @@ def _write_manifest(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     finding = pa.struct([(key, pa.string()) for key in ("name", "side", "severity", "certainty")])
     types = {"findings": pa.list_(finding), "labels": pa.list_(pa.string()), "height": pa.int64(), "width": pa.int64()}
     schema = pa.schema([(column, types.get(column, pa.string())) for column in COLUMNS])
-    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
+    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)  # columns beyond the schema are left out
+
+
+def _write_draws(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Training rows as often as one pass draws them; no file where that is once each.
+
+    A fraction of a weight is kept or not by a hash of the image's id, so that it holds in expectation.
+    """
+    if all(row["weight"] == 1 for row in rows):
+        return
+    draws: list[int] = []
+    for number, row in enumerate(rows):
+        if row["split"] == "train":
+            whole, fraction = divmod(row["weight"], 1)
+            digest = hashlib.sha256(f"draw:{row['image_id']}".encode()).digest()
+            draws += [number] * (int(whole) + (int.from_bytes(digest[:8]) / 2**64 < fraction))
+    np.save(path, np.asarray(draws, dtype=np.int64))
 
 
 def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
