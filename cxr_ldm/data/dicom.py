@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cxr_ldm.data.images import MISSING, Table, Toned, UnreadableImage, Window
+from cxr_ldm.data.images import MISSING, Grey, Table, Toned, UnreadableImage, Window, is_file, read_grey
 from cxr_ldm.data.manifest import View
 from cxr_ldm.errors import UserError
 
@@ -63,7 +63,7 @@ def read_dicom(path: Path, voi: Voi = 0) -> Radiograph:
         UserError: `voi` is impossible.
     """
     check_voi(voi)
-    if not path.is_file():
+    if not is_file(path):
         raise UnreadableImage(path, MISSING)
     from pydicom import dcmread
     from pydicom.config import disable_value_validation
@@ -91,6 +91,24 @@ def read_dicom(path: Path, voi: Voi = 0) -> Radiograph:
 def load_dicom(path: Path, voi: Voi = 0) -> Toned:
     """The picture of `read_dicom` alone, as a `Record` loads it."""
     return read_dicom(path, voi).image
+
+
+def load_image(path: Path, voi: Voi = 0) -> Grey:
+    """The picture of a PNG or JPEG file by its suffix, and of a DICOM file otherwise."""
+    return read_grey(path) if path.suffix.lower() in (".png", ".jpg", ".jpeg") else load_dicom(path, voi)
+
+
+def header_view(path: Path) -> View | None:
+    """The view that a file's header states, read without its pixels; None where it states none or is unreadable."""
+    from pydicom import dcmread
+    from pydicom.config import disable_value_validation
+
+    with warnings.catch_warnings(), disable_value_validation():
+        warnings.simplefilter("ignore")
+        try:
+            return view_of(dcmread(path, force=True, stop_before_pixels=True))
+        except Exception:  # as in read_dicom, which names the reason once the image itself is read
+            return None
 
 
 def check_voi(voi: Voi) -> None:

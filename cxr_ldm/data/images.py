@@ -32,7 +32,15 @@ def is_missing(path: Path) -> bool:
 
     Where the folder itself is absent, the collection is reports only and can still be counted.
     """
-    return path.parent.is_dir() and not path.is_file()
+    return path.parent.is_dir() and not is_file(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; False too where it could not be the name of one, as in a damaged table."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def to_uint8(array: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from cxr_ldm.data.images import Grey
 from cxr_ldm.data.splits import Split
@@ -85,6 +85,15 @@ class Reader(Protocol):
 
     def files(self) -> list[Path]:
         """The raw files, for the fingerprint by name, size and modification time."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A reader that can tell how it came to its records."""
+
+    def steps(self) -> dict[str, Any]:
+        """What each step left over and what was removed from the texts: name → count, nested by group."""
         ...
 
 

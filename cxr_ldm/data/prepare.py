@@ -31,7 +31,7 @@ from cxr_ldm.artifacts import (
 )
 from cxr_ldm.data import raw_files
 from cxr_ldm.data.images import Bits, Fit, UnreadableImage, equalised, resize_square
-from cxr_ldm.data.manifest import COLUMNS, Reader, Record, Rejected
+from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
 from cxr_ldm.data.prepared import DRAWS, IMAGES, MANIFEST, Prepared
 from cxr_ldm.data.splits import SPLITS, split_of
 from cxr_ldm.errors import UserError
@@ -152,7 +152,7 @@ def prepare(
         _write_draws(partial_folder / DRAWS, rows)
         _write_manifest(partial_folder / MANIFEST, rows)
         _write_rejected(partial_folder / REJECTED, rejected)
-        write_json(partial_folder / SUMMARY, _summary(name, rows, rejected))
+        write_json(partial_folder / SUMMARY, _summary(name, rows, rejected) | _steps(reader))
         (partial_folder / JOURNAL).unlink()
         content = raw_files.content(files) if verify == "full" else None
         facts = {"name": name, "kind": kind or name, "size": target.size, "content": content}
@@ -171,8 +171,8 @@ def dry_run(reader: Reader) -> dict[str, Any]:
     """Count what `prepare` would take and leave out, without opening an image.
 
     Returns:
-        listed (all that the collection names), accepted, studies and patients (of the accepted), and rejected:
-        reason → count, the most frequent first.
+        listed (all that the collection names), accepted, studies and patients (of the accepted), rejected: reason →
+        count, the most frequent first, and the reader's steps where it counts them.
     """
     records, rejected = sift(reader)
     return {
@@ -181,7 +181,7 @@ def dry_run(reader: Reader) -> dict[str, Any]:
         "studies": len({record.study_id for record in records}),
         "patients": len({record.patient_id for record in records}),
         "rejected": _reasons(rejected),
-    }
+    } | _steps(reader)
 
 
 def sift(reader: Reader) -> tuple[list[Record], list[Rejected]]:
@@ -361,6 +361,12 @@ def _summary(name: str, rows: Sequence[Mapping[str, Any]], rejected: list[Reject
         "views": dict(Counter(row["view"] or "unknown" for row in rows)),
         "rejected": _reasons(rejected),
     }
+
+
+def _steps(reader: Reader) -> dict[str, Any]:
+    """The reader's own counts under the key "steps"; nothing where it has none."""
+    steps = reader.steps() if isinstance(reader, Counting) else {}
+    return {"steps": steps} if steps else {}
 
 
 def _reasons(rejected: Iterable[Rejected]) -> dict[str, int]:

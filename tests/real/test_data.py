@@ -21,6 +21,25 @@ DATA = REPOSITORY.parent / "shared" / "data"
 ROOTS = {"real": DATA, "nih": DATA / "nih_cxr", "openi": DATA / "iu_xray"}
 ROOTS |= {kind: DATA / f"{kind}_cxr" for kind in ("kermany", "covid", "hannover")}
 
+# What Open-i publishes, and what its Kaggle edition leaves of it.
+JOIN = {
+    "reports": 3955,
+    "images named": 7470,
+    "reports without findings": 530,
+    "reports without impression": 34,
+    "reports without an image": 104,
+    "images frontal": 3818,
+    "images with findings and impression": 3301,
+    "reports of these images": 3193,
+}
+KAGGLE = {
+    "reports": 3851,
+    "images named": 7466,
+    "reports without findings": 514,
+    "reports without impression": 31,
+    "reports without an image": 0,
+}
+
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not here")]
 
 
@@ -50,6 +69,8 @@ def test_open_i_gives_the_3301_images_of_3193_reports(layout, listed):
     assert counts["listed"] == listed
     assert counts["rejected"]["lateral"] == 3648
     assert counts["accepted"] + counts["rejected"]["image file is missing"] == 3301
+    assert {key: counts["steps"][key] for key in JOIN} == JOIN | ({} if layout == "xml" else KAGGLE)
+    assert counts["steps"]["removed"]["marks"] > 3000 < 3 * counts["steps"]["removed"]["numbers"]
 
 
 @pytest.mark.parametrize("layout", ["csv", "xml"])

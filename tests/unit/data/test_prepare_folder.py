@@ -35,7 +35,7 @@ def test_the_folder_holds_what_the_contract_says(reader, tmp_path):
     assert names == {"manifest.parquet", "images.npy", "rejected.csv", "summary.json", "run.json"}
     manifest = prepared.manifest
     assert tuple(manifest.columns) == COLUMNS == tuple(pd.read_parquet(prepared.folder / "manifest.parquet").columns)
-    assert (manifest.loc[5, "height"], manifest.loc[5, "width"], manifest.loc[5, "findings"]) == (40, 32, None)
+    assert (manifest.loc[5, "height"], manifest.loc[5, "width"], manifest.loc[5, "findings"]) == (40, 32, [])
     assert manifest.loc[5, "labels"] == ["A", "B"]
     images = np.load(prepared.folder / "images.npy")
     assert (images.shape, images.dtype) == ((24, 16, 16), np.uint8)
