@@ -1,4 +1,4 @@
-"""Indiana University chest X-rays (Open-i), as published (PNG and XML) or in the Kaggle edition (PNG and two CSVs)."""
+"""Indiana University chest X-rays (Open-i), as published (PNG or DICOM, and XML) or in the Kaggle edition (CSV)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from cxr_ldm.data.dicom import Voi, check_voi, header_view, load_image
 from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.images import MISSING, is_missing, read_grey
+from cxr_ldm.data.images import MISSING, is_missing
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
 from cxr_ldm.data.reports import (
     REPORTS_CSV,
@@ -25,23 +26,27 @@ from cxr_ldm.data.table import read_csv
 from cxr_ldm.errors import UserError
 
 PROJECTIONS_CSV = "indiana_projections.csv"
-IMAGE_FOLDERS = ("NLMCXR_png", "images/images_normalized")
+DICOM_FOLDER, DICOM = "NLMCXR_dcm", ".dcm"
+IMAGE_FOLDERS = ("NLMCXR_png", "images/images_normalized", DICOM_FOLDER)
 FRONTAL: dict[str, View] = {"frontal": "frontal", "lateral": "lateral"}
 
 
 class OpenIReader:
     """Open-i in either layout; one report is one patient, since the collection has one report of each.
 
-    - `xml`: `ecgen-radiology/*.xml` or `NLMCXR_reports.tgz`, with the images in `NLMCXR_png/`;
+    - `xml`: `ecgen-radiology/*.xml` or `NLMCXR_reports.tgz`, with the images in `NLMCXR_png/` or, in folders of any
+      depth, `NLMCXR_dcm/`;
     - `csv`: `indiana_reports.csv` and `indiana_projections.csv`, with the images in `images/images_normalized/`.
 
-    Frontal or lateral comes from `indiana_projections.csv`, also beside the XML, which does not say it.
+    Frontal or lateral comes from `indiana_projections.csv`, also beside the XML, which does not say it; for DICOM files
+    that the table leaves out, from their headers.
 
     Args:
         root: folder that holds the reports and the image folder.
         sections: sections that make the text, in this order; a report that lacks one is rejected.
         frontal_only: reject lateral images, and those of which nothing says what they are.
         layout: "auto" takes the XML where there is any.
+        voi: window of a DICOM file, see `read_dicom`.
     """
 
     def __init__(
@@ -50,12 +55,15 @@ class OpenIReader:
         sections: Sequence[str] = ("findings", "impression"),
         frontal_only: bool = True,
         layout: Literal["auto", "xml", "csv"] = "auto",
+        voi: Voi = 0,
     ):
+        check_voi(voi)
         self.root, self.sections, self.frontal_only, self.layout = Path(root), list(sections), frontal_only, layout
+        self.voi = voi
 
     def settings(self) -> dict[str, Any]:
         """Every argument but the root."""
-        names = ("sections", "frontal_only", "layout")
+        names = ("sections", "frontal_only", "layout", "voi")
         return {"reader": "openi", **{name: getattr(self, name) for name in names}}
 
     def files(self) -> list[Path]:
@@ -67,7 +75,8 @@ class OpenIReader:
 
     def records(self) -> Iterator[Record | Rejected]:
         """One for each image that a report or the projections name, by report number."""
-        views, images = self._views(), self._images()
+        images = self._images()
+        views = self._views(images)
         for report in self.reports():
             if isinstance(report, Rejected):
                 yield report
@@ -90,7 +99,7 @@ class OpenIReader:
         if has_xml and self.layout != "csv":
             return xml_reports(self.root)
         if has_csv and self.layout != "xml":
-            return csv_reports(self.root, list(self._views()))
+            return csv_reports(self.root, list(self._projections()))
         raise UserError(
             f"{self.root} holds no Open-i reports in layout {self.layout}; expected {XML_FOLDER}/*.xml or "
             f"{XML_ARCHIVE} (xml), or {REPORTS_CSV} and {PROJECTIONS_CSV} (csv)."
@@ -102,10 +111,13 @@ class OpenIReader:
         removed: Counter[str] = Counter()
         for report in reports:
             report.cleaned(self.sections, removed)
-        return {**join_steps(reports, self._views(), self.sections, self.frontal_only), "removed": dict(removed)}
+        return {
+            **join_steps(reports, self._views(self._images()), self.sections, self.frontal_only),
+            "removed": dict(removed),
+        }
 
     def _record(self, report: Report, image: str, view: View | None, images: dict[str, Path]) -> Record | Rejected:
-        if self.frontal_only and view != "frontal":
+        if self.frontal_only and view in (None, "lateral"):
             return Rejected(image, "lateral" if view == "lateral" else "view unknown")
         sections = report.cleaned(self.sections)
         lacking = [name for name, text in sections.items() if not text]
@@ -123,7 +135,7 @@ class OpenIReader:
             labels=report.labels,
             findings=read_findings(" ".join(text for name, text in sections.items() if name in SEEN)),
             source="openi",
-            load=partial(read_grey, path),
+            load=partial(load_image, path, self.voi),
         )
 
     def _image_folder(self) -> Path:
@@ -133,11 +145,18 @@ class OpenIReader:
 
     def _images(self) -> dict[str, Path]:
         """Image id → path."""
-        paths = sorted(self._image_folder().glob("*.png"))
+        folder = self._image_folder()
+        paths = sorted(folder.rglob(f"*{DICOM}") if folder.name == DICOM_FOLDER else folder.glob("*.png"))
         return {key: path for path in paths if (key := image_key(path.stem))}
 
-    def _views(self) -> dict[str, View | None]:
-        """Image id → view, empty where there is no projections table."""
+    def _views(self, images: dict[str, Path]) -> dict[str, View | None]:
+        """Image id → view: by the projections table, and by the DICOM header of images that it leaves out."""
+        views = self._projections()
+        silent = [(image, path) for image, path in images.items() if path.suffix == DICOM and not views.get(image)]
+        return views | {image: header_view(path) for image, path in silent}
+
+    def _projections(self) -> dict[str, View | None]:
+        """Image id → view by the projections table, empty where there is none."""
         table = self.root / PROJECTIONS_CSV
         rows = read_csv(table, ["uid", "filename", "projection"]) if table.is_file() else []
         views = {row["filename"].removesuffix(".png"): FRONTAL.get(row["projection"].lower()) for row in rows}

@@ -194,7 +194,7 @@ def join_steps(
     """
     texts = {report.uid: report.cleaned(SECTIONS) for report in reports}
     named = [(image, report.uid) for report in reports for image in report.images]
-    viewed = [(image, uid) for image, uid in named if not frontal_only or views.get(image) == "frontal"]
+    viewed = [(image, uid) for image, uid in named if not frontal_only or views.get(image) not in (None, "lateral")]
     joined = [(image, uid) for image, uid in viewed if all(texts[uid][name] for name in names)]
     return {
         "reports": len(reports),

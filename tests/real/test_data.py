@@ -8,14 +8,18 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from cxr_ldm.data.dicom import read_dicom
+from cxr_ldm.data.images import UnreadableImage, display
 from cxr_ldm.data.manifest import Record
 from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.prepare import dry_run, prepare, sift
+from cxr_ldm.data.prepare import Target, dry_run, prepare, sift
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.table import TableReader
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"
 ROOTS = {"real": DATA, "nih": DATA / "nih_cxr", "openi": DATA / "iu_xray"}
+ROOTS |= {kind: DATA / f"{kind}_cxr" for kind in ("kermany", "covid", "hannover")}
 
 # What Open-i publishes, and what its Kaggle edition leaves of it.
 JOIN = {
@@ -49,10 +53,9 @@ def prepared_from(config, folder: Path) -> Prepared:
     return prepare(
         instantiate(config.reader),
         folder,
+        Target(config.size, config.fit),
         name=config.kind,
         kind=config.kind,
-        size=config.size,
-        fit=config.fit,
         splits=config.splits,
         limit=config.limit,
     )
@@ -161,3 +164,29 @@ def test_other_collections_need_no_code_of_their_own(folder, options, images):
     counts = dry_run(instantiate(config.reader))
     assert counts["listed"] == images
     assert counts["accepted"] > 0.5 * images, counts
+
+
+@pytest.mark.parametrize(
+    ("kind", "images", "patients"), [("kermany", 5856, 3118), ("covid", 387, 231), ("hannover", 243, 71)]
+)
+def test_published_sets_are_read_by_their_config_alone(kind, images, patients):
+    reader = instantiate(data_config(kind).reader)
+    assert isinstance(reader, TableReader)
+    counts = dry_run(reader)
+    assert (counts["listed"], counts["accepted"], counts["patients"]) == (images, images, patients)
+    texts = [item.text for item in reader.records() if isinstance(item, Record)]
+    assert all(text.startswith(("Chest X-ray", "Frontal chest X-ray")) for text in texts)
+    assert not any("todo" in text or "  " in text for text in texts)
+
+
+def test_the_dicom_files_that_are_here():
+    """One says that it is a CT; the others are 8-bit radiographs, one of them compressed."""
+    for name in ("test1", "test2", "cr_jpeg_baseline"):
+        radiograph = read_dicom(DATA / "dicom" / f"{name}.dcm")
+        image = display(radiograph.image)
+        assert image.shape == (1024, 1024)
+        assert image.std() > 30
+        # the lungs, between the centre and the edge, are darker than the mediastinum
+        assert image[400:600, 480:540].mean() > image[400:600, 250:350].mean()
+    with pytest.raises(UnreadableImage, match=r"not a radiograph \(modality CT\)"):
+        read_dicom(DATA / "dicom" / "test5.dcm")

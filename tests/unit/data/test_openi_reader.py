@@ -5,14 +5,18 @@ import tarfile
 
 import numpy as np
 import pytest
+from dicom_files import file_of, written
+from dicom_files import picture as grey_picture
 from PIL import Image
 from small_pictures import picture
 
+from cxr_ldm.data.images import display
 from cxr_ldm.data.manifest import Record, Rejected
 from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.prepare import dry_run, prepare
+from cxr_ldm.data.prepare import Target, dry_run, prepare, sift
 from cxr_ldm.errors import UserError
 
+SPLITS = {"seed": 0, "val": 0.1, "test": 0.1}
 REPORT = """<?xml version="1.0" encoding="utf-8"?>
 <eCitation><uId id="CXR{uid}"/><MedlineCitation><Article><Abstract>
 <AbstractText Label="COMPARISON">None.</AbstractText>
@@ -173,8 +177,7 @@ def test_the_steps_of_the_join_stand_in_the_dry_run_and_in_the_summary(root, tmp
         "reports of these images": 2,
     }
     folder = tmp_path_factory.mktemp("prepared") / "openi"
-    options = {"name": "openi", "size": 16, "fit": "pad", "splits": {"seed": 0, "val": 0, "test": 0}}
-    prepared = prepare(reader, folder, **options)
+    prepared = prepare(reader, folder, Target(16), name="openi", splits={"seed": 0, "val": 0, "test": 0})
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == steps | {"removed": removed}
     assert [[found["name"] for found in row] for row in prepared.manifest["findings"]] == [
@@ -188,3 +191,38 @@ def test_findings_come_from_what_was_seen_not_from_what_was_asked(root):
     assert not any(
         found["name"] == "pneumonia" for item in reader.records() if isinstance(item, Record) for found in item.findings
     )
+
+
+def write_dicom(root, views):
+    """The images as DICOM files in folders by report; `views` says what each header states."""
+    for (uid, _, kaggle, _), view in zip(IMAGES, views, strict=True):
+        folder = root / "NLMCXR_dcm" / str(uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        extra = {"ViewPosition": view} if view else {}
+        image = file_of(grey_picture(), photometric="MONOCHROME1", window="three", **extra)
+        written(image, folder / kaggle.removesuffix(".png"))
+
+
+def test_dicom_folders_are_read_and_their_headers_tell_frontal_from_lateral(tmp_path):
+    write_xml(tmp_path, images=False)
+    write_dicom(tmp_path, ["PA", "LL", "PA", "AP", None])
+    records, rejected = sift(OpenIReader(tmp_path))
+    assert {record.image_id: record.view for record in records} == {"CXR1_IM-0001-4001": "PA"}
+    assert {item.image_id: item.reason for item in rejected} == {**REASONS, "CXR11_IM-0067-1001": "view unknown"}
+    image = display(records[0].load())
+    assert np.abs(image.astype(int) - grey_picture()).max() <= 1
+    write_projections(tmp_path)
+    records, _ = sift(OpenIReader(tmp_path))
+    assert {record.image_id for record in records} == {"CXR1_IM-0001-4001", "CXR11_IM-0067-1001"}
+
+
+def test_a_damaged_dicom_file_is_rejected_with_its_reason(tmp_path):
+    write_xml(tmp_path, images=False)
+    write_projections(tmp_path)
+    write_dicom(tmp_path, [None] * 5)
+    path = tmp_path / "NLMCXR_dcm" / "11" / "11_IM-0067-1001.dcm"
+    path.write_bytes(path.read_bytes()[:-100])
+    prepared = prepare(OpenIReader(tmp_path), tmp_path / "out", Target(16), name="x", splits=SPLITS)
+    summary = json.loads((prepared.folder / "summary.json").read_text())
+    assert len(prepared) == 1
+    assert summary["rejected"]["DICOM file is truncated or damaged"] == 1
