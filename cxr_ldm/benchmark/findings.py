@@ -5,28 +5,21 @@ half is the measurement. Both are on the page, so that a gap between them shows.
 """
 
 import hashlib
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 from scipy.stats import binomtest
 
-from cxr_ldm.artifacts import write_text
 from cxr_ldm.benchmark.findings_codes import AIMED, HALVES, TARGETS, Half, Target
-from cxr_ldm.benchmark.findings_page import page, table
-from cxr_ldm.compose import check_root, plain
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.findings_words import DEVICE, NO_FINDING
+from cxr_ldm.data.manifest import Reader
 from cxr_ldm.data.openi import OpenIReader
 from cxr_ldm.data.reports import SEEN, Report
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
+from cxr_ldm.metrics.results import Metric
 
 NOT_CODED = "No Indexing"
 # Classes whose headings name a side.
@@ -68,29 +61,20 @@ class Read:
         return [heading for heading in self.headings if heading.startswith(target.headings)]
 
 
-def run(cfg: DictConfig, resamples: int) -> None:
-    """python -m cxr_ldm.benchmark suite=findings"""
-    check_root(cfg)
-    reader = instantiate(cfg.data.reader)
+def run(reader: Reader, resamples: int, seed: int) -> dict[str, Metric]:
+    """The suite: every report of Open-i, in either edition.
+
+    Args:
+        reader: of Open-i; what it takes of images and sections does not matter.
+        resamples: of the reports, for the intervals of F1.
+        seed: of these.
+
+    Raises:
+        UserError: another reader, or too few reports.
+    """
     if not isinstance(reader, OpenIReader):
-        raise UserError(f"data={cfg.data.kind} has no codes to measure against; suite=findings needs data=openi.")
-    halves = read_reports([report for report in reader.reports() if isinstance(report, Report)])
-    metrics = measure(halves, resamples, cfg.seed)
-    folder = Path(cfg.paths.outputs) / "benchmark" / "findings"
-    run = run_entry(
-        config=plain(cfg),
-        bundle_sha256=None,
-        seed=cfg.seed,
-        command=shlex.join(["python", "-m", "cxr_ldm.benchmark", *sys.argv[1:]]),
-        data={"name": "openi", **{half: len(reads) for half, reads in halves.items()}},
-    )
-    write_metrics(folder / "metrics.json", metrics, run)
-    content = read_metrics(folder / "metrics.json")
-    print("\n".join(table(content, AIMED)))
-    print(f"  {folder / 'metrics.json'}")
-    if cfg.page:
-        write_text(Path(cfg.page), page(content))
-        print(f"  {cfg.page}")
+        raise UserError("only the reports of Open-i have codes to measure against; suite=findings needs data=openi.")
+    return measure(read_reports([each for each in reader.reports() if isinstance(each, Report)]), resamples, seed)
 
 
 def read_reports(reports: Sequence[Report]) -> dict[Half, list[Read]]:

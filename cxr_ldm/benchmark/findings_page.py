@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cxr_ldm.benchmark.findings_codes import AIMED, FURTHER, HALVES, TARGETS, Target
+from cxr_ldm.benchmark.findings_codes import AIMED, FURTHER, TARGETS, Target
 from cxr_ldm.metrics.report import number
 
 INTRO = """Structured findings are read from the text of a report (findings and impression) by the rules of
@@ -39,11 +39,18 @@ def page(content: Mapping[str, Any]) -> str:
     """The Markdown page, every number of it from `content`, a metrics.json; it quotes no report."""
     run = content["run"]
     mean, doubt, side = (content[name] for name in ("mean_f1", "mean_f1_with_uncertain", "side_agreement"))
+    developed = content["mean_f1_development"]
     lines = ["# Findings read from reports, against expert codes", "", INTRO, ""]
-    lines += [f"{half.capitalize()} half: {run['data'][half]:,} reports." for half in HALVES]
-    lines += ["", "## The six classes aimed at", "", *table(content, AIMED), ""]
     lines += [
-        f"Mean F1 of the six: **{_cell(mean)}**; of the development half {_cell(content['mean_f1_development'])}. "
+        f"The measurement half has {mean['n']:,} reports, the development half {developed['n']:,}.",
+        "",
+        "## The six classes aimed at",
+        "",
+        *table(content, AIMED),
+        "",
+    ]
+    lines += [
+        f"Mean F1 of the six: **{_cell(mean)}**; of the development half {_cell(developed)}. "
         f"Were uncertain findings counted as found, it would be {_cell(doubt)}.",
         "",
         f"Where coder and text each state one side of an effusion, atelectasis or opacity, it is the same in "

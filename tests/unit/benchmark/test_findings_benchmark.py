@@ -118,10 +118,9 @@ def test_sides_are_compared_where_each_states_one():
 
 def test_the_page_shows_what_the_metrics_say(halves):
     metrics = {name: metric.entry() for name, metric in measure(halves, 20, seed=0).items()}
-    run = {"data": {half: len(reads) for half, reads in halves.items()}, "command": "python -m cxr_ldm.benchmark"}
-    text = page(metrics | {"run": run})
+    text = page(metrics | {"run": {"command": "python -m cxr_ldm.benchmark"}})
     assert f"**{metrics['mean_f1']['value']:.4f} (" in text
-    assert f"Measurement half: {len(halves['measurement'])} reports." in text
+    assert f"The measurement half has {len(halves['measurement'])} reports" in text
     development = metrics["nodule_recall_development"]
     assert f" | {development['value']:.4f} (" in text.split("## The development half")[1]
     assert "| fracture | Fractures, Bone | fracture |" in text
