@@ -125,7 +125,8 @@ def measure(halves: Mapping[Half, Sequence[Read]], resamples: int, seed: int) ->
             f1(*(each.sum(0) for each in doubt)).mean(), drawn, n, stated
         )
         agreed, stating = side_agreement(halves[half])
-        metrics[f"side_agreement{end}"] = _share(agreed, stating, stating, settings | {"classes": list(SIDED)})
+        if stating:
+            metrics[f"side_agreement{end}"] = _share(agreed, stating, stating, settings | {"classes": list(SIDED)})
     return metrics
 
 
@@ -173,6 +174,10 @@ def _share(part: int, whole: int, n: int, settings: dict[str, Any]) -> Metric:
 
 
 def _resampled(value: float, drawn: np.ndarray, n: int, settings: dict[str, Any]) -> Metric:
+    if value == 1 or value == 0:
+        return Metric(
+            float(value), n, True, settings=settings, reason="resampling reports that all agree shows nothing"
+        )
     low, high = np.quantile(drawn, [0.025, 0.975])
     stated = settings | {"interval": "bootstrap over reports, percentiles", "resamples": len(drawn)}
     return Metric(float(value), n, True, (min(float(low), float(value)), max(float(high), float(value))), stated)

@@ -25,8 +25,8 @@ REMAINS = """What the development half shows of the disagreements that remain; t
 
 - **The coders leave out.** Reports that name degenerative changes of the spine, a sternotomy or a scoliosis are coded
   normal in one case and by that heading in the next, so neither answer can always agree with them.
-- **The coders decide where the text does not.** "Probable effusion" is coded as an effusion; "effusion or scarring"
-  often is not. Ours calls both uncertain.
+- **The coders decide where the text does not.** What a report calls probable is mostly coded, and what may be one
+  thing or another often is not. Ours calls both uncertain.
 - **Nodules go by several headings.** A "nodular opacity" is coded as opacity, density, nodule or granuloma. Ours reads
   nodule only where the noun is written, opacity otherwise, and leaves granulomas aside, since the coders have headings
   of their own for them.
@@ -38,8 +38,7 @@ REMAINS = """What the development half shows of the disagreements that remain; t
 def page(content: Mapping[str, Any]) -> str:
     """The Markdown page, every number of it from `content`, a metrics.json; it quotes no report."""
     run = content["run"]
-    mean, doubt, side = (content[name] for name in ("mean_f1", "mean_f1_with_uncertain", "side_agreement"))
-    developed = content["mean_f1_development"]
+    mean, doubt, developed = (content[f"mean_f1{end}"] for end in ("", "_with_uncertain", "_development"))
     lines = ["# Findings read from reports, against expert codes", "", INTRO, ""]
     lines += [
         f"The measurement half has {mean['n']:,} reports, the development half {developed['n']:,}.",
@@ -53,10 +52,14 @@ def page(content: Mapping[str, Any]) -> str:
         f"Mean F1 of the six: **{_cell(mean)}**; of the development half {_cell(developed)}. "
         f"Were uncertain findings counted as found, it would be {_cell(doubt)}.",
         "",
-        f"Where coder and text each state one side of an effusion, atelectasis or opacity, it is the same in "
-        f"{_cell(side)} of {side['n']} cases.",
     ]
-    lines += ["", "## Other classes", "", *table(content, FURTHER), ""]
+    if side := content.get("side_agreement"):
+        lines += [
+            "Where coder and text each state one side of an effusion, atelectasis or opacity, it is the same in "
+            f"{_cell(side)} of {side['n']} cases.",
+            "",
+        ]
+    lines += ["## Other classes", "", *table(content, FURTHER), ""]
     lines += ["## The development half", "", *table(content, TARGETS, "_development"), ""]
     lines += [
         "## Headings that count as each class",

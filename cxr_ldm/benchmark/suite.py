@@ -29,7 +29,7 @@ def benchmark(cfg: DictConfig) -> None:
     command = shlex.join(["python", "-m", "cxr_ldm.benchmark", *sys.argv[1:]])
     write_metrics(path, metrics, run_entry(config=plain(cfg), bundle_sha256=None, seed=cfg.seed, command=command))
     content = read_metrics(path)
-    print_table({name: content[name] for name in cfg.suite.headline})
+    print_table({name: content[name] for name in cfg.suite.headline if name in content})
     print(f"  {path}")
     if cfg.page:
         write_text(Path(cfg.page), call(cfg.suite.page)(content))

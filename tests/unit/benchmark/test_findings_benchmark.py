@@ -15,7 +15,7 @@ from cxr_ldm.benchmark.findings import (
     read_reports,
     side_agreement,
 )
-from cxr_ldm.benchmark.findings_codes import AIMED, FURTHER, TARGETS
+from cxr_ldm.benchmark.findings_codes import AIMED, FURTHER, HALVES, TARGETS
 from cxr_ldm.benchmark.findings_page import page
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.findings_words import CHEXPERT
@@ -108,6 +108,14 @@ def test_intervals_are_wilsons_and_the_bootstraps(halves):
 
 def test_f1_is_never_undefined():
     assert f1(np.zeros(1), np.zeros(1), np.zeros(1)).tolist() == [0.0]
+
+
+def test_where_all_agree_the_bootstrap_has_no_interval():
+    halves = {half: [Read(["normal"], read_findings("Clear lungs."))] * 5 for half in HALVES}
+    metrics = measure(halves, 20, seed=0)
+    assert "side_agreement" not in metrics  # nothing states one
+    metric = metrics["normal_f1"]
+    assert (metric.value, metric.ci95, metric.reason) == (1, None, "resampling reports that all agree shows nothing")
 
 
 def test_sides_are_compared_where_each_states_one():
