@@ -34,6 +34,8 @@ CHEXPERT = {
 # What makes a picture abnormal without being one of the classes; it is read only to tell "no finding".
 OTHER = "other"
 WITHOUT_SIDE = ("cardiomegaly", "enlarged cardiomediastinum", OTHER)
+# Edema is of both lungs unless it says otherwise itself, and a device's side is where it enters.
+OWN_SIDE = (*WITHOUT_SIDE, "edema", DEVICE)
 
 SHAPE = r"(?: (?:size|silhouettes?|shadow|contours?))?"
 HEART = rf"(?:heart|cardiac|cardio-?pericardial){SHAPE}"
