@@ -76,6 +76,8 @@ def test_names_have_a_class_of_chexpert():
         ("The lungs are clear.", {"lung opacity": ABSENT}),
         ("Pneumothorax is unlikely.", {"pneumothorax": ABSENT}),
         ("No new or enlarging nodule.", {"nodule": ABSENT}),
+        ("Vascular congestion appears within normal limits.", {"edema": ABSENT}),
+        ("No findings consistent with pneumonia.", {"pneumonia": ABSENT}),
         # the scope ends
         ("No pneumothorax, but small effusion.", {"pneumothorax": ABSENT, "pleural effusion": PRESENT}),
         ("No pneumonia; mild cardiomegaly.", {"pneumonia": ABSENT, "cardiomegaly": PRESENT}),
@@ -105,6 +107,9 @@ def test_names_have_a_class_of_chexpert():
         ("No effusion, possible nodule.", {"pleural effusion": ABSENT, "nodule": UNCERTAIN}),
         ("Possible nodule without effusion.", {"nodule": UNCERTAIN, "pleural effusion": ABSENT}),
         ("Pneumonia is suspected.", {"pneumonia": UNCERTAIN}),
+        ("Opacity which may be due to infection.", {"lung opacity": PRESENT, "pneumonia": UNCERTAIN}),
+        ("Please correlate clinically for pneumonia.", {"pneumonia": UNCERTAIN}),
+        ("History of pneumothorax.", {"pneumothorax": UNCERTAIN}),
         # the surest mention wins
         ("Possible effusion. Small effusion.", {"pleural effusion": PRESENT}),
         ("No effusion. An effusion may be present.", {"pleural effusion": UNCERTAIN}),
