@@ -26,6 +26,7 @@ from cxr_ldm.data.dicom import load_dicom
 from cxr_ldm.data.manifest import Record, Rejected
 from cxr_ldm.data.phantom import PhantomReader
 from cxr_ldm.data.prepare import Target, prepare
+from cxr_ldm.data.workers import one_thread
 from cxr_ldm.metrics.report import render_markdown
 from cxr_ldm.metrics.results import Metric
 
@@ -63,7 +64,8 @@ class DicomFolder:
     def records(self) -> Iterator[Record | Rejected]:
         for path in self.files():
             name = path.stem
-            yield Record(name, name, name, "PA", "Chest.", None, None, "benchmark", partial(load_dicom, path))
+            load = partial(load_dicom, path)
+            yield Record(name, name, name, "PA", "Chest.", None, None, "benchmark", load, isolate=True)
 
 
 def run(images: int, size: int, repeats: int, workers: int | None) -> dict[str, Metric]:
@@ -95,7 +97,7 @@ def _prepare_against_floor(folder: Path, size: int, repeats: int, workers: int) 
 
     def floor() -> None:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
             for _ in pool.map(partial(decode_and_resize, size=size), paths, chunksize=8):
                 pass
 
@@ -197,10 +199,6 @@ def open_resize_equalise(path: Path, size: int) -> np.ndarray:
     assert image is not None
     image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(image)
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
 
 
 def write_dicom_files(folder: Path, count: int) -> None:

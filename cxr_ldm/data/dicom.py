@@ -1,5 +1,7 @@
 """DICOM radiographs to grey levels in standard display: bone bright, the patient's right at the left of the image.
 
+The decoder of compressed files (GDCM) can crash on damaged bytes; preparing reads DICOM files in processes of their own.
+
 The grey scale follows DICOM PS3.3: modality transform (C.11.1), then values of interest (C.11.2: a table, a window,
 or a percentile range where a file states neither), then the display's polarity (C.7.6.3.1.2 and C.11.6).
 """
@@ -93,9 +95,14 @@ def load_dicom(path: Path, voi: Voi = 0) -> Toned:
     return read_dicom(path, voi).image
 
 
+def is_dicom(path: Path) -> bool:
+    """By its suffix: whatever is not called PNG or JPEG, since DICOM files often have no suffix at all."""
+    return path.suffix.lower() not in (".png", ".jpg", ".jpeg")
+
+
 def load_image(path: Path, voi: Voi = 0) -> Grey:
-    """The picture of a PNG or JPEG file by its suffix, and of a DICOM file otherwise."""
-    return read_grey(path) if path.suffix.lower() in (".png", ".jpg", ".jpeg") else load_dicom(path, voi)
+    """The picture of a DICOM, PNG or JPEG file."""
+    return load_dicom(path, voi) if is_dicom(path) else read_grey(path)
 
 
 def header_view(path: Path) -> View | None:

@@ -13,7 +13,7 @@ from cxr_ldm.artifacts import sha256_file, write_json
 from cxr_ldm.cli import launch
 from cxr_ldm.errors import UserError
 
-BLOCK = 1 << 20  # bytes written at a time
+BLOCK = 1 << 20  # most bytes written at a time
 TIMEOUT = 30  # seconds without a byte, after which a connection counts as broken
 
 
@@ -81,6 +81,7 @@ def _transfer(url: str, partial: Path, size: int | None) -> str | None:
     """One connection; None once the file is whole, else what broke it off."""
     import requests
     from tqdm import tqdm
+    from urllib3.exceptions import HTTPError
 
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"}  # a compressed transfer has no byte ranges of the file
@@ -108,10 +109,11 @@ def _transfer(url: str, partial: Path, size: int | None) -> str | None:
                 open(partial, "ab" if resumed else "wb") as file,
                 tqdm(total=total, initial=file.tell(), unit="B", unit_scale=True, desc=partial.name[1:-5]) as progress,
             ):
-                for block in response.iter_content(BLOCK):
+                # what has come, and not a whole block: the part before a broken connection would be lost
+                while block := response.raw.read1(BLOCK):
                     file.write(block)
                     progress.update(len(block))
-    except requests.RequestException as error:
+    except (requests.RequestException, HTTPError) as error:
         return type(error).__name__
     have = partial.stat().st_size
     if total is not None and have < total:

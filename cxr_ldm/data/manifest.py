@@ -44,6 +44,7 @@ class Record:
             uint8 [H, W] or as stored values with their tone; raises UserError naming the file where it cannot be read.
             Picklable, since it runs in another process.
         split: where the source fixes it; None leaves it to a hash of the patient.
+        isolate: whether loading may bring the whole process down, as decoders of damaged DICOM files may.
         weight: how often training draws the image, relative to one with weight 1.
     """
 
@@ -57,6 +58,7 @@ class Record:
     source: str
     load: Callable[[], Grey]
     split: Split | None = None
+    isolate: bool = False
     weight: float = 1.0
 
 

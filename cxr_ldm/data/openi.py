@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from cxr_ldm.data.dicom import Voi, check_voi, header_view, load_image
+from cxr_ldm.data.dicom import Voi, check_voi, header_view, is_dicom, load_image
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_missing
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
@@ -136,6 +136,7 @@ class OpenIReader:
             findings=read_findings(" ".join(text for name, text in sections.items() if name in SEEN)),
             source="openi",
             load=partial(load_image, path, self.voi),
+            isolate=is_dicom(path),
         )
 
     def _image_folder(self) -> Path:

@@ -4,15 +4,11 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -34,6 +30,7 @@ from cxr_ldm.data.images import Bits, Fit, UnreadableImage, equalised, resize_sq
 from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
 from cxr_ldm.data.prepared import DRAWS, IMAGES, MANIFEST, Prepared
 from cxr_ldm.data.splits import SPLITS, split_of
+from cxr_ldm.data.workers import pool
 from cxr_ldm.errors import UserError
 
 # Raised when the same files and settings come to give another result, so that an older folder is not taken for it.
@@ -42,7 +39,6 @@ REJECTED, SUMMARY, JOURNAL, PNG = "rejected.csv", "summary.json", "journal.jsonl
 MADE = (MANIFEST, IMAGES, REJECTED, SUMMARY)
 # Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the workers for each.
 CHUNK = 512
-FEWEST_FOR_PROCESSES = 64  # images below which starting processes costs more than they save
 Verify = Literal["stat", "full"]
 
 
@@ -221,7 +217,7 @@ def _decode(
     """
     images, journal = folder / IMAGES, folder / JOURNAL
     done = _recovered(images, journal, target)
-    with open(images, "r+b") as file, open(journal, "a", encoding="utf-8") as log, _pool(records, workers) as run:
+    with open(images, "r+b") as file, open(journal, "a", encoding="utf-8") as log, pool(records, workers) as run:
         file.seek(0, os.SEEK_END)
         with tqdm(total=len(records), initial=len(done), desc=f"prepare {name}", unit="image") as progress:
             for start in range(len(done), len(records), CHUNK):
@@ -275,26 +271,6 @@ def _recovered(images: Path, journal: Path, target: Target) -> list[dict[str, An
         outcomes = []
     write_text(journal, "".join(lines[: len(outcomes)]))
     return outcomes
-
-
-@contextmanager
-def _pool(records: Sequence[Record], workers: int | None) -> Iterator[Callable[..., Iterable[Any]]]:
-    """A `map` over processes, since decoding and drawing hold Python's lock; the plain `map` for few images."""
-    workers = workers or os.cpu_count() or 1
-    if workers == 1 or len(records) < FEWEST_FOR_PROCESSES:
-        yield map
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the libraries' threads
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        try:
-            yield partial(pool.map, chunksize=8)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)  # the processes share the cores already
 
 
 def _write_png(folder: Path, image_id: str, image: np.ndarray) -> None:

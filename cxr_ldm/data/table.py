@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, get_args
 
-from cxr_ldm.data.dicom import Voi, check_voi, load_image
+from cxr_ldm.data.dicom import Voi, check_voi, is_dicom, load_image
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_file, is_missing
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
@@ -156,6 +156,7 @@ class TableReader:
             findings=read_findings(text),
             source=self.source,
             load=partial(load_image, path, self.voi),
+            isolate=is_dicom(path),
         )
 
     def _used_columns(self) -> list[str]:

@@ -1,5 +1,9 @@
 """Radiographs in DICOM files: the right way round, in the right grey, or refused with a reason."""
 
+import csv
+import re
+from functools import partial
+
 import cv2
 import gdcm
 import numpy as np
@@ -13,6 +17,8 @@ from pydicom.pixels import apply_voi, apply_windowing
 
 from cxr_ldm.data.dicom import load_dicom, read_dicom
 from cxr_ldm.data.images import UnreadableImage, display, resize_square
+from cxr_ldm.data.manifest import Record
+from cxr_ldm.data.prepare import Target, prepare
 from cxr_ldm.errors import UserError
 
 # The pairs that occur in the 7,469 headers of the Indiana collection.
@@ -277,20 +283,47 @@ def mutated(whole: bytes, random: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-def survive(whole: bytes, path, count: int, seed: int) -> tuple[int, int]:
-    """Read `count` mutated files: each gives a picture or the documented error; how many of either."""
+class Folder:
+    """Reader of the DICOM files of a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def settings(self):
+        return {}
+
+    def files(self):
+        return sorted(self.folder.glob("*.dcm"))
+
+    def records(self):
+        for path in self.files():
+            load = partial(load_dicom, path)
+            yield Record(path.stem, "s", "p", None, "x", None, None, "test", load, isolate=True)
+
+
+DOCUMENTED = re.compile(
+    r"not a DICOM file|not a radiograph \(modality .*\)|image brings its decoder down|DICOM file (is truncated or damaged|"
+    r"has no pixel data|has several frames|is in colour|is raw data, .*|states an impossible size|"
+    r"does not store 8 to 16 bits|is damaged, or no installed decoder knows its compression)"
+)
+
+
+def survive(whole: bytes, folder, count: int, seed: int) -> tuple[int, int]:
+    """Prepare `count` mutated files and a sound one: each gives a picture or a documented reason; how many of either."""
     random = np.random.default_rng(seed)
-    outcomes = [0, 0]
-    for _ in range(count):
-        path.write_bytes(mutated(whole, random))
-        try:
-            image = display(load_dicom(path))
-        except UnreadableImage:
-            outcomes[1] += 1
-        else:
-            assert image.dtype == np.uint8
-            outcomes[0] += 1
-    return outcomes[0], outcomes[1]
+    raw = folder / "raw"
+    raw.mkdir()
+    for number in range(count):
+        (raw / f"{number:05d}.dcm").write_bytes(mutated(whole, random))
+    (raw / "sound.dcm").write_bytes(whole)
+    splits = {"seed": 0, "val": 0.1, "test": 0.1}
+    prepared = prepare(Folder(raw), folder / "out", Target(16), name="x", splits=splits)
+    with open(folder / "out" / "rejected.csv", newline="") as file:
+        rejected = [row["reason"] for row in csv.DictReader(file)]
+    assert [reason for reason in rejected if not DOCUMENTED.fullmatch(reason)] == []
+    assert prepared.manifest["image_id"].iloc[-1] == "sound"
+    assert len(prepared) + len(rejected) == count + 1
+    return len(prepared), len(rejected)
 
 
 @pytest.fixture(params=["plain", "RLE", "JPEG lossless", "JPEG 2000"])
@@ -301,11 +334,11 @@ def sound_file(request, tmp_path):
 
 
 def test_damaged_files_give_a_picture_or_the_documented_error(sound_file, tmp_path):
-    read, refused = survive(sound_file, tmp_path / "mutated.dcm", 80, seed=0)
+    read, refused = survive(sound_file, tmp_path, 80, seed=0)
     assert read > 5
     assert refused > 5
 
 
 @pytest.mark.fuzz
 def test_five_thousand_damaged_files_of_each_kind(sound_file, tmp_path):
-    assert sum(survive(sound_file, tmp_path / "mutated.dcm", 5000, seed=1)) == 5000
+    assert sum(survive(sound_file, tmp_path, 5000, seed=1)) == 5001

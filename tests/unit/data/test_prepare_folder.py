@@ -206,6 +206,25 @@ def test_a_repeated_image_id_is_rejected(reader, tmp_path):
     }
 
 
+def down():
+    """What a decoder that overwrites its own memory does."""
+    os._exit(139)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_image_that_brings_its_process_down_is_rejected_and_the_rest_goes_on(reader, tmp_path, workers):
+    def change(record):
+        crashes = record.image_id in ("images/02.png", "images/03.png", "images/20.png")
+        return replace(record, isolate=True, load=down if crashes else record.load)
+
+    prepared = prepare(Changed(reader, change), tmp_path / "out", TARGET, **OPTIONS, workers=workers)
+    whole = prepare(reader, tmp_path / "whole", TARGET, **OPTIONS)
+    kept = [number for number in range(24) if number not in (2, 3, 20)]
+    np.testing.assert_array_equal(prepared.images, whole.images[kept])
+    summary = json.loads((prepared.folder / "summary.json").read_text())
+    assert summary["rejected"] == {"image brings its decoder down": 3}
+
+
 def test_the_limit_draws_evenly_and_grows(reader, tmp_path):
     few = prepare(reader, tmp_path / "few", TARGET, **OPTIONS, limit=6)
     more = prepare(reader, tmp_path / "more", TARGET, **OPTIONS, limit=12)
