@@ -32,11 +32,14 @@ def is_missing(path: Path) -> bool:
 
     Where the folder itself is absent, the collection is reports only and can still be counted.
     """
-    return path.parent.is_dir() and not is_file(path)
+    try:
+        return path.parent.is_dir() and not path.is_file()
+    except OSError:  # a name too long for any file, as in a damaged table
+        return True
 
 
 def is_file(path: Path) -> bool:
-    """Whether `path` is a file; False too where it could not be the name of one, as in a damaged table."""
+    """Whether `path` is a file; False too where it is too long for the name of one."""
     try:
         return path.is_file()
     except OSError:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from cxr_ldm.data.findings import read_findings
+from cxr_ldm.data.images import MISSING, is_missing
 from cxr_ldm.data.manifest import Record, Rejected
 from cxr_ldm.data.nih import NIHReader
 from cxr_ldm.data.openi import OpenIReader
@@ -138,6 +139,14 @@ def test_a_damaged_file_is_a_user_error_or_a_reason(kind, tmp_path):
 def test_many_damaged_files_are_user_errors_or_reasons(kind, block, tmp_path):
     """20,040 mutations in all."""
     check(kind, tmp_path, range(1000 + 334 * block, 1000 + 334 * (block + 1)))
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "a" * 300 + "/b.png", "a\x00.png"])
+def test_what_cannot_be_a_file_name_is_missing(name, tmp_path):
+    assert is_missing(tmp_path / name)
+    (tmp_path / "Data_Entry_2017.csv").write_text(NIH.replace("00000001_000.png", name), newline="")
+    (tmp_path / "images").mkdir()
+    assert {item.reason for item in NIHReader(tmp_path).records()} == {MISSING}
 
 
 def test_a_link_without_a_target_is_no_report(tmp_path):
