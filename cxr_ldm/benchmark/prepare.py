@@ -204,7 +204,7 @@ def open_resize_equalise(path: Path, size: int) -> np.ndarray:
 def write_dicom_files(folder: Path, count: int) -> None:
     """Uncompressed radiographs of phantoms: half of them MONOCHROME1, a third without a window."""
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
     folder.mkdir(parents=True)
     largest, random = 2**BITS - 1, np.random.default_rng(0)
@@ -215,8 +215,8 @@ def write_dicom_files(folder: Path, count: int) -> None:
         header = Dataset()
         header.file_meta = FileMetaDataset()
         header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = f"1.2.3.{number + 1}"
+        header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = ComputedRadiographyImageStorage
+        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = UID(f"1.2.3.{number + 1}")
         header.Modality, header.ViewPosition = "CR", "PA"
         header.Rows, header.Columns, header.SamplesPerPixel = HEIGHT, WIDTH, 1
         header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, BITS, BITS - 1, 0

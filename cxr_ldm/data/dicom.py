@@ -1,9 +1,9 @@
 """DICOM radiographs to grey levels in standard display: bone bright, the patient's right at the left of the image.
 
-The decoder of compressed files (GDCM) can crash on damaged bytes; preparing reads DICOM files in processes of their own.
-
 The grey scale follows DICOM PS3.3: modality transform (C.11.1), then values of interest (C.11.2: a table, a window,
 or a percentile range where a file states neither), then the display's polarity (C.7.6.3.1.2 and C.11.6).
+
+The decoder of compressed files (GDCM) can crash on damaged bytes; preparing reads DICOM in processes of their own.
 """
 
 import warnings

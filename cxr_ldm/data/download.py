@@ -93,7 +93,8 @@ def _transfer(url: str, partial: Path, size: int | None) -> str | None:
             if response.status_code == 416 and have:  # nothing is left to send, or what is here is none of its bytes
                 whole = _total(response.headers.get("Content-Range"))
                 if whole == have:
-                    return _check_size(partial, size)
+                    _check_size(partial, size)
+                    return None
                 partial.unlink()
                 return "the server's file is another one now"
             if response.status_code >= 500:
@@ -118,7 +119,8 @@ def _transfer(url: str, partial: Path, size: int | None) -> str | None:
     have = partial.stat().st_size
     if total is not None and have < total:
         return f"the connection ended after {have} of {total} bytes"
-    return _check_size(partial, size)
+    _check_size(partial, size)
+    return None
 
 
 def _check_size(partial: Path, size: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Processes that load images: they hold Python's lock each for itself, and a crash in a decoder stays in one of them."""
+"""Processes that load images: each holds a Python lock of its own, and a decoder that crashes takes only one down."""
 
 import multiprocessing
 import os

@@ -302,14 +302,14 @@ class Folder:
 
 
 DOCUMENTED = re.compile(
-    r"not a DICOM file|not a radiograph \(modality .*\)|image brings its decoder down|DICOM file (is truncated or damaged|"
-    r"has no pixel data|has several frames|is in colour|is raw data, .*|states an impossible size|"
+    r"not a DICOM file|not a radiograph \(modality .*\)|image brings its decoder down|"
+    r"DICOM file (is truncated or damaged|has no pixel data|has several frames|is in colour|is raw data, .*|states an impossible size|"
     r"does not store 8 to 16 bits|is damaged, or no installed decoder knows its compression)"
 )
 
 
 def survive(whole: bytes, folder, count: int, seed: int) -> tuple[int, int]:
-    """Prepare `count` mutated files and a sound one: each gives a picture or a documented reason; how many of either."""
+    """Prepare `count` mutated files and a sound one: how many give a picture, and a documented reason."""
     random = np.random.default_rng(seed)
     raw = folder / "raw"
     raw.mkdir()
