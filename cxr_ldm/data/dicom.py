@@ -6,6 +6,7 @@ or a percentile range where a file states neither), then the display's polarity 
 The decoder of compressed files (GDCM) can crash on damaged bytes; preparing reads DICOM in processes of their own.
 """
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,8 @@ def check_radiograph(header: "Dataset") -> None:
         raise NotARadiograph("not a DICOM file")
     modality = str(header.get("Modality", "") or "")
     if modality not in MODALITIES:
-        raise NotARadiograph(f"not a radiograph (modality {modality or 'not stated'})")
+        stated = modality if re.fullmatch(r"\w{1,16}", modality) else "not stated"
+        raise NotARadiograph(f"not a radiograph (modality {stated})")
     if "PixelData" not in header or not header.PixelData:
         raise NotARadiograph("DICOM file has no pixel data")
     if int(header.get("NumberOfFrames", 1) or 1) != 1:

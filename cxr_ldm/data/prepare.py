@@ -322,7 +322,9 @@ def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image_id", "reason"])
-    writer.writerows((item.image_id, item.reason) for item in rejected)
+    # one line for each image, whatever a damaged file or table put into its name
+    rows = ((item.image_id, item.reason) for item in rejected)
+    writer.writerows([re.sub(r"[\x00-\x1f\x7f]+", " ", cell) for cell in row] for row in rows)
     write_text(path, text.getvalue())
 
 

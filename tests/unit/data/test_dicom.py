@@ -303,8 +303,8 @@ class Folder:
 
 DOCUMENTED = re.compile(
     r"not a DICOM file|not a radiograph \(modality .*\)|image brings its decoder down|"
-    r"DICOM file (is truncated or damaged|has no pixel data|has several frames|is in colour|is raw data, .*|states an impossible size|"
-    r"does not store 8 to 16 bits|is damaged, or no installed decoder knows its compression)"
+    r"DICOM file (is truncated or damaged|has no pixel data|has several frames|is in colour|is raw data, .*|"
+    r"states an impossible size|does not store 8 to 16 bits|is damaged, or no installed decoder knows its compression)"
 )
 
 
