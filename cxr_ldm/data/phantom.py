@@ -3,7 +3,9 @@
 Everything is a function of (seed, index): an image, its findings, its text and its masks come from the same drawn
 parameters, so the text is true of the picture by construction. In order of reading: `phantom_patient` draws who and
 what, `phantom_anatomy` and `phantom_findings` are the solids, `phantom_picture` exposes them, `phantom_report` tells
-them.
+them, and `phantom_files` writes them like the Indiana collection.
+
+    python -m cxr_ldm.data.phantom out=DIR n=10000 size=256 seed=0
 """
 
 from collections.abc import Iterator
@@ -96,3 +98,19 @@ def truth(seed: int, index: int, size: int) -> tuple[dict[str, Any], np.ndarray]
     study = study_of(seed, index)
     shapes = masks(attenuation(study, size)[1], size)
     return {"seed": seed, "index": index, **parameters(study, shapes)}, shapes
+
+
+def main(cfg: Any) -> None:
+    """Everything heavy is imported here, after the command line was read."""
+    from cxr_ldm.data.phantom_files import write_collection
+
+    if cfg.out is None:
+        raise UserError("out is not set; name the folder to write, for example out=phantoms.")
+    write_collection(Path(str(cfg.out)), cfg.n, cfg.size, cfg.seed, cfg.workers)
+    print(f"{cfg.n} studies of {cfg.size} x {cfg.size} in {cfg.out}")
+
+
+if __name__ == "__main__":
+    from cxr_ldm.cli import launch
+
+    launch(main, "phantom")
