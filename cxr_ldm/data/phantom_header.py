@@ -21,6 +21,7 @@ from cxr_ldm.data.phantom_picture import Study
 COMPUTED = "1.2.840.10008.5.1.4.1.1.1"  # Computed Radiography Image Storage
 DIGITAL = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation
 RLE_SHARE = 0.08
+WIDTH_MM = 380  # of the picture: two image units
 
 
 @dataclass(frozen=True)
@@ -35,79 +36,38 @@ class Kind:
     window: tuple[str, str] | str | None
     rescale: tuple[str, str, str] | None = None  # slope, intercept, type
     orientation: tuple[str, str] | None = None
-    names_view: bool = True
     sop_class: str = COMPUTED
     modality: str = "CR"
     image_type: tuple[str, ...] | None = ("DERIVED", "PRIMARY")
-    character_set: str | None = "ISO_IR 100"
-    spacing: str = "0.143"
+    names_view: bool = True
 
 
-STANDARD, MIRRORED = ("L", "F"), ("R", "F")
+STANDARD, MIRRORED = ("L", "F"), ("R", "F")  # where the columns and the rows of the stored picture lead
+LOG_E, P_VALUES, US, US_LONG = (
+    ("1", "0", "LOG_E REL"),
+    ("1", "0", "P-VALUES"),
+    ("1", "0", "US"),
+    ("1.000", "0.000", "US"),
+)
+WHOLE_10, WHOLE_12, WHOLE_15 = ("511", "1023"), ("2048", "4096"), ("16383.500", "32767.000")
+RESAMPLED, PROCESSED = ("DERIVED", "SECONDARY", "", "CSA RESAMPLED"), ("DERIVED", "PRIMARY", "POST_PROCESSED")
+ORIGINAL = ("ORIGINAL", "PRIMARY", "")
+M1, M2 = "MONOCHROME1", "MONOCHROME2"
 KINDS = (
-    Kind(0.33, "MONOCHROME1", None, 12, None, ("1", "0", "LOG_E REL"), STANDARD, spacing="0.1500"),
-    Kind(0.01, "MONOCHROME1", None, 12, None, ("1", "0", "LOG_E REL"), MIRRORED, spacing="0.1500"),
-    Kind(
-        0.29,
-        "MONOCHROME2",
-        "IDENTITY",
-        12,
-        "own",
-        names_view=False,
-        image_type=("DERIVED", "SECONDARY", "", "CSA RESAMPLED"),
-    ),
-    Kind(0.03, "MONOCHROME2", "IDENTITY", 12, None, image_type=("DERIVED",), spacing="0.139"),
-    Kind(
-        0.03,
-        "MONOCHROME2",
-        "IDENTITY",
-        12,
-        ("2047.0", "4095.0"),
-        ("1.0", "0.0", "US"),
-        STANDARD,
-        sop_class=DIGITAL,
-        character_set=None,
-    ),
-    Kind(
-        0.11,
-        "MONOCHROME2",
-        "IDENTITY",
-        15,
-        ("16383.500", "32767.000"),
-        ("1.000", "0.000", "US"),
-        STANDARD,
-        sop_class=DIGITAL,
-    ),
-    Kind(0.07, "MONOCHROME1", "INVERSE", 15, ("16384", "16384"), ("1", "0", "P-VALUES"), STANDARD, spacing="0.15"),
-    Kind(0.03, "MONOCHROME1", "INVERSE", 15, None, ("1", "0", "P-VALUES"), STANDARD, spacing="0.1699"),
-    Kind(0.02, "MONOCHROME2", None, 12, ("2048", "4096"), image_type=("DERIVED",), spacing="0.168"),
-    Kind(0.02, "MONOCHROME1", None, 12, ("2048", "4096"), image_type=None, character_set=None, spacing="0.160"),
-    Kind(
-        0.02,
-        "MONOCHROME1",
-        None,
-        10,
-        None,
-        ("1", "0", "US"),
-        names_view=False,
-        image_type=("DERIVED", "PRIMARY", "POST_PROCESSED"),
-        character_set=None,
-    ),
-    Kind(0.01, "MONOCHROME1", None, 10, ("511", "1023"), ("1", "0", "US"), names_view=False, character_set=None),
-    Kind(
-        0.02,
-        "MONOCHROME2",
-        "IDENTITY",
-        14,
-        "three",
-        ("1", "0", "US"),
-        STANDARD,
-        sop_class=DIGITAL,
-        modality="DX",
-        image_type=("ORIGINAL", "PRIMARY", ""),
-        spacing="0.19464481",
-    ),
-    Kind(0.01, "MONOCHROME2", None, 15, ("16383.500", "32767.000"), names_view=False),
+    Kind(0.33, M1, None, 12, None, LOG_E, STANDARD),
+    Kind(0.01, M1, None, 12, None, LOG_E, MIRRORED),
+    Kind(0.02, M1, None, 12, WHOLE_12, image_type=None),
+    Kind(0.02, M1, None, 10, None, US, image_type=PROCESSED, names_view=False),
+    Kind(0.01, M1, None, 10, WHOLE_10, US, image_type=PROCESSED, names_view=False),
+    Kind(0.07, M1, "INVERSE", 15, ("16384", "16384"), P_VALUES, STANDARD),
+    Kind(0.03, M1, "INVERSE", 15, None, P_VALUES, STANDARD),
+    Kind(0.29, M2, "IDENTITY", 12, "own", image_type=RESAMPLED, names_view=False),
+    Kind(0.03, M2, "IDENTITY", 12, None),
+    Kind(0.03, M2, "IDENTITY", 12, ("2047.0", "4095.0"), US, STANDARD, DIGITAL, image_type=ORIGINAL),
+    Kind(0.11, M2, "IDENTITY", 15, WHOLE_15, US_LONG, STANDARD, DIGITAL),
+    Kind(0.02, M2, "IDENTITY", 14, "three", US, STANDARD, DIGITAL, "DX", ORIGINAL),
+    Kind(0.02, M2, None, 12, WHOLE_12),
+    Kind(0.01, M2, None, 15, WHOLE_15, names_view=False),
 )
 
 
@@ -174,6 +134,7 @@ def dicom_bytes(picture: np.ndarray, study: Study, header: Header, patient_id: s
     data.SamplesPerPixel = 1
     data.PhotometricInterpretation = kind.photometric
     data.Rows, data.Columns = pixels.shape
+    data.ImagerPixelSpacing = [_decimal(round(WIDTH_MM / pixels.shape[1], 4))] * 2
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, kind.bits, kind.bits - 1, 0
     if kind.window is not None:
         texts = kind.window if isinstance(kind.window, tuple) else None
@@ -199,8 +160,7 @@ def _identity(study: Study, kind: Kind, patient_id: str, comment: str) -> Datase
     """Patient, study and acquisition; the birthday is New Year's, so that the age is right on any day of the year."""
     data, year = Dataset(), 2012
     day = int(hashlib.sha256(comment.encode()).hexdigest()[:4], 16) % 336
-    if kind.character_set:
-        data.SpecificCharacterSet = kind.character_set
+    data.SpecificCharacterSet = "ISO_IR 100"
     if kind.image_type:
         data.ImageType = list(kind.image_type)
     data.SOPClassUID, data.SOPInstanceUID = kind.sop_class, _uid(comment, "image")
@@ -213,7 +173,6 @@ def _identity(study: Study, kind: Kind, patient_id: str, comment: str) -> Datase
     data.BodyPartExamined = "CHEST"
     if kind.names_view:
         data.ViewPosition = study.position.view
-    data.ImagerPixelSpacing = [kind.spacing, kind.spacing]
     data.StudyInstanceUID, data.SeriesInstanceUID = _uid(comment, "study"), _uid(comment, "series")
     data.SeriesNumber, data.InstanceNumber = 1, 1
     if kind.orientation:

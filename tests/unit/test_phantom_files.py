@@ -87,8 +87,7 @@ def test_every_kind_of_header_shows_the_drawn_picture(kind, rle):
 
 def test_a_stored_value_is_the_window_function_solved():
     """By hand: 12 bits, centre 2048, width 4096: grey 0, 127.5 and 255 are 0, 2047.5 and 4095."""
-    header = Header(KINDS[8], ((2048.0, 4096.0),), rle=False)
-    assert header.kind.photometric == "MONOCHROME2"
+    header = Header(Kind(1.0, "MONOCHROME2", None, 12, ("2048", "4096")), ((2048.0, 4096.0),), rle=False)
     assert stored(np.array([[0.0, 127.5, 255.0]]), header).tolist() == [[0, 2048, 4095]]
 
 
