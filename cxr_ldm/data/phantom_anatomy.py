@@ -134,8 +134,11 @@ def vessels(anatomy: Anatomy, lung: Lung, y: np.ndarray) -> np.ndarray:
     """The hilum and vessels fanning out from it, thinner with distance, float32 [H, w]."""
     dx, dy = lung.lateral - np.float32(0.16), y - np.float32(0.02)
     distance = np.sqrt(dx**2 + dy**2)
-    fan = np.cos(9 * np.arctan2(dy, dx + np.float32(0.05)) + np.float32(anatomy.vessel_phase) + 5 * distance)
-    branches = np.float32(0.11) * np.maximum(fan, 0) ** 2 * np.exp(-3 * distance) * (distance > 0.06)
+    angle = np.arctan2(dy, dx + np.float32(0.05))
+    fan = np.maximum(np.cos(9 * angle + np.float32(anatomy.vessel_phase) + 5 * distance), 0)
+    fine = np.maximum(np.cos(23 * angle - np.float32(anatomy.vessel_phase) - 9 * distance), 0)
+    branches = np.float32(0.11) * fan**2 * np.exp(-3 * distance) * (distance > 0.06)
+    branches += np.float32(0.07) * fine**2 * np.exp(-2 * distance) * np.clip(distance * 4 - np.float32(0.4), 0, 1)
     hilum = 0.20 * np.exp(-(((lung.lateral - 0.19) / 0.075) ** 2)) * np.exp(-(((y - 0.01) / 0.13) ** 2))
     return (branches + hilum) * np.minimum(lung.chord * 2, 1)
 

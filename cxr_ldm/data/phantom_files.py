@@ -10,6 +10,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -127,8 +128,14 @@ def _parallel(work: Callable[[int], None], items: Sequence[int], workers: int) -
         yield from (_chunk(work, chunk) for chunk in chunks)
         return
     # Spawned: a forked child would inherit the locks of OpenCV's threads.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _quiet_worker) as pool:
         yield from pool.map(partial(_chunk, work), chunks)
+
+
+def _quiet_worker() -> None:
+    """One core for each worker, and Ctrl-C for the parent alone, which lets the chunks in hand be finished."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _chunk(work: Callable[[int], None], items: Sequence[int]) -> int:

@@ -24,7 +24,7 @@ from cxr_ldm.data.phantom_patient import NOISE, Anatomy, Finding, Position
 
 # The chest is drawn upright on a grid that reaches a little beyond the picture, and then moved into its position.
 REACH = 1.125
-SUPERSAMPLED = 128  # pixels; smaller pictures are drawn at twice their size, larger ones show no steps without it
+FINEST = 128  # pixels; the smallest solid, a nodule, needs so many; larger pictures show no steps without more
 ABSORPTION = 3.5  # of one unit of attenuation (19 cm of soft tissue), natural logarithm
 SCATTER_SPREAD = 0.12  # of the picture's side, standard deviation
 SCATTER_PIXELS = 32  # the veil is smooth, so a coarse grid holds it
@@ -52,7 +52,7 @@ def attenuation(study: Study, size: int) -> tuple[np.ndarray, list[np.ndarray]]:
         attenuation, float32 [size, size], 1.0 is one unit of soft tissue; one covered share in [0, 1], float32
         [size, size], for each of `study.findings`.
     """
-    pixels = 2 * size if size <= SUPERSAMPLED else size
+    pixels = size * (-(-FINEST // size) if size < FINEST else 1)
     step = np.float32(2 / pixels)
     count = round(REACH * pixels)
     axis = (np.arange(count, dtype=np.float32) - np.float32((count - 1) / 2)) * step

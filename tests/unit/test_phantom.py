@@ -160,6 +160,11 @@ def test_truth_is_json_and_lies_on_the_side_it_names():
     assert seen == set(NAMES)
 
 
+def test_the_smallest_picture_still_shows_every_finding():
+    for index in range(150):
+        assert all(mask.any() for mask in truth(1, index, 16)[1])
+
+
 def test_a_pacemaker_has_its_case_on_its_side_and_its_leads_in_the_right_heart():
     for side, sign in (("right", -1), ("left", 1)):
         study = Study(draw_anatomy(0, 0), upright(0), [Finding("pacemaker", side, None, 0.5, 0.5, -0.58)], [0])
