@@ -115,7 +115,7 @@ def lung(anatomy: Anatomy, position: Position, raised: float, sign: float, x: np
     """
     base = dome_of(anatomy, position) - raised + (anatomy.dome_difference if sign > 0 else 0.0)
     # From a little beyond the midline to the image's edge.
-    first = int(np.searchsorted(x[0] * sign if sign > 0 else x[0], -0.1 if sign > 0 else 0.1))
+    first = int(np.searchsorted(x[0], -0.1 * sign))
     columns = slice(first, None) if sign > 0 else slice(None, first)
     lateral = np.float32(sign) * x[:, columns]
     middle, half = anatomy.width * (0.405 + 0.07 * y), anatomy.width * 0.385

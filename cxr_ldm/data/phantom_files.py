@@ -32,7 +32,7 @@ from cxr_ldm.errors import UserError
 
 DICOM_FOLDER, TRUTH_FOLDER = "NLMCXR_dcm", "truth"
 CHUNK = 16  # studies that a worker takes at once
-COMPLAINTS = ("chest pain", "dyspnea", "cough", "shortness of breath", "fever", "preoperative evaluation")
+COMPLAINTS = ("chest pain", "dyspnea", "cough", "shortness of breath", "fever", "weakness")
 COMPARISONS = ("None.", "None", "None available.", "")
 CAPTIONS = {
     "PA": ("Xray Chest PA", "PA chest radiograph", "Chest, PA view."),

@@ -122,34 +122,14 @@ def pacemaker(finding: Finding, dome: float, x: np.ndarray, y: np.ndarray) -> np
     dx, dy = (sign * x - np.float32(finding.x)) / np.float32(width), (y - np.float32(finding.y)) / np.float32(height)
     covered = rise((1 - dx**4 - dy**4) * 8)
     case, vein, cava = (sign * (finding.x - 0.05), finding.y - 0.06), (sign * 0.22, -0.66), (-0.09, -0.42)
-    atrium = [
-        case,
-        vein,
-        (0.02 * sign, -0.60),
-        cava,
-        (-0.11, dome - 0.34),
-        (-0.12, dome - 0.20),
-        (-0.20, dome - 0.18),
-        (-0.20, dome - 0.30),
-    ]
-    ventricle = [
-        case,
-        vein,
-        (0.02 * sign, -0.59),
-        cava,
-        (-0.13, dome - 0.30),
-        (-0.06, dome - 0.08),
-        (0.22, dome - 0.05),
-    ]
+    way = [case, vein, (sign * 0.02, -0.60), cava]
+    atrium = [(-0.11, dome - 0.34), (-0.12, dome - 0.19), (-0.15, dome - 0.18), (-0.15, dome - 0.27)]
+    ventricle = [(-0.13, dome - 0.30), (-0.06, dome - 0.08), (0.22, dome - 0.05)]
     canvas = np.zeros((y.shape[0], x.shape[1]), np.uint8)
-    step = float(x[0, 1] - x[0, 0])
-    for lead in (atrium, ventricle):
-        points = [
-            ((at - float(start)) / step * 16 for at, start in zip(point, (x[0, 0], y[0, 0]), strict=True))
-            for point in lead
-        ]
-        line = np.array([[round(value) for value in point] for point in points], np.int32)
-        cv2.polylines(canvas, [_smooth(line)], False, 255, max(1, round(0.011 / step)), cv2.LINE_AA, shift=4)
+    step, corner = float(x[0, 1] - x[0, 0]), np.array([x[0, 0], y[0, 0]], float)
+    for end in (atrium, ventricle):
+        line = _smooth(np.rint((np.array(way + end) - corner) * (16 / step)).astype(np.int32))
+        cv2.polylines(canvas, [line], False, 255, max(1, round(0.011 / step)), cv2.LINE_AA, shift=4)
     return np.maximum(covered, canvas * np.float32(1 / 255))
 
 

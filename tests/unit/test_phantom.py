@@ -143,6 +143,19 @@ def test_every_finding_changes_the_picture_inside_its_mask(name, size):
     assert change[mask].max() > 15
 
 
+def test_no_finding_of_a_drawn_study_hides_another():
+    """Taking one of two findings away must be seen where it was, so that the text names nothing that is not shown."""
+    pairs = [study for index in range(500) if len((study := study_of(0, index)).findings) == 2][:60]
+    assert len(pairs) == 60
+    for study in pairs:
+        total, covered = attenuation(study, SIZE)
+        shown = expose(total, study.position, None)
+        for finding, mask in zip(study.findings, masks(covered, SIZE), strict=True):
+            others = [other for other in study.findings if other is not finding]
+            without = expose(attenuation(dataclasses.replace(study, findings=others), SIZE)[0], study.position, None)
+            assert np.abs(shown - without)[mask].mean() > 6, (finding, others)
+
+
 def test_truth_is_json_and_lies_on_the_side_it_names():
     seen = set()
     for index in range(150):
