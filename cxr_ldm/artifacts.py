@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
+
 from cxr_ldm.errors import UserError
 
 RECORD = "run.json"
@@ -119,6 +121,32 @@ def building(folder: Path) -> Iterator[Path]:
     if folder.exists() and any(folder.iterdir()):
         shutil.rmtree(partial)
     else:
+        os.replace(partial, folder)
+
+
+@contextmanager
+def resumable(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path | None]:
+    """A scratch folder beside `folder` that outlives a kill: the same settings find it again as it was left.
+
+    It takes the name of `folder` when the block ends without an error; a UserError removes it. A second process
+    waits for the first; it gets None where `folder` is complete by then.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if state(folder, settings) == "complete":
+            yield None
+            return
+        record = partial / RECORD
+        if not record.exists() or read_json(record)["fingerprint"] != fingerprint(settings):
+            shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(exist_ok=True)
+        write_record(partial, settings, complete=False)
+        try:
+            yield partial
+        except UserError:
+            shutil.rmtree(partial)
+            raise
         os.replace(partial, folder)
 
 

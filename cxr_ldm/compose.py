@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import naming
+from cxr_ldm.data.prepare import Target
 from cxr_ldm.data.prepare import prepare as prepare_folder
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
@@ -103,15 +104,19 @@ def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:
     return prepare_folder(
         instantiate(data.reader),
         Path(cfg.paths.outputs) / "prepared" / name,
+        target_of(data),
         name=name,
         kind=data.kind,
-        size=data.size,
-        fit=data.fit,
         splits=plain(data.splits),
         limit=data.limit,
         workers=cfg.workers,
         verify=cfg.verify,
     )
+
+
+def target_of(data: DictConfig) -> Target:
+    """What every image becomes, by the data config."""
+    return Target(data.size, data.fit, data.bits, plain(data.clahe) if data.clahe else None, data.png)
 
 
 def run_folder(cfg: DictConfig, stage: str, model: str, prepared: Prepared, settings: dict[str, Any]) -> Path:

@@ -27,6 +27,7 @@ from cxr_ldm.data.datamodule import ImageDataModule
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepare import dry_run
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.transforms import Augment
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
@@ -119,7 +120,9 @@ def train_vae(cfg: DictConfig) -> None:
 def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> Mapping[str, float]:
     """Fit, then run the test loop; its metrics."""
     recipe = cfg.training.vae
-    data = ImageDataModule(prepared, recipe.batch_size, min(recipe.validate_every, recipe.images), cfg.seed)
+    per_epoch = min(recipe.validate_every, recipe.images)
+    augment = Augment(**recipe.augment.values, seed=cfg.seed) if recipe.augment.enabled else None
+    data = ImageDataModule(prepared, recipe.batch_size, per_epoch, cfg.seed, augment=augment)
     pixels = prepared.pixels(training.spread(prepared.rows("val"), 8))
 
     def draw(module: Any) -> torch.Tensor:

@@ -9,24 +9,26 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cxr_ldm.data.order import StepSampler
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared import Prepared, to_pixels
 from cxr_ldm.data.splits import Split
+from cxr_ldm.data.transforms import Augment
 
 Batch = dict[str, torch.Tensor]
+Fetch = Callable[..., Batch]
 
 
 class RowDataset(Dataset[Batch]):
     """Rows fetched a whole batch at a time, which one array access is much faster at than many.
 
     Args:
-        fetch: row numbers, int64 [B] → batch.
+        fetch: row numbers, int64 [B] → batch; in training their positions in the stream come as a second [B].
     """
 
-    def __init__(self, fetch: Callable[[np.ndarray], Batch]):
+    def __init__(self, fetch: Fetch):
         self.fetch = fetch
 
-    def __getitems__(self, rows: list[int]) -> Batch:
-        return self.fetch(np.asarray(rows, dtype=np.int64))
+    def __getitems__(self, drawn: list[int] | list[tuple[int, int]]) -> Batch:
+        return self.fetch(*np.atleast_2d(np.asarray(drawn, dtype=np.int64).T))
 
 
 def as_collated(batch: Any) -> Any:
@@ -35,7 +37,7 @@ def as_collated(batch: Any) -> Any:
 
 
 def train_loader(
-    fetch: Callable[[np.ndarray], Batch],
+    fetch: Fetch,
     rows: np.ndarray,
     *,
     batch_size: int,
@@ -49,9 +51,7 @@ def train_loader(
     return DataLoader(RowDataset(fetch), batch_size, sampler=sampler, collate_fn=as_collated, **options)
 
 
-def ordered_loader(
-    fetch: Callable[[np.ndarray], Batch], rows: np.ndarray, *, batch_size: int, **options: Any
-) -> DataLoader:
+def ordered_loader(fetch: Fetch, rows: np.ndarray, *, batch_size: int, **options: Any) -> DataLoader:
     """Batches of all rows once, in order; the last may be smaller."""
     return DataLoader(RowDataset(fetch), batch_size, sampler=rows.tolist(), collate_fn=as_collated, **options)
 
@@ -65,25 +65,35 @@ class ImageDataModule(lightning.LightningDataModule):
         images_per_epoch: images between two validations, rounded up to whole batches; None is the training split.
         seed: of the order of the training images.
         num_workers: processes that fetch; reading is an array copy, so 0 is the fastest for most sizes.
+        augment: changes training images, never those of validation and test.
     """
 
     def __init__(
-        self, prepared: Prepared, batch_size: int, images_per_epoch: int | None, seed: int, num_workers: int = 0
+        self,
+        prepared: Prepared,
+        batch_size: int,
+        images_per_epoch: int | None,
+        seed: int,
+        num_workers: int = 0,
+        augment: Augment | None = None,
     ):
         super().__init__()
         self.prepared, self.batch_size, self.seed = prepared, batch_size, seed
         self.images_per_epoch = images_per_epoch or len(prepared.rows("train"))
-        self.num_workers = num_workers
+        self.num_workers, self.augment = num_workers, augment
 
-    def fetch(self, rows: np.ndarray) -> Batch:
-        """One batch."""
-        return {"pixels": self.prepared.pixels(rows), "row": torch.from_numpy(rows)}
+    def fetch(self, rows: np.ndarray, positions: np.ndarray | None = None) -> Batch:
+        """One batch; of training images where `positions` says which of the stream they are."""
+        images = self.prepared.images[rows]
+        if self.augment is not None and positions is not None:
+            images = self.augment(images, positions)
+        return {"pixels": to_pixels(images), "row": torch.from_numpy(rows)}
 
     def train_dataloader(self) -> DataLoader:
         """Training images, endlessly shuffled."""
         return train_loader(
             self.fetch,
-            self.prepared.rows("train"),
+            self.prepared.draws(),
             batch_size=self.batch_size,
             images_per_epoch=self.images_per_epoch,
             seed=self.seed,

@@ -1,7 +1,8 @@
-"""Image files to 8-bit greyscale squares, without a cast that wraps."""
+"""Image files to greyscale squares, without a cast that wraps."""
 
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps
 from cxr_ldm.errors import UserError
 
 Fit = Literal["pad", "crop"]
+Bits = Literal[8, 16]
 # What Pillow raises on broken files: besides OSError, its decoders let the errors of their parts through.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 MISSING = "image file is missing"
@@ -30,7 +32,15 @@ def is_missing(path: Path) -> bool:
 
     Where the folder itself is absent, the collection is reports only and can still be counted.
     """
-    return path.parent.is_dir() and not path.is_file()
+    return path.parent.is_dir() and not is_file(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; False too where it could not be the name of one, as in a damaged table."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def to_uint8(array: np.ndarray) -> np.ndarray:
@@ -82,13 +92,80 @@ def read_grey(path: Path) -> np.ndarray:
     return np.array(image.convert("L"))
 
 
-def resize_square(image: np.ndarray, size: int, fit: Fit) -> np.ndarray:
-    """Resize uint8 [H, W] to [size, size], aspect kept.
+@dataclass(frozen=True)
+class Window:
+    """Stored values shown linearly: `low` is black and `high` white, or the other way round where `inverted`."""
+
+    low: float
+    high: float
+    inverted: bool = False
+
+    def clipped(self, values: np.ndarray) -> np.ndarray:
+        """Stored values cut to the window: after this, showing and averaging may change places."""
+        largest = np.iinfo(values.dtype).max
+        low, high = (int(np.clip(bound, 0, largest)) for bound in (np.floor(self.low), np.ceil(self.high)))
+        return np.clip(values, low, high)
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """Clipped values → grey, float32 in 0–1."""
+        span = max(self.high - self.low, 1e-6)
+        grey = np.clip((values.astype(np.float32) - np.float32(self.low)) / np.float32(span), 0, 1)
+        return 1 - grey if self.inverted else grey
+
+
+@dataclass(frozen=True)
+class Table:
+    """Stored values shown by a table: `levels[value]`, uint16 from black to white."""
+
+    levels: np.ndarray
+
+    @classmethod
+    def between(cls, values: np.ndarray, low: float, high: float, inverted: bool) -> "Table":
+        """The table that shows `values[stored]` linearly from `low` (black) to `high`."""
+        grey = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
+        return cls(np.rint(65535 * (1 - grey if inverted else grey)).astype(np.uint16))
+
+    def clipped(self, values: np.ndarray) -> np.ndarray:
+        """Grey levels of all stored values; a curve and an average may not change places."""
+        return self.levels[values]
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """Grey levels as float32 in 0–1."""
+        return values.astype(np.float32) / np.float32(65535)
+
+
+@dataclass(frozen=True)
+class Toned:
+    """What a file stores, uint8 or uint16 [H, W], with what shows it: a large image is resized before it is shown."""
+
+    values: np.ndarray
+    tone: Window | Table
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+
+Grey = np.ndarray | Toned
+
+
+def display(image: Grey, bits: Bits = 8) -> np.ndarray:
+    """Every pixel as uint8 or uint16 [H, W], 0 is black and the largest value white.
+
+    >>> display(Toned(np.array([[0, 100, 200, 4095]], dtype=np.uint16), Window(100, 300, inverted=True)))
+    array([[255, 255, 128,   0]], dtype=uint8)
+    """
+    return _quantised(image, image.shape[0], image.shape[1], bits)
+
+
+def resize_square(image: Grey, size: int, fit: Fit, bits: Bits = 8) -> np.ndarray:
+    """Resize and show an image [H, W] as [size, size], aspect kept.
 
     Args:
-        image: greyscale image.
+        image: uint8 grey levels, or stored values with their tone.
         size: side of the result in pixels.
         fit: "pad" shows everything, with black bars on the shorter side; "crop" cuts the longer side about its centre.
+        bits: 8 or 16, of the result.
 
     Raises:
         UserError: `fit` is neither.
@@ -97,18 +174,36 @@ def resize_square(image: np.ndarray, size: int, fit: Fit) -> np.ndarray:
     if fit == "crop":
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
-        return _resize(image[top : top + side, left : left + side], size, size)
+        place = slice(top, top + side), slice(left, left + side)
+        part = Toned(image.values[place], image.tone) if isinstance(image, Toned) else image[place]
+        return _quantised(part, size, size, bits)
     if fit != "pad":
         raise UserError(f"data.fit={fit} is unknown; use pad or crop.")
     scale = size / max(height, width)
-    inner = _resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+    inner = _quantised(image, max(1, round(height * scale)), max(1, round(width * scale)), bits)
     top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
-    square = np.zeros((size, size), dtype=np.uint8)
+    square = np.zeros((size, size), dtype=inner.dtype)
     square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return square
 
 
+def _quantised(image: Grey, height: int, width: int, bits: Bits) -> np.ndarray:
+    """Resized to height × width and shown in `bits` bits."""
+    if isinstance(image, Toned):
+        grey = image.tone.shown(_resize(image.tone.clipped(image.values), height, width))
+        return np.rint(grey * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+    # 257 takes 255 to 65535; widened before it is resized, so that means keep their fractions
+    return _resize(image if bits == 8 else image * np.uint16(257), height, width)
+
+
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Area mean where the image shrinks (no aliasing), cubic where it grows (OpenCV saturates its overshoot)."""
+    if image.shape == (height, width):
+        return image
     interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
     return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+def equalised(image: np.ndarray, clip_limit: float, tiles: int) -> np.ndarray:
+    """CLAHE (Zuiderveld 1994) by OpenCV on uint8 or uint16 [H, W], over tiles × tiles regions."""
+    return cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles)).apply(image)

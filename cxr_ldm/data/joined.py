@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxr_ldm.data.manifest import Reader, Record, Rejected
+from cxr_ldm.data.manifest import Counting, Reader, Record, Rejected
 
 
 class JoinedReader:
@@ -24,6 +24,10 @@ class JoinedReader:
     def settings(self) -> dict[str, Any]:
         """Settings of every reader by its name."""
         return {"reader": "joined", "readers": {name: reader.settings() for name, reader in self.readers.items()}}
+
+    def steps(self) -> dict[str, Any]:
+        """Steps of every reader that counts them, by its name."""
+        return {name: reader.steps() for name, reader in self.readers.items() if isinstance(reader, Counting)}
 
     def files(self) -> list[Path]:
         """The raw files of every reader."""

@@ -33,13 +33,13 @@ class LatentDataModule(lightning.LightningDataModule):
         self.prepared, self.moments, self.texts = prepared, moments, texts
         self.batch_size, self.images_per_epoch, self.seed = batch_size, images_per_epoch, seed
 
-    def fetch(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """One batch."""
+    def fetch(self, rows: np.ndarray, positions: np.ndarray | None = None) -> dict[str, Tensor]:
+        """One batch; where the rows stand in the stream of training images changes nothing."""
         batch = {"moments": torch.from_numpy(self.moments[rows]), "row": torch.from_numpy(rows)}
         return batch | self.texts.batch(rows)
 
     def train_dataloader(self) -> DataLoader:
-        rows = self.prepared.rows("train")
+        rows = self.prepared.draws()
         return train_loader(
             self.fetch, rows, batch_size=self.batch_size, images_per_epoch=self.images_per_epoch, seed=self.seed
         )

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
-
+from cxr_ldm.data.images import Grey
+from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
 
 View = Literal["PA", "AP", "frontal", "lateral"]
@@ -40,8 +40,11 @@ class Record:
         labels: classes as the source gives them; an empty list is "none of them", None is unknown.
         findings: ours, each with name, side, severity and certainty; None where nobody has looked.
         source: name of the collection.
-        load: returns uint8 [H, W] in standard display (the patient's right at the left of the image, bone bright);
-            raises UserError naming the file where it cannot be read. Picklable, so that it can run in another process.
+        load: returns the picture in standard display (the patient's right at the left of the image, bone bright), as
+            uint8 [H, W] or as stored values with their tone; raises UserError naming the file where it cannot be read.
+            Picklable, since it runs in another process.
+        split: where the source fixes it; None leaves it to a hash of the patient.
+        weight: how often training draws the image, relative to one with weight 1.
     """
 
     image_id: str
@@ -52,7 +55,9 @@ class Record:
     labels: list[str] | None
     findings: list[dict[str, Any]] | None
     source: str
-    load: Callable[[], np.ndarray]
+    load: Callable[[], Grey]
+    split: Split | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,15 @@ class Reader(Protocol):
 
     def files(self) -> list[Path]:
         """The raw files, for the fingerprint by name, size and modification time."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A reader that can tell how it came to its records."""
+
+    def steps(self) -> dict[str, Any]:
+        """What each step left over and what was removed from the texts: name → count, nested by group."""
         ...
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_missing, read_grey
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
 from cxr_ldm.data.table import Row, read_csv
@@ -101,14 +102,15 @@ class NIHReader:
             return Rejected(row[IMAGE], MISSING)
         labels = row[LABELS].split("|")
         view: View | None = row[VIEW] if row[VIEW] in ("PA", "AP") else None  # type: ignore[assignment]
+        text = report(labels, view, row[AGE], row[SEX])
         return Record(
             image_id=row[IMAGE],
             study_id=Path(row[IMAGE]).stem,
             patient_id=row[PATIENT],
             view=view,
-            text=report(labels, view, row[AGE], row[SEX]),
+            text=text,
             labels=labels,
-            findings=None,
+            findings=read_findings(text),
             source="nih",
             load=partial(read_grey, path),
         )

@@ -8,12 +8,12 @@ from torch.utils.data import Sampler
 from cxr_ldm.errors import UserError
 
 
-class StepSampler(Sampler[int]):
+class StepSampler(Sampler[tuple[int, int]]):
     """Epoch e is the positions e·per_epoch … (e+1)·per_epoch of one endless stream of rows.
 
     The k-th pass of the stream over the rows is a permutation drawn from (seed, k). So the length of an epoch, which
     is how often to validate, does not change what is seen when, and a run that goes on at epoch e sees what an
-    undisturbed one would have seen. Lightning calls `set_epoch`.
+    undisturbed one would have seen. Lightning calls `set_epoch`. It yields (row, position).
 
     Args:
         rows: row numbers to draw from, int64 [R].
@@ -25,10 +25,10 @@ class StepSampler(Sampler[int]):
 
     >>> sampler = StepSampler(np.arange(3), seed=0, per_epoch=4)
     >>> list(sampler)
-    [2, 0, 1, 2]
+    [(2, 0), (0, 1), (1, 2), (2, 3)]
     >>> sampler.set_epoch(1)
     >>> list(sampler)
-    [0, 1, 2, 1]
+    [(0, 4), (1, 5), (2, 6), (1, 7)]
     """
 
     def __init__(self, rows: np.ndarray, seed: int, per_epoch: int):
@@ -44,9 +44,10 @@ class StepSampler(Sampler[int]):
     def __len__(self) -> int:
         return self.per_epoch
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         begin = self.epoch * self.per_epoch
         end, count = begin + self.per_epoch, len(self.rows)
         for turn in range(begin // count, -(-end // count)):
             order = np.random.default_rng([self.seed, turn]).permutation(self.rows)
-            yield from order[max(0, begin - turn * count) : end - turn * count].tolist()
+            first, last = max(begin, turn * count), min(end, (turn + 1) * count)
+            yield from zip(order[first - turn * count : last - turn * count].tolist(), range(first, last), strict=True)

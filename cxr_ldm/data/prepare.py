@@ -3,47 +3,102 @@
 import csv
 import hashlib
 import io
+import json
+import multiprocessing
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
 from cxr_ldm.artifacts import (
     RECORD,
-    building,
     read_json,
+    resumable,
     state,
     write_json,
     write_record,
     write_text,
 )
 from cxr_ldm.data import raw_files
-from cxr_ldm.data.images import Fit, UnreadableImage, resize_square
-from cxr_ldm.data.manifest import COLUMNS, Reader, Record, Rejected
-from cxr_ldm.data.prepared import IMAGES, MANIFEST, Prepared
+from cxr_ldm.data.images import Bits, Fit, UnreadableImage, equalised, resize_square
+from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
+from cxr_ldm.data.prepared import DRAWS, IMAGES, MANIFEST, Prepared
 from cxr_ldm.data.splits import SPLITS, split_of
 from cxr_ldm.errors import UserError
 
 # Raised when the same files and settings come to give another result, so that an older folder is not taken for it.
-VERSION = 1
-REJECTED, SUMMARY = "rejected.csv", "summary.json"
-# Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the threads for each.
+VERSION = 2
+REJECTED, SUMMARY, JOURNAL, PNG = "rejected.csv", "summary.json", "journal.jsonl", "png"
+# Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the workers for each.
 CHUNK = 512
+FEWEST_FOR_PROCESSES = 64  # images below which starting processes costs more than they save
 Verify = Literal["stat", "full"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every image of a prepared folder becomes.
+
+    Args:
+        size: side of the square in pixels.
+        fit: "pad" or "crop", see `resize_square`.
+        bits: 8 or 16, of each grey level.
+        clahe: `clip_limit` and `tiles` of a local equalisation, or None; it changes what intensity means, so it is off
+            unless asked for.
+        png: whether each image is also written as a PNG file.
+    """
+
+    size: int
+    fit: Fit = "pad"
+    bits: Bits = 8
+    clahe: Mapping[str, Any] | None = None
+    png: bool = False
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
+
+    def check(self) -> None:
+        """Raises UserError where a value is impossible."""
+        if self.size < 8:
+            raise UserError(f"data.size={self.size} is too small; use 8 or more pixels.")
+        if self.fit not in ("pad", "crop"):
+            raise UserError(f"data.fit={self.fit} is unknown; use pad or crop.")
+        if self.bits not in (8, 16):
+            raise UserError(f"data.bits={self.bits} is not possible; use 8 or 16.")
+        if self.clahe is not None and (
+            set(self.clahe) != {"clip_limit", "tiles"} or min(self.clahe.values()) <= 0 or self.clahe["tiles"] < 1
+        ):
+            raise UserError(f"data.clahe={dict(self.clahe)} must be null, or a clip_limit and tiles above 0.")
+
+    def draw(self, record: Record) -> tuple[np.ndarray, tuple[int, int]] | Rejected:
+        """The square of one record and the height and width of its original, or why there is none."""
+        try:
+            image = record.load()
+        except UserError as error:
+            return Rejected(record.image_id, error.reason if isinstance(error, UnreadableImage) else str(error))
+        square = resize_square(image, self.size, self.fit, self.bits)
+        if self.clahe:
+            square = equalised(square, self.clahe["clip_limit"], self.clahe["tiles"])
+        return square, (image.shape[0], image.shape[1])
 
 
 def prepare(
     reader: Reader,
     folder: Path,
+    target: Target,
     *,
     name: str,
-    size: int,
-    fit: Fit,
     splits: Mapping[str, Any],
     limit: int | None = None,
     workers: int | None = None,
@@ -52,29 +107,30 @@ def prepare(
 ) -> Prepared:
     """Make the prepared folder of a collection, or open it where it is complete and made by the same settings.
 
+    Killed at any moment and called again, it goes on where it stopped, and the result is the same.
+
     Args:
         reader: the collection.
         folder: where the result goes; appears under this name only when it is complete.
+        target: what every image becomes.
         name: of the collection, for people.
-        size: side of the square images in pixels.
-        fit: "pad" or "crop", see `resize_square`.
         splits: arguments of `split_of`: seed, val, test.
         limit: take this many images, chosen by a hash of their ids, for trials; None takes all.
-        workers: threads that decode; None is one for each core.
+        workers: processes that decode; None is one for each core.
         verify: "full" also compares the content of the raw files with that at the first "full", by SHA-256.
         kind: of the collection, as in data.kind; `name` where none is given.
 
     Raises:
         UserError: nothing usable in the collection; `folder` was made by other settings or from other raw files.
     """
-    _refuse(size, limit, verify)
+    target.check()
+    _refuse(limit, verify)
     folder, files = Path(folder), reader.files()
     split_of("", **splits)  # refuses impossible shares before any work
     settings = {
         "version": VERSION,
         "reader": reader.settings(),
-        "size": size,
-        "fit": fit,
+        **asdict(target),
         "splits": dict(splits),
         "limit": limit,
         "raw_files": raw_files.described(files),
@@ -83,26 +139,28 @@ def prepare(
         if verify == "full":
             _verify(folder, settings, files)
         return Prepared(folder)
-    records, rejected = sift(reader)
-    with building(folder) as partial:
-        chosen = _limited(records, limit)
-        rows, unreadable = _decode(chosen, partial / IMAGES, name, size, fit, workers)
+    with resumable(folder, settings) as partial_folder:
+        if partial_folder is None:  # another process has made it while this one waited
+            return Prepared(folder)
+        records, rejected = sift(reader)
+        rows, unreadable = _decode(_limited(records, limit), partial_folder, name, target, workers)
         rejected += unreadable
         if not rows:
             raise UserError(f"{name}: none of {len(rejected)} images can be used ({_most_frequent(rejected)}).")
         for row in rows:
-            row["split"] = split_of(row["patient_id"], **splits)
-        _write_manifest(partial / MANIFEST, rows)
-        _write_rejected(partial / REJECTED, rejected)
-        write_json(partial / SUMMARY, _summary(name, rows, rejected))
+            row["split"] = row["split"] or split_of(row["patient_id"], **splits)
+        _write_draws(partial_folder / DRAWS, rows)
+        _write_manifest(partial_folder / MANIFEST, rows)
+        _write_rejected(partial_folder / REJECTED, rejected)
+        write_json(partial_folder / SUMMARY, _summary(name, rows, rejected) | _steps(reader))
+        (partial_folder / JOURNAL).unlink()
         content = raw_files.content(files) if verify == "full" else None
-        write_record(partial, settings, complete=True, name=name, kind=kind or name, size=size, content=content)
+        facts = {"name": name, "kind": kind or name, "size": target.size, "content": content}
+        write_record(partial_folder, settings, complete=True, **facts)
     return Prepared(folder)
 
 
-def _refuse(size: int, limit: int | None, verify: str) -> None:
-    if size < 8:
-        raise UserError(f"data.size={size} is too small; use 8 or more pixels.")
+def _refuse(limit: int | None, verify: str) -> None:
     if limit is not None and limit < 1:
         raise UserError(f"data.limit={limit} takes no image; use 1 or more, or null for all.")
     if verify not in ("stat", "full"):
@@ -113,8 +171,8 @@ def dry_run(reader: Reader) -> dict[str, Any]:
     """Count what `prepare` would take and leave out, without opening an image.
 
     Returns:
-        listed (all that the collection names), accepted, studies and patients (of the accepted), and rejected:
-        reason → count, the most frequent first.
+        listed (all that the collection names), accepted, studies and patients (of the accepted), rejected: reason →
+        count, the most frequent first, and the reader's steps where it counts them.
     """
     records, rejected = sift(reader)
     return {
@@ -123,7 +181,7 @@ def dry_run(reader: Reader) -> dict[str, Any]:
         "studies": len({record.study_id for record in records}),
         "patients": len({record.patient_id for record in records}),
         "rejected": _reasons(rejected),
-    }
+    } | _steps(reader)
 
 
 def sift(reader: Reader) -> tuple[list[Record], list[Rejected]]:
@@ -154,40 +212,103 @@ def _limited(records: list[Record], limit: int | None) -> list[Record]:
 
 
 def _decode(
-    records: list[Record], path: Path, name: str, size: int, fit: Fit, workers: int | None
+    records: list[Record], folder: Path, name: str, target: Target, workers: int | None
 ) -> tuple[list[dict[str, Any]], list[Rejected]]:
-    """Write the images of all readable records to `path` and return their manifest rows, without the split."""
+    """Write the images of all readable records and return their manifest rows, without the split.
 
-    def square(record: Record) -> tuple[np.ndarray, tuple[int, int]] | Rejected:
-        try:
-            image = record.load()
-        except UserError as error:
-            return Rejected(record.image_id, error.reason if isinstance(error, UnreadableImage) else str(error))
-        return resize_square(image, size, fit), (image.shape[0], image.shape[1])
-
+    The journal holds one line for each record that is done, written after its image; what both hold is kept.
+    """
+    images, journal = folder / IMAGES, folder / JOURNAL
+    done = _recovered(images, journal, target)
+    with open(images, "r+b") as file, open(journal, "a", encoding="utf-8") as log, _pool(records, workers) as run:
+        file.seek(0, os.SEEK_END)
+        with tqdm(total=len(records), initial=len(done), desc=f"prepare {name}", unit="image") as progress:
+            for start in range(len(done), len(records), CHUNK):
+                chunk = records[start : start + CHUNK]
+                for record, result in zip(chunk, run(target.draw, chunk), strict=True):
+                    progress.update()
+                    outcome = _outcome(record, result)
+                    if not isinstance(result, Rejected):
+                        file.write(result[0].tobytes())
+                        file.flush()
+                        if target.png:
+                            _write_png(folder / PNG, record.image_id, result[0])
+                    log.write(json.dumps(outcome) + "\n")
+                    log.flush()
+                    done.append(outcome)
+        file.seek(0)
+        _write_header(file, sum("reason" not in outcome for outcome in done), target)
     rows: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
-    with open(path, "wb") as file, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        _write_header(file, 0, size)
-        with tqdm(total=len(records), desc=f"prepare {name}", unit="image") as progress:
-            for start in range(0, len(records), CHUNK):
-                chunk = records[start : start + CHUNK]
-                for record, result in zip(chunk, pool.map(square, chunk), strict=True):
-                    progress.update()
-                    if isinstance(result, Rejected):
-                        rejected.append(result)
-                        continue
-                    image, (height, width) = result
-                    file.write(image.tobytes())
-                    rows.append({**_row(record), "height": height, "width": width})
-        file.seek(0)
-        _write_header(file, len(rows), size)
+    for record, outcome in zip(records, done, strict=True):
+        if "reason" in outcome:
+            rejected.append(Rejected(record.image_id, outcome["reason"]))
+        else:
+            rows.append(
+                {**_row(record), "weight": record.weight, "height": outcome["height"], "width": outcome["width"]}
+            )
     return rows, rejected
 
 
-def _write_header(file: io.BufferedWriter, count: int, size: int) -> None:
-    """Header of a uint8 .npy array [count, size, size]; NumPy pads it so that the first axis can grow in place."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size)})
+def _outcome(record: Record, result: tuple[np.ndarray, tuple[int, int]] | Rejected) -> dict[str, Any]:
+    if isinstance(result, Rejected):
+        return {"image_id": record.image_id, "reason": result.reason}
+    height, width = result[1]
+    return {"image_id": record.image_id, "height": height, "width": width}
+
+
+def _recovered(images: Path, journal: Path, target: Target) -> list[dict[str, Any]]:
+    """Outcomes that an interrupted run left whole; both files are cut to them, or begun."""
+    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True) if journal.exists() else []
+    outcomes = [json.loads(line) for line in lines if line.endswith("\n")]
+    header = io.BytesIO()
+    _write_header(header, 0, target)
+    start, bytes_each = header.tell(), target.size**2 * target.dtype.itemsize
+    if images.exists() and outcomes:
+        whole = (images.stat().st_size - start) // bytes_each
+        while sum("reason" not in outcome for outcome in outcomes) > whole:
+            outcomes.pop()
+        os.truncate(images, start + bytes_each * sum("reason" not in outcome for outcome in outcomes))
+    else:
+        images.write_bytes(header.getvalue())
+        outcomes = []
+    write_text(journal, "".join(lines[: len(outcomes)]))
+    return outcomes
+
+
+@contextmanager
+def _pool(records: Sequence[Record], workers: int | None) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` over processes, since decoding and drawing hold Python's lock; the plain `map` for few images."""
+    workers = workers or os.cpu_count() or 1
+    if workers == 1 or len(records) < FEWEST_FOR_PROCESSES:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the libraries' threads
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        try:
+            yield partial(pool.map, chunksize=8)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)  # the processes share the cores already
+
+
+def _write_png(folder: Path, image_id: str, image: np.ndarray) -> None:
+    """PNG file named by the image's id; folders in an id become folders, and none leads out of ours."""
+    stem = re.sub(r"\.(png|jpe?g|dcm)$", "", image_id, flags=re.IGNORECASE)
+    path = folder.joinpath(*(part for part in f"{stem}.png".split("/") if part not in ("", ".", "..")))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
+def _write_header(file: BinaryIO, count: int, target: Target) -> None:
+    """Header of a .npy array [count, size, size]; NumPy pads it so that the first axis can grow in place."""
+    shape = (count, target.size, target.size)
+    entries = {"descr": target.dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, entries)  # type: ignore[arg-type]
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -201,7 +322,23 @@ def _write_manifest(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     finding = pa.struct([(key, pa.string()) for key in ("name", "side", "severity", "certainty")])
     types = {"findings": pa.list_(finding), "labels": pa.list_(pa.string()), "height": pa.int64(), "width": pa.int64()}
     schema = pa.schema([(column, types.get(column, pa.string())) for column in COLUMNS])
-    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
+    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)  # columns beyond the schema are left out
+
+
+def _write_draws(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Training rows as often as one pass draws them; no file where that is once each.
+
+    A fraction of a weight is kept or not by a hash of the image's id, so that it holds in expectation.
+    """
+    if all(row["weight"] == 1 for row in rows):
+        return
+    draws: list[int] = []
+    for number, row in enumerate(rows):
+        if row["split"] == "train":
+            whole, fraction = divmod(row["weight"], 1)
+            digest = hashlib.sha256(f"draw:{row['image_id']}".encode()).digest()
+            draws += [number] * (int(whole) + (int.from_bytes(digest[:8]) / 2**64 < fraction))
+    np.save(path, np.asarray(draws, dtype=np.int64))
 
 
 def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
@@ -224,6 +361,12 @@ def _summary(name: str, rows: Sequence[Mapping[str, Any]], rejected: list[Reject
         "views": dict(Counter(row["view"] or "unknown" for row in rows)),
         "rejected": _reasons(rejected),
     }
+
+
+def _steps(reader: Reader) -> dict[str, Any]:
+    """The reader's own counts under the key "steps"; nothing where it has none."""
+    steps = reader.steps() if isinstance(reader, Counting) else {}
+    return {"steps": steps} if steps else {}
 
 
 def _reasons(rejected: Iterable[Rejected]) -> dict[str, int]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-MANIFEST, IMAGES = "manifest.parquet", "images.npy"
+MANIFEST, IMAGES, DRAWS = "manifest.parquet", "images.npy", "draws.npy"
 
 
 class Prepared:
@@ -24,7 +24,7 @@ class Prepared:
         folder: a complete prepared folder.
 
     Attributes:
-        images: uint8 [N, size, size], mapped from disk.
+        images: uint8 or uint16 [N, size, size], mapped from disk.
         name, kind: as given to `prepare`.
         size: side of the images in pixels.
         fingerprint: of the settings and the raw files; equal for equal content.
@@ -72,11 +72,14 @@ class Prepared:
             raise UserError(f"split {split!r} is unknown; use {', '.join(SPLITS)}.")
         return np.flatnonzero(self.manifest["split"] == split)
 
+    def draws(self) -> np.ndarray:
+        """Training rows as often as one pass over the data draws them, int64; a mix weighs its parts by it."""
+        path = self.folder / DRAWS
+        return np.load(path) if path.is_file() else self.rows("train")
+
     def pixels(self, rows: np.ndarray) -> "torch.Tensor":
         """Images of `rows` as float32 [B, 1, size, size] in [-1, 1]."""
-        import torch
-
-        return torch.from_numpy(self.images[np.asarray(rows)]).unsqueeze(1).float().div_(127.5).sub_(1)
+        return to_pixels(self.images[np.asarray(rows)])
 
     def texts(self, rows: np.ndarray) -> list[str]:
         """Texts of `rows`."""
@@ -85,3 +88,11 @@ class Prepared:
     def patients(self, rows: np.ndarray) -> list[str]:
         """Patient ids of `rows`."""
         return self.manifest["patient_id"].iloc[np.asarray(rows)].tolist()
+
+
+def to_pixels(images: np.ndarray) -> "torch.Tensor":
+    """uint8 or uint16 [B, H, W] as float32 [B, 1, H, W] in [-1, 1]; black is -1 and the largest value 1."""
+    import torch
+
+    middle = np.iinfo(images.dtype).max / 2
+    return torch.from_numpy(images).unsqueeze(1).float().div_(middle).sub_(1)

@@ -8,7 +8,9 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, get_args
 
-from cxr_ldm.data.images import MISSING, is_missing, read_grey
+from cxr_ldm.data.dicom import Voi, check_voi, load_image
+from cxr_ldm.data.findings import read_findings
+from cxr_ldm.data.images import MISSING, is_file, is_missing
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
 from cxr_ldm.errors import UserError
 
@@ -83,6 +85,7 @@ class TableReader:
         labels: columns with classes; several classes in a cell are separated by `|`.
         values: for each column, what a cell's value reads as in `text` and `view`; ids and labels stay as given.
         source: name of the collection.
+        voi: window of a DICOM file, see `read_dicom`; a file whose suffix is not that of PNG or JPEG is one.
     """
 
     def __init__(
@@ -99,18 +102,20 @@ class TableReader:
         labels: Sequence[str] = (),
         values: Mapping[str, Mapping[str, str]] | None = None,
         source: str = "table",
+        voi: Voi = 0,
     ):
+        check_voi(voi)
         self.root = Path(root)
         self.csv, self.image, self.glob, self.pattern = csv, image, files, pattern
         self.text, self.patient, self.study, self.view = text, patient, study, view
         self.labels = list(labels)
         self.values = {column: dict(mapping) for column, mapping in (values or {}).items()}
-        self.source = source
+        self.source, self.voi = source, voi
 
     def settings(self) -> dict[str, Any]:
         """Every argument but the root."""
         names = ("csv", "image", "glob", "pattern", "text", "patient", "study", "view", "labels", "values", "source")
-        return {"reader": "table", **{name: getattr(self, name) for name in names}}
+        return {"reader": "table", "voi": self.voi, **{name: getattr(self, name) for name in names}}
 
     def files(self) -> list[Path]:
         """The CSV and the images that are there."""
@@ -118,7 +123,7 @@ class TableReader:
         if self.csv is None:
             return self._found()
         images = [self.root / image for image, _ in self._listed()]
-        return [self.root / self.csv, *(path for path in images if path.is_file())]
+        return [self.root / self.csv, *filter(is_file, images)]
 
     def records(self) -> Iterator[Record | Rejected]:
         """One for each row of the CSV, or each file of the glob in the order of its path."""
@@ -148,9 +153,9 @@ class TableReader:
             view=view,
             text=text,
             labels=classes if self.labels else None,
-            findings=None,
+            findings=read_findings(text),
             source=self.source,
-            load=partial(read_grey, path),
+            load=partial(load_image, path, self.voi),
         )
 
     def _used_columns(self) -> list[str]:

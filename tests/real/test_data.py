@@ -8,14 +8,37 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from cxr_ldm.data.dicom import read_dicom
+from cxr_ldm.data.images import UnreadableImage, display
 from cxr_ldm.data.manifest import Record
 from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.prepare import dry_run, prepare, sift
+from cxr_ldm.data.prepare import Target, dry_run, prepare, sift
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.table import TableReader
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"
 ROOTS = {"real": DATA, "nih": DATA / "nih_cxr", "openi": DATA / "iu_xray"}
+ROOTS |= {kind: DATA / f"{kind}_cxr" for kind in ("kermany", "covid", "hannover")}
+
+# What Open-i publishes, and what its Kaggle edition leaves of it.
+JOIN = {
+    "reports": 3955,
+    "images named": 7470,
+    "reports without findings": 530,
+    "reports without impression": 34,
+    "reports without an image": 104,
+    "images frontal": 3818,
+    "images with findings and impression": 3301,
+    "reports of these images": 3193,
+}
+KAGGLE = {
+    "reports": 3851,
+    "images named": 7466,
+    "reports without findings": 514,
+    "reports without impression": 31,
+    "reports without an image": 0,
+}
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not here")]
 
@@ -30,10 +53,9 @@ def prepared_from(config, folder: Path) -> Prepared:
     return prepare(
         instantiate(config.reader),
         folder,
+        Target(config.size, config.fit),
         name=config.kind,
         kind=config.kind,
-        size=config.size,
-        fit=config.fit,
         splits=config.splits,
         limit=config.limit,
     )
@@ -47,6 +69,8 @@ def test_open_i_gives_the_3301_images_of_3193_reports(layout, listed):
     assert counts["listed"] == listed
     assert counts["rejected"]["lateral"] == 3648
     assert counts["accepted"] + counts["rejected"]["image file is missing"] == 3301
+    assert {key: counts["steps"][key] for key in JOIN} == JOIN | ({} if layout == "xml" else KAGGLE)
+    assert counts["steps"]["removed"]["marks"] > 3000 < 3 * counts["steps"]["removed"]["numbers"]
 
 
 @pytest.mark.parametrize("layout", ["csv", "xml"])
@@ -137,3 +161,29 @@ def test_other_collections_need_no_code_of_their_own(folder, options, images):
     counts = dry_run(instantiate(config.reader))
     assert counts["listed"] == images
     assert counts["accepted"] > 0.5 * images, counts
+
+
+@pytest.mark.parametrize(
+    ("kind", "images", "patients"), [("kermany", 5856, 3118), ("covid", 387, 231), ("hannover", 243, 71)]
+)
+def test_published_sets_are_read_by_their_config_alone(kind, images, patients):
+    reader = instantiate(data_config(kind).reader)
+    assert isinstance(reader, TableReader)
+    counts = dry_run(reader)
+    assert (counts["listed"], counts["accepted"], counts["patients"]) == (images, images, patients)
+    texts = [item.text for item in reader.records() if isinstance(item, Record)]
+    assert all(text.startswith(("Chest X-ray", "Frontal chest X-ray")) for text in texts)
+    assert not any("todo" in text or "  " in text for text in texts)
+
+
+def test_the_dicom_files_that_are_here():
+    """One says that it is a CT; the others are 8-bit radiographs, one of them compressed."""
+    for name in ("test1", "test2", "cr_jpeg_baseline"):
+        radiograph = read_dicom(DATA / "dicom" / f"{name}.dcm")
+        image = display(radiograph.image)
+        assert image.shape == (1024, 1024)
+        assert image.std() > 30
+        # the lungs, between the centre and the edge, are darker than the mediastinum
+        assert image[400:600, 480:540].mean() > image[400:600, 250:350].mean()
+    with pytest.raises(UnreadableImage, match=r"not a radiograph \(modality CT\)"):
+        read_dicom(DATA / "dicom" / "test5.dcm")

@@ -7,8 +7,9 @@ import torch
 
 from cxr_ldm.data.datamodule import ImageDataModule, ordered_loader
 from cxr_ldm.data.order import StepSampler
-from cxr_ldm.data.prepare import prepare
+from cxr_ldm.data.prepare import Target, prepare
 from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.transforms import Augment
 from cxr_ldm.errors import UserError
 
 ROWS = np.arange(100, 117)
@@ -19,7 +20,9 @@ def stream(per_epoch: int, epochs: int, seed: int = 0) -> list[int]:
     rows = []
     for epoch in range(epochs):
         sampler.set_epoch(epoch)
-        rows += list(sampler)
+        drawn = list(sampler)
+        rows += [row for row, _ in drawn]
+        assert [position for _, position in drawn] == list(range(epoch * per_epoch, (epoch + 1) * per_epoch))
         assert len(sampler) == per_epoch
     return rows
 
@@ -40,8 +43,8 @@ def test_each_pass_is_another_permutation_of_all_rows():
 def test_an_epoch_needs_no_earlier_one():
     sampler = StepSampler(ROWS, 0, 10)
     sampler.set_epoch(7)
-    assert list(sampler) == stream(10, 8)[70:]
-    assert list(sampler) == stream(10, 8)[70:]
+    assert [row for row, _ in sampler] == stream(10, 8)[70:]
+    assert [row for row, _ in sampler] == stream(10, 8)[70:]
 
 
 def test_an_empty_training_split_is_refused():
@@ -53,7 +56,7 @@ def test_an_empty_training_split_is_refused():
 def prepared(table_root, table_options, tmp_path):
     reader = TableReader(table_root, **table_options)
     splits = {"seed": 0, "val": 0.3, "test": 0.3}
-    return prepare(reader, tmp_path / "out", name="tiny", size=16, fit="pad", splits=splits)
+    return prepare(reader, tmp_path / "out", Target(16), name="tiny", splits=splits)
 
 
 def test_batches_hold_the_images_of_their_rows(prepared):
@@ -90,6 +93,19 @@ def test_a_row_dataset_hands_whole_batches_to_fetch():
     batches = list(ordered_loader(fetch, ROWS, batch_size=10))
     assert [batch["row"].tolist() for batch in batches] == [ROWS[:10].tolist(), ROWS[10:].tolist()]
     assert [rows.dtype for rows in asked] == [np.int64, np.int64]
+
+
+def test_augmentation_changes_training_images_alone_and_depends_on_seed_and_position(prepared):
+    augment = Augment(rotation=5, shift=0.04, scale=0.05, intensity=0.1, seed=0)
+    plain = ImageDataModule(prepared, 4, 8, seed=0)
+    changed = ImageDataModule(prepared, 4, 8, seed=0, augment=augment)
+    again = ImageDataModule(prepared, 4, 8, seed=0, augment=augment)
+    for before, after, repeated in zip(*(data.train_dataloader() for data in (plain, changed, again)), strict=True):
+        assert torch.equal(before["row"], after["row"])
+        assert not torch.equal(before["pixels"], after["pixels"])
+        assert torch.equal(after["pixels"], repeated["pixels"])
+    for before, after in zip(plain.val_dataloader(), changed.val_dataloader(), strict=True):
+        assert torch.equal(before["pixels"], after["pixels"])
 
 
 class Watcher(lightning.LightningModule):

@@ -1,20 +1,26 @@
 """Open-i in both layouts, on files written as they are published."""
 
+import json
 import tarfile
 
 import numpy as np
 import pytest
+from dicom_files import file_of, written
+from dicom_files import picture as grey_picture
 from PIL import Image
 from small_pictures import picture
 
+from cxr_ldm.data.images import display
 from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.openi import OpenIReader, clean
+from cxr_ldm.data.openi import OpenIReader
+from cxr_ldm.data.prepare import Target, dry_run, prepare, sift
 from cxr_ldm.errors import UserError
 
+SPLITS = {"seed": 0, "val": 0.1, "test": 0.1}
 REPORT = """<?xml version="1.0" encoding="utf-8"?>
 <eCitation><uId id="CXR{uid}"/><MedlineCitation><Article><Abstract>
 <AbstractText Label="COMPARISON">None.</AbstractText>
-<AbstractText Label="INDICATION">Cough</AbstractText>
+<AbstractText Label="INDICATION">Cough, pneumonia</AbstractText>
 <AbstractText Label="FINDINGS">{findings}</AbstractText>
 <AbstractText Label="IMPRESSION">{impression}</AbstractText>
 </Abstract></Article></MedlineCitation>
@@ -64,7 +70,7 @@ def write_kaggle(root):
     (root / "images" / "images_normalized").mkdir(parents=True)
     write_projections(root)
     rows = [
-        f'{uid},x,Pleural Effusion;Cardiomegaly,image,Cough,None.,"{findings}","{impression}"'
+        f'{uid},x,Pleural Effusion;Cardiomegaly,image,"Cough, pneumonia",None.,"{findings}","{impression}"'
         for uid, (findings, impression) in SECTIONS.items()
     ]
     header = "uid,MeSH,Problems,image,indication,comparison,findings,impression"
@@ -93,7 +99,7 @@ def test_every_layout_gives_the_same_records(root):
     results = list(OpenIReader(root).records())
     first, last = (item for item in results if isinstance(item, Record))
     assert (first.image_id, first.study_id, first.patient_id) == ("CXR1_IM-0001-4001", "CXR1", "1")
-    assert (first.text, first.view) == ("The is large. 1. Effusion.", "frontal")
+    assert (first.text, first.view) == ("The is large. Effusion.", "frontal")
     assert first.labels == ["Pleural Effusion", "Cardiomegaly"]
     np.testing.assert_array_equal(first.load(), picture(0))
     np.testing.assert_array_equal(last.load(), picture(4))
@@ -103,7 +109,7 @@ def test_every_layout_gives_the_same_records(root):
 def test_sections_and_views_are_chosen_by_config(root):
     reader = OpenIReader(root, sections=["indication", "impression"], frontal_only=False)
     texts = {item.image_id: item.text for item in reader.records() if isinstance(item, Record)}
-    assert texts["CXR2_IM-0652-1001"] == "Cough Normal chest x-ray."
+    assert texts["CXR2_IM-0652-1001"] == "Cough, pneumonia Normal chest x-ray."
     assert "CXR1_IM-0001-3001" in texts
     with pytest.raises(UserError, match="must be one or more of comparison, indication, findings, impression"):
         list(OpenIReader(root, sections=["history"]).records())
@@ -154,15 +160,69 @@ def test_what_is_no_open_i_folder_is_refused(tmp_path):
         list(OpenIReader(tmp_path).records())
 
 
-@pytest.mark.parametrize(
-    ("given", "cleaned"),
-    [
-        ("No XXXX of   effusion .", "No of effusion."),
-        ("Lungs clear.. XXXX, XXXX.", "Lungs clear."),
-        ("Chest X-XXXX and CTA XXXX.", "Chest x-ray and CTA."),
-        ("XXXX", ""),
-        ("T8-T9 3.5 cm, right/left.", "T8-T9 3.5 cm, right/left."),
-    ],
-)
-def test_marks_go_and_the_rest_stays(given, cleaned):
-    assert clean(given) == cleaned
+def test_the_steps_of_the_join_stand_in_the_dry_run_and_in_the_summary(root, tmp_path_factory):
+    reader = OpenIReader(root)
+    counts = dry_run(reader)
+    removed = {"marks": 3, "numbers": 1, "stray punctuation": 1, "whitespace": 1, "words joined to marks": 0}
+    steps = counts["steps"]
+    assert steps.pop("removed") == removed
+    assert steps == {
+        "reports": 4,
+        "images named": 5,
+        "reports without findings": 1,
+        "reports without impression": 0,
+        "reports without an image": 0,
+        "images frontal": 4,
+        "images with findings and impression": 2,
+        "reports of these images": 2,
+    }
+    folder = tmp_path_factory.mktemp("prepared") / "openi"
+    prepared = prepare(reader, folder, Target(16), name="openi", splits={"seed": 0, "val": 0, "test": 0})
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == steps | {"removed": removed}
+    assert [[found["name"] for found in row] for row in prepared.manifest["findings"]] == [
+        ["pleural effusion"],
+        ["lung opacity", "no finding"],
+    ]
+
+
+def test_findings_come_from_what_was_seen_not_from_what_was_asked(root):
+    reader = OpenIReader(root, sections=["indication", "impression"])
+    assert not any(
+        found["name"] == "pneumonia" for item in reader.records() if isinstance(item, Record) for found in item.findings
+    )
+
+
+def write_dicom(root, views):
+    """The images as DICOM files in folders by report; `views` says what each header states."""
+    for (uid, _, kaggle, _), view in zip(IMAGES, views, strict=True):
+        folder = root / "NLMCXR_dcm" / str(uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        extra = {"ViewPosition": view} if view else {}
+        image = file_of(grey_picture(), photometric="MONOCHROME1", window="three", **extra)
+        written(image, folder / kaggle.removesuffix(".png"))
+
+
+def test_dicom_folders_are_read_and_their_headers_tell_frontal_from_lateral(tmp_path):
+    write_xml(tmp_path, images=False)
+    write_dicom(tmp_path, ["PA", "LL", "PA", "AP", None])
+    records, rejected = sift(OpenIReader(tmp_path))
+    assert {record.image_id: record.view for record in records} == {"CXR1_IM-0001-4001": "PA"}
+    assert {item.image_id: item.reason for item in rejected} == {**REASONS, "CXR11_IM-0067-1001": "view unknown"}
+    image = display(records[0].load())
+    assert np.abs(image.astype(int) - grey_picture()).max() <= 1
+    write_projections(tmp_path)
+    records, _ = sift(OpenIReader(tmp_path))
+    assert {record.image_id for record in records} == {"CXR1_IM-0001-4001", "CXR11_IM-0067-1001"}
+
+
+def test_a_damaged_dicom_file_is_rejected_with_its_reason(tmp_path):
+    write_xml(tmp_path, images=False)
+    write_projections(tmp_path)
+    write_dicom(tmp_path, [None] * 5)
+    path = tmp_path / "NLMCXR_dcm" / "11" / "11_IM-0067-1001.dcm"
+    path.write_bytes(path.read_bytes()[:-100])
+    prepared = prepare(OpenIReader(tmp_path), tmp_path / "out", Target(16), name="x", splits=SPLITS)
+    summary = json.loads((prepared.folder / "summary.json").read_text())
+    assert len(prepared) == 1
+    assert summary["rejected"]["DICOM file is truncated or damaged"] == 1

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,12 +15,13 @@ from small_pictures import picture
 from cxr_ldm.data.images import resize_square
 from cxr_ldm.data.manifest import COLUMNS, Record, Rejected
 from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepare import dry_run, prepare
+from cxr_ldm.data.prepare import Target, dry_run, prepare
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.table import TableReader
 from cxr_ldm.errors import UserError
 
-OPTIONS = {"name": "tiny", "size": 16, "fit": "pad", "splits": {"seed": 0, "val": 0.3, "test": 0.3}}
+TARGET = Target(size=16)
+OPTIONS = {"name": "tiny", "splits": {"seed": 0, "val": 0.3, "test": 0.3}}
 
 
 @pytest.fixture
@@ -28,12 +30,12 @@ def reader(table_root, table_options):
 
 
 def test_the_folder_holds_what_the_contract_says(reader, tmp_path):
-    prepared = prepare(reader, tmp_path / "out", **OPTIONS, kind="table")
+    prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS, kind="table")
     names = {path.name for path in prepared.folder.iterdir()}
     assert names == {"manifest.parquet", "images.npy", "rejected.csv", "summary.json", "run.json"}
     manifest = prepared.manifest
     assert tuple(manifest.columns) == COLUMNS == tuple(pd.read_parquet(prepared.folder / "manifest.parquet").columns)
-    assert (manifest.loc[5, "height"], manifest.loc[5, "width"], manifest.loc[5, "findings"]) == (40, 32, None)
+    assert (manifest.loc[5, "height"], manifest.loc[5, "width"], manifest.loc[5, "findings"]) == (40, 32, [])
     assert manifest.loc[5, "labels"] == ["A", "B"]
     images = np.load(prepared.folder / "images.npy")
     assert (images.shape, images.dtype) == ((24, 16, 16), np.uint8)
@@ -45,7 +47,7 @@ def test_the_folder_holds_what_the_contract_says(reader, tmp_path):
 
 def test_no_patient_is_in_two_splits(reader, tmp_path):
     """Defect 9."""
-    prepared = prepare(reader, tmp_path / "out", **OPTIONS)
+    prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     assert prepared.manifest.groupby("patient_id")["split"].nunique().max() == 1
     rows = [prepared.rows(split) for split in ("train", "val", "test")]
     assert all(len(part) for part in rows)
@@ -58,7 +60,7 @@ def test_no_patient_is_in_two_splits(reader, tmp_path):
 
 def test_pixels_are_in_minus_one_to_one_and_do_not_wrap(reader, tmp_path):
     """Defects 2 and 10: 0 is -1, 255 is 1, and back again is exact."""
-    prepared = prepare(reader, tmp_path / "out", **OPTIONS)
+    prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     prepared.images = np.arange(512, dtype=np.uint8).reshape(2, 16, 16)
     rows = np.array([1, 0])
     pixels = prepared.pixels(rows)
@@ -69,32 +71,32 @@ def test_pixels_are_in_minus_one_to_one_and_do_not_wrap(reader, tmp_path):
 
 
 def test_a_complete_folder_is_reused_and_other_settings_do_not_overwrite_it(reader, tmp_path):
-    first = prepare(reader, tmp_path / "out", **OPTIONS)
+    first = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     written = (first.folder / "images.npy").stat().st_mtime_ns
-    assert prepare(reader, tmp_path / "out", **OPTIONS).fingerprint == first.fingerprint
+    assert prepare(reader, tmp_path / "out", TARGET, **OPTIONS).fingerprint == first.fingerprint
     assert (first.folder / "images.npy").stat().st_mtime_ns == written
     with pytest.raises(UserError, match=r"made by other settings: size \(16 there, 32 here\)"):
-        prepare(reader, tmp_path / "out", **{**OPTIONS, "size": 32})
+        prepare(reader, tmp_path / "out", Target(size=32), **OPTIONS)
 
 
 def test_changed_raw_files_are_noticed(reader, table_root, tmp_path):
-    prepare(reader, tmp_path / "out", **OPTIONS, verify="full")
-    prepare(reader, tmp_path / "out", **OPTIONS, verify="full")
+    prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full")
+    prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full")
     path = table_root / "images" / "03.png"
     stat = path.stat()
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    prepare(reader, tmp_path / "out", **OPTIONS)
+    prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     with pytest.raises(UserError, match="made from other raw files"):
-        prepare(reader, tmp_path / "out", **OPTIONS, verify="full")
+        prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full")
     os.utime(path)
     with pytest.raises(UserError, match=r"made by other settings: raw_files\.stat"):
-        prepare(reader, tmp_path / "out", **OPTIONS)
+        prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
 
 
 def test_the_first_full_verification_is_remembered(reader, table_root, tmp_path):
-    first = prepare(reader, tmp_path / "out", **OPTIONS)
-    assert prepare(reader, tmp_path / "out", **OPTIONS, verify="full").fingerprint == first.fingerprint
+    first = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
+    assert prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full").fingerprint == first.fingerprint
     record = json.loads((first.folder / "run.json").read_text())
     assert (record["complete"], record["name"], len(record["content"])) == (True, "tiny", 16)
 
@@ -102,7 +104,7 @@ def test_the_first_full_verification_is_remembered(reader, table_root, tmp_path)
 def test_a_bad_file_does_not_stop_the_rest(reader, table_root, tmp_path):
     (table_root / "images" / "05.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (table_root / "images" / "06.png").unlink()
-    prepared = prepare(reader, tmp_path / "out", **OPTIONS)
+    prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     assert len(prepared) == 22
     np.testing.assert_array_equal(prepared.images[5], resize_square(picture(7), 16, "pad"))
     with open(prepared.folder / "rejected.csv", newline="") as file:
@@ -129,17 +131,68 @@ class Changed:
 def test_nothing_usable_is_an_error_with_the_reasons_and_leaves_nothing(reader, tmp_path):
     none = Changed(reader, lambda record: Rejected(record.image_id, "lateral"))
     with pytest.raises(UserError, match=r"tiny: none of 24 images can be used \(24 × lateral\)"):
-        prepare(none, tmp_path / "new" / "out", **OPTIONS)
-    assert list((tmp_path / "new").iterdir()) == []
+        prepare(none, tmp_path / "new" / "out", TARGET, **OPTIONS)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [".out.lock"]
 
 
-def test_a_failure_of_the_program_leaves_nothing_half_written(reader, tmp_path):
-    def fail():
-        raise ZeroDivisionError
+def broken():
+    raise ZeroDivisionError
 
+
+def interrupted_after(reader, count):
+    """The reader, whose program fails once `count` images were loaded."""
+    seen = iter(range(count))
+    return Changed(reader, lambda record: record if next(seen, None) is not None else replace(record, load=broken))
+
+
+@pytest.mark.parametrize("count", [0, 1, 13, 23])
+def test_an_interrupted_run_goes_on_where_it_stopped_and_gives_the_same_bytes(reader, table_root, tmp_path, count):
+    (table_root / "images" / "05.png").write_bytes(b"no picture")
+    straight = prepare(reader, tmp_path / "straight", TARGET, **OPTIONS)
     with pytest.raises(ZeroDivisionError):
-        prepare(Changed(reader, lambda record: replace(record, load=fail)), tmp_path / "new" / "out", **OPTIONS)
-    assert list((tmp_path / "new").iterdir()) == []
+        prepare(interrupted_after(reader, count), tmp_path / "out", TARGET, **OPTIONS)
+    assert not (tmp_path / "out").exists()
+    # as a kill between two writes would leave it: an image without its line, and a line that ends early
+    left = tmp_path / ".out.partial"
+    with open(left / "images.npy", "ab") as images, open(left / "journal.jsonl", "a") as journal:
+        images.write(b"half an image")
+        journal.write('{"image_id": "im')
+    loaded = []
+    watched = Changed(reader, lambda record: replace(record, load=lambda: loaded.append(record) or record.load()))
+    resumed = prepare(watched, tmp_path / "out", TARGET, **OPTIONS)
+    assert len(loaded) == 24 - count
+    for name in ("images.npy", "manifest.parquet", "rejected.csv", "summary.json", "run.json"):
+        assert (resumed.folder / name).read_bytes() == (straight.folder / name).read_bytes().replace(
+            b"straight", b"out"
+        )
+    assert {path.name for path in tmp_path.iterdir()} & {".out.partial", ".straight.partial"} == set()
+
+
+def test_what_other_settings_left_unfinished_is_begun_anew(reader, tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        prepare(interrupted_after(reader, 9), tmp_path / "out", Target(size=32), **OPTIONS)
+    assert prepare(reader, tmp_path / "out", TARGET, **OPTIONS).images.shape == (24, 16, 16)
+
+
+def test_sixteen_bits_and_png_files(reader, tmp_path):
+    prepared = prepare(reader, tmp_path / "out", Target(size=16, bits=16, png=True), **OPTIONS)
+    eight = prepare(reader, tmp_path / "eight", TARGET, **OPTIONS)
+    assert prepared.images.dtype == np.uint16
+    assert np.abs(prepared.images / 257.0 - eight.images).max() <= 0.51
+    rows = np.arange(24)
+    assert (prepared.pixels(rows) - eight.pixels(rows)).abs().max() < 1.1 / 255
+    written = cv2.imread(str(prepared.folder / "png" / "images" / "07.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(written, prepared.images[7])
+
+
+def test_clahe_is_off_unless_asked_for_and_is_recorded(reader, tmp_path):
+    plain = prepare(reader, tmp_path / "plain", TARGET, **OPTIONS)
+    clahe = {"clip_limit": 2.0, "tiles": 4}
+    asked = prepare(reader, tmp_path / "asked", Target(size=16, clahe=clahe), **OPTIONS)
+    witness = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(4, 4)).apply(np.array(plain.images[3]))
+    np.testing.assert_array_equal(asked.images[3], witness)
+    assert json.loads((asked.folder / "run.json").read_text())["settings"]["clahe"] == clahe
+    assert json.loads((plain.folder / "run.json").read_text())["settings"]["clahe"] is None
 
 
 def test_a_repeated_image_id_is_rejected(reader, tmp_path):
@@ -154,8 +207,8 @@ def test_a_repeated_image_id_is_rejected(reader, tmp_path):
 
 
 def test_the_limit_draws_evenly_and_grows(reader, tmp_path):
-    few = prepare(reader, tmp_path / "few", **OPTIONS, limit=6)
-    more = prepare(reader, tmp_path / "more", **OPTIONS, limit=12)
+    few = prepare(reader, tmp_path / "few", TARGET, **OPTIONS, limit=6)
+    more = prepare(reader, tmp_path / "more", TARGET, **OPTIONS, limit=12)
     assert (len(few), len(more)) == (6, 12)
     assert set(few.manifest["image_id"]) < set(more.manifest["image_id"])
     assert few.manifest["image_id"].is_monotonic_increasing
@@ -165,8 +218,8 @@ def test_the_limit_draws_evenly_and_grows(reader, tmp_path):
 def test_the_number_of_workers_changes_nothing(tmp_path):
     """More images than one chunk, of generated phantoms; also their patients keep to one split (defect 9)."""
     reader = PhantomReader(n=520, size=16, seed=0)
-    one = prepare(reader, tmp_path / "one", **OPTIONS, workers=1)
-    four = prepare(reader, tmp_path / "four", **OPTIONS, workers=4)
+    one = prepare(reader, tmp_path / "one", TARGET, **OPTIONS, workers=1)
+    four = prepare(reader, tmp_path / "four", TARGET, **OPTIONS, workers=4)
     assert (one.folder / "images.npy").read_bytes() == (four.folder / "images.npy").read_bytes()
     assert (one.folder / "manifest.parquet").read_bytes() == (four.folder / "manifest.parquet").read_bytes()
     assert one.manifest.groupby("patient_id")["split"].nunique().max() == 1
@@ -179,23 +232,25 @@ def test_the_number_of_workers_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 4}, "data.size=4 is too small"),
+        ({"target": Target(size=4)}, "data.size=4 is too small"),
+        ({"target": Target(size=16, bits=12)}, "data.bits=12 is not possible"),
+        ({"target": Target(size=16, clahe={"clip_limit": 2.0})}, "a clip_limit and tiles above 0"),
         ({"limit": 0}, "data.limit=0 takes no image"),
         ({"verify": "twice"}, "use stat or full"),
-        ({"fit": "stretch"}, "use pad or crop"),
+        ({"target": Target(size=16, fit="stretch")}, "use pad or crop"),
         ({"splits": {"seed": 0, "val": 0.6, "test": 0.6}}, "sum below 1"),
     ],
 )
 def test_impossible_settings_are_refused_and_leave_nothing(reader, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
-        prepare(reader, tmp_path / "new" / "out", **{**OPTIONS, **options})
+        prepare(reader, tmp_path / "new" / "out", **{"target": TARGET, **OPTIONS, **options})
     assert not (tmp_path / "new").exists() or list((tmp_path / "new").iterdir()) == []
 
 
 def test_what_is_not_a_prepared_folder_says_how_to_make_one(reader, tmp_path):
     with pytest.raises(UserError, match=r"gone is not a complete prepared folder .*cxr_ldm.prepare data="):
         Prepared(tmp_path / "gone")
-    prepared = prepare(reader, tmp_path / "out", **OPTIONS)
+    prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     with pytest.raises(UserError, match="split 'dev' is unknown"):
         prepared.rows("dev")
     images = prepared.folder / "images.npy"
@@ -207,7 +262,7 @@ def test_what_is_not_a_prepared_folder_says_how_to_make_one(reader, tmp_path):
 def test_a_missing_collection_is_an_error_and_never_noise(tmp_path, table_options):
     """Defect 10."""
     with pytest.raises(UserError, match=r"data.root=.* is not a folder"):
-        prepare(TableReader(tmp_path / "gone", **table_options), tmp_path / "out", **OPTIONS)
+        prepare(TableReader(tmp_path / "gone", **table_options), tmp_path / "out", TARGET, **OPTIONS)
     assert list(tmp_path.iterdir()) == []
 
 

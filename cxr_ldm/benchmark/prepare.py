@@ -1,0 +1,227 @@
+"""How fast the data engine is, each time as a ratio to a peer that runs in the same process, in turns.
+
+- Preparing: `cxr_ldm.data.prepare` on large DICOM files, against a bare decode and one area resize of the same files
+  on as many processes.
+- Reading for training: batches of a prepared folder, against opening, resizing, CLAHE and tokenising each PNG.
+"""
+
+import multiprocessing
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from cxr_ldm.data.dicom import load_dicom
+from cxr_ldm.data.manifest import Record, Rejected
+from cxr_ldm.data.phantom import PhantomReader
+from cxr_ldm.data.prepare import Target, prepare
+from cxr_ldm.metrics.results import Metric
+
+HEIGHT, WIDTH, BITS = 2828, 2320, 12  # the commonest size and depth of the Indiana collection
+PNG_SIZE = 1024
+SPLITS = {"seed": 0, "val": 0.1, "test": 0.1}
+
+
+class DicomFolder:
+    """Reader of a folder of DICOM files, each with the same text."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def settings(self) -> dict[str, Any]:
+        return {"reader": "benchmark"}
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.dcm"))
+
+    def records(self) -> Iterator[Record | Rejected]:
+        for path in self.files():
+            name = path.stem
+            yield Record(name, name, name, "PA", "Chest.", None, None, "benchmark", partial(load_dicom, path))
+
+
+def run(images: int, size: int, repeats: int, workers: int) -> dict[str, Metric]:
+    """Both ratios, each the median over `repeats` pairs of runs in turn, and the memory that preparing took.
+
+    Args:
+        images: files of each kind; each is opened once in a run.
+        size: side of the prepared images.
+        repeats: pairs of runs.
+        workers: processes on either side.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_dicom_files(folder / "dicom", images)
+        preparing = _prepare_against_floor(folder, size, repeats, workers)
+        shutil.rmtree(folder / "dicom")
+        write_png_files(folder / "png", images)
+        return preparing | _reading_against_fly(folder, images, size, repeats)
+
+
+def _prepare_against_floor(folder: Path, size: int, repeats: int, workers: int) -> dict[str, Metric]:
+    paths = sorted((folder / "dicom").glob("*.dcm"))
+    target = Target(size)
+
+    def ours() -> None:
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        prepare(DicomFolder(folder / "dicom"), folder / "out", target, name="ours", splits=SPLITS, workers=workers)
+
+    def floor() -> None:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+            for _ in pool.map(partial(decode_and_resize, size=size), paths, chunksize=8):
+                pass
+
+    pairs = in_turns(ours, floor, repeats, "prepare and its floor")
+    # of this process and of its largest child, in KiB on Linux
+    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    stated = {
+        "files": f"{len(paths)} generated DICOM files, {HEIGHT} × {WIDTH}, {BITS} bits",
+        "size": size,
+        "processes": workers,
+        "floor": "pydicom's decode and one OpenCV area resize, on as many processes",
+        **_seconds(pairs),
+    }
+    return {
+        "prepare_speed_over_floor": _ratio(pairs, len(paths), stated),
+        "prepare_memory_gb": Metric(
+            (own + workers * child) * 1024 / 1e9,
+            len(paths),
+            False,
+            settings={"of": "this process and its workers, each at its largest"},
+            reason="a single maximum",
+        ),
+    }
+
+
+def _reading_against_fly(folder: Path, images: int, size: int, repeats: int) -> dict[str, Metric]:
+    import torch
+
+    from cxr_ldm.data.datamodule import ImageDataModule
+    from cxr_ldm.text.encoders import scratch
+
+    prepared = prepare(PhantomReader(images, size, 0), folder / "read", Target(size), name="read", splits=SPLITS)
+    rows = np.arange(len(prepared))
+    texts, paths = prepared.texts(rows), sorted((folder / "png").glob("*.png"))
+    tokenizer = scratch(texts, vocabulary=500, layers=1, width=16, heads=2, length=64).tokenizer
+    encoded = tokenizer(texts)  # once, as the text table is
+    train = len(prepared.rows("train"))
+    data = ImageDataModule(prepared, 32, train, seed=0)
+
+    def ours() -> None:
+        for batch in data.train_dataloader():
+            assert batch["pixels"].dtype == torch.float32
+            _ = [part[batch["row"]] for part in encoded]
+
+    def on_the_fly() -> None:
+        for start in range(0, train, 32):
+            chosen = slice(start, min(start + 32, train))
+            pictures = [open_resize_equalise(path, size) for path in paths[chosen]]
+            tokenizer(texts[chosen])
+            torch.from_numpy(np.stack(pictures)).unsqueeze(1).float().div_(127.5).sub_(1)
+
+    pairs = in_turns(ours, on_the_fly, repeats, "reading and on the fly")
+    stated = {
+        "files": f"{train} PNG files of {PNG_SIZE} × {PNG_SIZE}",
+        "size": size,
+        "on the fly": "open, area resize, CLAHE and tokenise each image, one process on both sides, no augmentation",
+        **_seconds(pairs),
+    }
+    return {"reading_speed_over_fly": _ratio(pairs, train, stated)}
+
+
+def in_turns(ours: Callable[[], None], peer: Callable[[], None], repeats: int, label: str) -> list[tuple[float, float]]:
+    """Seconds of both, `repeats` times in turn after one pair that warms the disk's cache and is not counted."""
+    pairs = [(_timed(ours), _timed(peer)) for _ in tqdm(range(repeats + 1), desc=label, unit="pair")]
+    return pairs[1:]
+
+
+def _timed(call: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _ratio(pairs: list[tuple[float, float]], n: int, settings: dict[str, Any]) -> Metric:
+    """How many times the peer's speed is ours: the median over the pairs."""
+    ratios = [peer / ours for ours, peer in pairs]
+    settings = {"ratios": [round(ratio, 3) for ratio in ratios], **settings}
+    return Metric(statistics.median(ratios), n, True, settings=settings, reason="a ratio of times on one machine")
+
+
+def _seconds(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    ours, peer = (round(statistics.median(times), 3) for times in zip(*pairs, strict=True))
+    return {"seconds": ours, "peer_seconds": peer}
+
+
+def decode_and_resize(path: Path, size: int) -> np.ndarray:
+    """The least that any preparation of a DICOM file has to do."""
+    import pydicom
+
+    pixels = pydicom.dcmread(path).pixel_array
+    scale = size / max(pixels.shape)
+    shape = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
+    return cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
+
+
+def open_resize_equalise(path: Path, size: int) -> np.ndarray:
+    """What a data set does to each image that prepares nothing."""
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(image)
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def write_dicom_files(folder: Path, count: int) -> None:
+    """Uncompressed radiographs of phantoms: half of them MONOCHROME1, a third without a window."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    folder.mkdir(parents=True)
+    largest, random = 2**BITS - 1, np.random.default_rng(0)
+    noise = random.integers(0, 16, (HEIGHT, WIDTH), dtype=np.uint16)
+    for number in tqdm(range(count), desc="write DICOM", unit="file"):
+        picture = cv2.resize(_phantom(number), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        values = np.minimum(picture * np.uint16(largest // 256) + noise, largest)
+        header = Dataset()
+        header.file_meta = FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = f"1.2.3.{number + 1}"
+        header.Modality, header.ViewPosition = "CR", "PA"
+        header.Rows, header.Columns, header.SamplesPerPixel = HEIGHT, WIDTH, 1
+        header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, BITS, BITS - 1, 0
+        header.PhotometricInterpretation = "MONOCHROME1" if number % 2 else "MONOCHROME2"
+        if number % 3:
+            header.WindowCenter, header.WindowWidth = "2047", "4095" if number % 3 == 1 else "3000"
+        header.PixelData = (largest - values if number % 2 else values).astype(np.uint16).tobytes()
+        header.save_as(folder / f"{number:04d}.dcm", enforce_file_format=True)
+
+
+def write_png_files(folder: Path, count: int) -> None:
+    """Phantoms as PNG files of 1024 × 1024."""
+    folder.mkdir(parents=True)
+    for number in tqdm(range(count), desc="write PNG", unit="file"):
+        picture = cv2.resize(_phantom(number), (PNG_SIZE, PNG_SIZE), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number:04d}.png"), picture)
+
+
+def _phantom(number: int) -> np.ndarray:
+    """One of ten pictures, 256 × 256: what they show does not change how long they take."""
+    picture = PhantomReader(10, 256, 0).record(number % 10).load()
+    assert isinstance(picture, np.ndarray)
+    return picture

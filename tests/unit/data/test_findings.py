@@ -1,0 +1,204 @@
+"""Findings from invented sentences: negation and its scope, doubt, side, severity; and from the phantom's reports."""
+
+import pytest
+
+from cxr_ldm.data.findings import read_findings
+from cxr_ldm.data.findings_words import CHEXPERT, SEVERITIES
+from cxr_ldm.data.phantom import PhantomReader
+
+PRESENT, ABSENT, UNCERTAIN = "present", "absent", "uncertain"
+
+
+def certainties(text):
+    return {found["name"]: found["certainty"] for found in read_findings(text)}
+
+
+def places(text):
+    return {found["name"]: (found["side"], found["severity"]) for found in read_findings(text)}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Normal chest.", "no finding"),
+        ("The cardiomediastinal silhouette is widened.", "enlarged cardiomediastinum"),
+        ("The heart is enlarged.", "cardiomegaly"),
+        ("Cardiac silhouette size is mildly enlarged.", "cardiomegaly"),
+        ("There is enlargement of the heart.", "cardiomegaly"),
+        ("Patchy opacities in both bases.", "lung opacity"),
+        ("Left lower lobe air space disease.", "lung opacity"),
+        ("A 9 mm nodule.", "nodule"),
+        ("Large mass in the right apex.", "mass"),
+        ("Interstitial edema.", "edema"),
+        ("Pulmonary vascular congestion.", "edema"),
+        ("Lobar consolidation.", "consolidation"),
+        ("Findings of pneumonia.", "pneumonia"),
+        ("Plate-like atelectasis.", "atelectasis"),
+        ("Collapse of the right upper lobe.", "atelectasis"),
+        ("Tiny pneumothorax.", "pneumothorax"),
+        ("Fluid at the left base.", "pleural effusion"),
+        ("Pleural plaques.", "pleural thickening"),
+        ("Old rib fractures.", "fracture"),
+        ("Dual lead pacemaker.", "support device"),
+    ],
+)
+def test_every_class_is_found(text, name):
+    assert certainties(text)[name] == PRESENT
+
+
+def test_names_have_a_class_of_chexpert():
+    assert len(set(CHEXPERT.values())) == 14
+    assert set(PhantomReader(n=1, size=16, seed=0).record(0).labels or []) <= {"Nodule", *CHEXPERT.values()}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("No effusion.", {"pleural effusion": ABSENT}),
+        ("Without focal consolidation or pneumothorax.", {"consolidation": ABSENT, "pneumothorax": ABSENT}),
+        (
+            "No focal consolidation, large effusion, nodule or pneumothorax is seen.",
+            {"consolidation": ABSENT, "pleural effusion": ABSENT, "nodule": ABSENT, "pneumothorax": ABSENT},
+        ),
+        ("Negative for edema.", {"edema": ABSENT}),
+        ("Free of infiltrate.", {"lung opacity": ABSENT}),
+        ("Neither effusion nor pneumothorax.", {"pleural effusion": ABSENT, "pneumothorax": ABSENT}),
+        ("Effusion and pneumothorax are not seen.", {"pleural effusion": ABSENT, "pneumothorax": ABSENT}),
+        ("The effusion has resolved.", {"pleural effusion": ABSENT}),
+        ("The left effusion is no longer seen.", {"pleural effusion": ABSENT}),
+        ("Resolution of the pneumonia.", {"pneumonia": ABSENT}),
+        ("No suspicious nodule or mass.", {"nodule": ABSENT, "mass": ABSENT}),
+        ("No opacity to suggest pneumonia.", {"lung opacity": ABSENT, "pneumonia": ABSENT}),
+        ("Heart size is within normal limits.", {"cardiomegaly": ABSENT}),
+        ("The heart is not enlarged.", {"cardiomegaly": ABSENT}),
+        ("Normal heart size and mediastinal contours.", {"cardiomegaly": ABSENT}),
+        ("Cardiomediastinal silhouette is unremarkable.", {"enlarged cardiomediastinum": ABSENT}),
+        ("The lungs are clear.", {"lung opacity": ABSENT}),
+        ("Pneumothorax is unlikely.", {"pneumothorax": ABSENT}),
+        ("No new or enlarging nodule.", {"nodule": ABSENT}),
+        # the scope ends
+        ("No pneumothorax, but small effusion.", {"pneumothorax": ABSENT, "pleural effusion": PRESENT}),
+        ("No pneumonia; mild cardiomegaly.", {"pneumonia": ABSENT, "cardiomegaly": PRESENT}),
+        ("No effusion and mild cardiomegaly.", {"pleural effusion": ABSENT, "cardiomegaly": PRESENT}),
+        ("No effusion, the heart is enlarged.", {"pleural effusion": ABSENT, "cardiomegaly": PRESENT}),
+        ("No acute disease aside from atelectasis.", {"atelectasis": PRESENT}),
+        ("There is an effusion without pneumothorax.", {"pleural effusion": PRESENT, "pneumothorax": ABSENT}),
+        (
+            "An effusion is present and a pneumothorax is not seen.",
+            {"pleural effusion": PRESENT, "pneumothorax": ABSENT},
+        ),
+        ("No effusion. Cardiomegaly.", {"pleural effusion": ABSENT, "cardiomegaly": PRESENT}),
+        # what looks like a negation
+        ("No change in effusion.", {"pleural effusion": PRESENT}),
+        ("No significant interval change in the left effusion.", {"pleural effusion": PRESENT}),
+        ("No increase in size of the nodule.", {"nodule": PRESENT}),
+        ("Without change in the atelectasis.", {"atelectasis": PRESENT}),
+        # doubt
+        ("Cannot exclude pneumonia.", {"pneumonia": UNCERTAIN}),
+        ("Pneumonia cannot be excluded.", {"pneumonia": UNCERTAIN}),
+        ("Effusion is not excluded.", {"pleural effusion": UNCERTAIN}),
+        ("This may represent atelectasis.", {"atelectasis": UNCERTAIN}),
+        ("Possible small effusion.", {"pleural effusion": UNCERTAIN}),
+        ("Opacity suspicious for pneumonia.", {"lung opacity": PRESENT, "pneumonia": UNCERTAIN}),
+        ("Opacity, likely atelectasis.", {"lung opacity": PRESENT, "atelectasis": UNCERTAIN}),
+        ("Early pneumonia?", {"pneumonia": UNCERTAIN}),
+        ("No effusion, possible nodule.", {"pleural effusion": ABSENT, "nodule": UNCERTAIN}),
+        ("Possible nodule without effusion.", {"nodule": UNCERTAIN, "pleural effusion": ABSENT}),
+        ("Pneumonia is suspected.", {"pneumonia": UNCERTAIN}),
+        # the surest mention wins
+        ("Possible effusion. Small effusion.", {"pleural effusion": PRESENT}),
+        ("No effusion. An effusion may be present.", {"pleural effusion": UNCERTAIN}),
+        # words that hold others
+        ("Findings consistent with edema.", {"edema": PRESENT}),
+        ("Granulomatous infection of old.", {}),
+        ("Pericardial effusion.", {}),
+        ("A density over the left fifth rib.", {}),
+    ],
+)
+def test_cues_reach_as_far_as_they_mean(text, expected):
+    found = certainties(text)
+    found.pop("no finding", None)
+    assert expected.items() <= found.items()
+    assert {name for name, value in found.items() if value != ABSENT} == {
+        name for name, value in expected.items() if value != ABSENT
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Small right effusion.", {"pleural effusion": ("right", "small")}),
+        ("Effusion on the left.", {"pleural effusion": ("left", None)}),
+        ("Left pleural effusion, moderate in size.", {"pleural effusion": ("left", "moderate")}),
+        ("Bilateral effusions.", {"pleural effusion": ("bilateral", None)}),
+        ("Right greater than left effusions.", {"pleural effusion": ("bilateral", None)}),
+        ("Bibasilar opacities.", {"lung opacity": ("bilateral", None)}),
+        ("Right-sided pneumothorax.", {"pneumothorax": ("right", None)}),
+        ("Right effusion and atelectasis.", {"pleural effusion": ("right", None), "atelectasis": ("right", None)}),
+        ("Effusion and atelectasis on the left.", {"pleural effusion": ("left", None), "atelectasis": ("left", None)}),
+        (
+            "Small right effusion and left lower lobe atelectasis.",
+            {"pleural effusion": ("right", "small"), "atelectasis": ("left", None)},
+        ),
+        ("Nodule in the lingula.", {"nodule": ("left", None)}),
+        ("Opacity of the middle lobe.", {"lung opacity": ("right", None)}),
+        ("The heart is moderately enlarged.", {"cardiomegaly": (None, "moderate")}),
+        ("Borderline heart size.", {"cardiomegaly": (None, "borderline")}),
+        ("Trace effusion.", {"pleural effusion": (None, "minimal")}),
+        ("No large right effusion.", {"pleural effusion": ("right", None)}),
+        # a side is not repeated, a size is kept
+        ("Right effusion. The effusion is present. Small right effusion.", {"pleural effusion": ("right", "small")}),
+    ],
+)
+def test_side_and_severity(text, expected):
+    assert places(text).items() >= expected.items()
+
+
+def test_two_sides_are_two_findings():
+    found = read_findings("Small right effusion. Large left effusion. No right pneumothorax. Left pneumothorax.")
+    assert [tuple(each.values()) for each in found] == [
+        ("pleural effusion", "right", "small", PRESENT),
+        ("pleural effusion", "left", "large", PRESENT),
+        ("pneumothorax", "right", None, ABSENT),
+        ("pneumothorax", "left", None, PRESENT),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("Lungs are clear. No effusion.", True),
+        ("Clear lungs. Pacemaker.", True),
+        ("No acute disease. Scoliosis.", False),
+        ("No acute disease. Possible nodule.", False),
+        ("No scoliosis or granuloma.", True),
+        ("Comparison with the earlier film.", False),
+        ("", False),
+    ],
+)
+def test_no_finding_needs_a_statement_and_nothing_abnormal(text, normal):
+    assert ("no finding" in certainties(text)) == normal
+
+
+def test_the_phantoms_reports_say_what_was_drawn():
+    """The wording is varied, the truth is known: every finding with its side, and its severity where it is named."""
+    reader = PhantomReader(n=1500, size=16, seed=5)
+    for record in reader.records():
+        read = [found for found in read_findings(record.text) if found["certainty"] == PRESENT]
+        normal = [found for found in read if found["name"] == "no finding"]
+        assert bool(normal) == (not record.findings), record.text
+        drawn = {(found["name"], found["side"]): found["severity"] for found in record.findings or []}
+        told = {(found["name"], found["side"]): found["severity"] for found in read if found not in normal}
+        assert told.keys() == drawn.keys(), record.text
+        assert all(severity in (None, drawn[key]) for key, severity in told.items()), record.text
+
+
+def test_findings_hold_known_words_only():
+    reader = PhantomReader(n=200, size=16, seed=6)
+    for record in reader.records():
+        for found in read_findings(record.text):
+            assert list(found) == ["name", "side", "severity", "certainty"]
+            assert found["name"] in CHEXPERT
+            assert found["side"] in (None, "right", "left", "bilateral")
+            assert found["severity"] in (None, *SEVERITIES)
+            assert found["certainty"] in (PRESENT, ABSENT, UNCERTAIN)
