@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr_ldm.data.findings_words import DEVICE
 from cxr_ldm.data.manifest import Record
 from cxr_ldm.data.phantom_patient import NAMES, REPORT, draw_anatomy, draw_findings, draw_position, patient_of
 from cxr_ldm.data.phantom_picture import Study, attenuation, draw, masks, noise_seed, parameters
@@ -24,6 +25,8 @@ from cxr_ldm.errors import UserError
 # Changes whenever the pictures or the texts change, so that a prepared folder of an older phantom is not reused.
 VERSION = 2
 LABELS = {name: name.title() for name in NAMES}
+# As `read_findings` names what it reads.
+READ_AS = {name: name for name in NAMES} | {"pacemaker": DEVICE}
 
 
 class PhantomReader:
@@ -57,8 +60,8 @@ class PhantomReader:
             text=write_report(findings, np.random.default_rng([self.seed, REPORT, index])),
             labels=[LABELS[finding.name] for finding in findings],
             findings=[
-                {"name": finding.name, "side": finding.side, "severity": finding.severity, "certainty": "present"}
-                for finding in findings
+                {"name": READ_AS[each.name], "side": each.side, "severity": each.severity, "certainty": "present"}
+                for each in findings
             ],
             source="phantom",
             load=partial(load_image, self.seed, index, self.size),

@@ -22,15 +22,16 @@ import cv2
 import numpy as np
 
 from cxr_ldm.artifacts import read_json, state, write_record, write_text
-from cxr_ldm.data.openi import PROJECTIONS_CSV, XML_FOLDER
+from cxr_ldm.data.openi import DICOM_FOLDER, PROJECTIONS_CSV
 from cxr_ldm.data.phantom import VERSION, study_of
 from cxr_ldm.data.phantom_header import dicom_bytes, draw_header
-from cxr_ldm.data.phantom_patient import REPORT, first_study
+from cxr_ldm.data.phantom_patient import HEADER, REPORT, first_study
 from cxr_ldm.data.phantom_picture import Study, attenuation, expose, masks, parameters
 from cxr_ldm.data.phantom_report import headings, write_sections
+from cxr_ldm.data.reports import XML_FOLDER
 from cxr_ldm.errors import UserError
 
-DICOM_FOLDER, TRUTH_FOLDER = "NLMCXR_dcm", "truth"
+TRUTH_FOLDER = "truth"
 CHUNK = 16  # studies that a worker takes at once
 COMPLAINTS = ("chest pain", "dyspnea", "cough", "shortness of breath", "fever", "weakness")
 COMPARISONS = ("None.", "None", "None available.", "")
@@ -164,9 +165,9 @@ def image_name(seed: int, uid: int) -> str:
     """Image id as in the collection: report, patient's number in the archive, series and instance.
 
     >>> image_name(0, 7)
-    'CXR7_IM-0007-4001'
+    'CXR7_IM-0007-2001'
     """
-    series = int(np.random.default_rng([seed, REPORT, uid, 1]).integers(1, 5))
+    series = int(np.random.default_rng([seed, HEADER, uid, 1]).integers(1, 5))
     return f"CXR{uid}_IM-{uid % 10000:04d}-{series}001"
 
 

@@ -57,7 +57,7 @@ PHRASES = {
         "{severity} atelectasis at the {side} base",
         "{severity} plate-like atelectasis at the {side} base",
     ),
-    "edema": ("{severity} pulmonary edema", "{severity} edema of both lungs"),
+    "edema": ("{severity} pulmonary edema", "{severity} interstitial and alveolar edema"),
     "pacemaker": (
         "{side}-sided pacemaker",
         "{side} chest pacemaker with leads over the heart",

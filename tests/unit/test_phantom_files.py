@@ -10,11 +10,12 @@ import pydicom
 import pytest
 from pydicom.uid import RLELossless
 
+from cxr_ldm.data.images import display
 from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.phantom import load_image, study_of, truth
+from cxr_ldm.data.phantom import READ_AS, load_image, study_of, truth
 from cxr_ldm.data.phantom_files import image_name, read_truth, write_collection
 from cxr_ldm.data.phantom_header import KINDS, MIRRORED, Header, Kind, dicom_bytes, draw_header, stored
-from cxr_ldm.data.phantom_patient import draw_findings, first_study
+from cxr_ldm.data.phantom_patient import first_study
 from cxr_ldm.data.phantom_picture import draw
 from cxr_ldm.errors import UserError
 
@@ -138,23 +139,24 @@ def test_truth_lies_beside_and_is_that_of_the_study(folder):
         read_truth(folder, "CXR0")
 
 
-def test_the_reader_of_the_collection_reads_the_reports(folder):
-    reader = OpenIReader(folder)
-    views, reports = reader._views(), list(reader._reports({}))
-    assert [report.uid for report in reports] == [str(uid) for uid in range(1, N + 1)]
-    for report in reports:
-        index = first_study(int(report.uid) - 1)
-        assert report.images == [image_name(SEED, int(report.uid))]
-        assert views[report.images[0]] == "frontal"
-        assert report.sections["findings"]
-        assert report.sections["impression"]
-        assert len(report.labels) == max(len(draw_findings(SEED, index)), 1)
-        anatomy = study_of(SEED, index).anatomy
-        assert report.sections["indication"].startswith(f"{anatomy.age}-year-old")
-        assert any(
-            word in report.sections["indication"]
-            for word in {"female": ("woman", "female"), "male": (" man", " male")}[anatomy.sex]
-        )
+def test_the_reader_of_the_collection_reads_pictures_and_reports(folder):
+    """The folder through `OpenIReader`, as the Indiana collection itself is read."""
+    records = list(OpenIReader(folder, sections=["indication", "findings", "impression"]).records())
+    assert [record.image_id for record in records] == [image_name(SEED, uid) for uid in range(1, N + 1)]
+    for uid, record in enumerate(records, 1):
+        index = first_study(uid - 1)
+        study, windowed = study_of(SEED, index), draw_header(SEED, index).kind.window is not None
+        picture, shown = load_image(SEED, index, SIZE).astype(float), display(record.load()).astype(float)
+        if windowed:
+            assert np.abs(shown - picture).max() <= 1
+        assert np.corrcoef(shown.ravel(), picture.ravel())[0, 1] > 0.98
+        assert record.view == "frontal"
+        assert len(record.labels) == max(len(study.findings), 1)
+        drawn = {(READ_AS[finding.name], finding.side) for finding in study.findings if finding.name != "edema"}
+        read = {(each["name"], each["side"]) for each in record.findings if each["certainty"] == "present"}
+        assert {pair for pair in read if pair[0] not in ("edema", "no finding")} == drawn
+        words = {"female": ("woman", "female"), "male": ("man", "male")}[study.anatomy.sex]
+        assert record.text.startswith(tuple(f"{study.anatomy.age}-year-old {word} with" for word in words))
 
 
 def test_headers_tell_who_was_drawn_and_that_nobody_was(folder):
