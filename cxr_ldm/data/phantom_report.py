@@ -95,7 +95,7 @@ NO_PNEUMOTHORAX = ("No pneumothorax.", "There is no pneumothorax.")
 NO_CONSOLIDATION = ("No focal consolidation.", "No airspace consolidation is seen.", "No focal airspace disease.")
 NO_NODULE = ("No pulmonary nodule.", "No suspicious nodule.")
 NO_EDEMA = ("No pulmonary edema.", "No pulmonary vascular congestion.")
-NO_ATELECTASIS = ("No atelectasis.", "There is no atelectasis.", "No volume loss.")
+NO_ATELECTASIS = ("No atelectasis.", "There is no atelectasis.", "No focal atelectasis.")
 NO_FRACTURE = ("No acute bony abnormality.", "No acute osseous abnormality.", "The bony thorax is intact.")
 
 
