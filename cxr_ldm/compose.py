@@ -1,9 +1,8 @@
-"""From a composed config to the folders it means."""
+"""From a composed config to the folders it means. No torch here, so that preparing data starts at once."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +12,9 @@ from cxr_ldm.data.prepare import Target
 from cxr_ldm.data.prepare import prepare as prepare_folder
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # ours and Lightning's names
 
@@ -64,8 +66,10 @@ def choice(group: str) -> str:
     return str(HydraConfig.get().runtime.choices[group])
 
 
-def device_of(cfg: DictConfig) -> torch.device:
+def device_of(cfg: DictConfig) -> "torch.device":
     """The GPU where there is one and trainer.accelerator does not say cpu."""
+    import torch
+
     return torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
 
 
@@ -123,3 +127,8 @@ def run_folder(cfg: DictConfig, stage: str, model: str, prepared: Prepared, sett
     """Folder of a training run, named after data, size, model, overrides and settings."""
     words = [prepared.kind, str(prepared.size), model, *naming.override_words(overrides())]
     return Path(cfg.paths.outputs) / stage / (cfg.name or naming.slug(words, settings))
+
+
+def ending(folder: Path, *files: str) -> None:
+    """The last lines of each command: what it made, one path a line."""
+    print("\n".join(f"  {folder / file}" for file in files))

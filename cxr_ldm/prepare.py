@@ -7,9 +7,23 @@ from cxr_ldm.cli import launch
 
 def main(cfg: Any) -> None:
     """Everything heavy is imported here, after the command line was read."""
-    from cxr_ldm import runs
+    from hydra.utils import instantiate
 
-    runs.prepare(cfg)
+    from cxr_ldm import artifacts
+    from cxr_ldm.compose import check_root, check_values, ending, prepared_data
+    from cxr_ldm.data.prepare import MADE, dry_run
+
+    check_values(cfg)
+    if cfg.prepare.dry_run:
+        check_root(cfg)
+        for key, value in artifacts.flatten(dry_run(instantiate(cfg.data.reader))):
+            print(f"{value:>8}  {key}")
+        return
+    prepared = prepared_data(cfg, cfg.name)
+    print(f"{len(prepared)} images of {prepared.size} x {prepared.size}")
+    for reason, count in artifacts.read_json(prepared.folder / "summary.json")["rejected"].items():
+        print(f"  rejected {count}: {reason}")
+    ending(prepared.folder, *MADE)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The compositions behind train.py, evaluate.py, sample.py and cxr_ldm.prepare: config in, objects out."""
+"""The compositions behind train.py, evaluate.py and sample.py: config in, objects out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from cxr_ldm import artifacts, naming, training
 from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
 from cxr_ldm.compose import (
-    check_root,
     check_values,
     choice,
     data_name,
     device_of,
+    ending,
     overrides,
     plain,
     prepared_data,
@@ -25,7 +25,6 @@ from cxr_ldm.compose import (
 )
 from cxr_ldm.data.datamodule import ImageDataModule
 from cxr_ldm.data.latents import LatentDataModule
-from cxr_ldm.data.prepare import dry_run
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.transforms import Augment
 from cxr_ldm.diffusion.denoiser import Denoiser
@@ -37,21 +36,6 @@ from cxr_ldm.stages.cache import moments_of, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
 from cxr_ldm.text.encoders import TextEncoder
-
-
-def prepare(cfg: DictConfig) -> None:
-    """python -m cxr_ldm.prepare"""
-    check_values(cfg)
-    if cfg.prepare.dry_run:
-        check_root(cfg)
-        for key, value in artifacts.flatten(dry_run(instantiate(cfg.data.reader))):
-            print(f"{value:>8}  {key}")
-        return
-    prepared = prepared_data(cfg, cfg.name)
-    print(f"{len(prepared)} images of {prepared.size} x {prepared.size}")
-    for reason, count in artifacts.read_json(prepared.folder / "summary.json")["rejected"].items():
-        print(f"  rejected {count}: {reason}")
-    ending(prepared.folder, "manifest.parquet", "images.npy", "rejected.csv", "summary.json")
 
 
 def train(cfg: DictConfig) -> None:
@@ -78,11 +62,6 @@ def sample(cfg: DictConfig, prompt: str | None = None) -> None:
     check_values(cfg)
     folder = cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg))
     generate(cfg, Path(folder), cfg.prompt if prompt is None else prompt)
-
-
-def ending(folder: Path, *files: str) -> None:
-    """The last lines of each command: what it made, one path a line."""
-    print("\n".join(f"  {folder / file}" for file in files))
 
 
 def train_vae(cfg: DictConfig) -> None:

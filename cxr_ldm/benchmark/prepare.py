@@ -6,12 +6,13 @@
 """
 
 import multiprocessing
+import os
 import resource
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,11 +26,26 @@ from cxr_ldm.data.dicom import load_dicom
 from cxr_ldm.data.manifest import Record, Rejected
 from cxr_ldm.data.phantom import PhantomReader
 from cxr_ldm.data.prepare import Target, prepare
+from cxr_ldm.metrics.report import render_markdown
 from cxr_ldm.metrics.results import Metric
 
 HEIGHT, WIDTH, BITS = 2828, 2320, 12  # the commonest size and depth of the Indiana collection
 PNG_SIZE = 1024
 SPLITS = {"seed": 0, "val": 0.1, "test": 0.1}
+
+
+INTRO = """Ratios of speeds, each the median over pairs of runs in turn in one process; above 1 is faster than the peer.
+
+- `prepare_speed_over_floor`: preparing large DICOM files against the least that has to be done, a bare decode and one
+  area resize of the same files on as many processes. At least 0.85 is aimed at.
+- `prepare_memory_gb`: the most memory of the preparing process and its workers together. At most 1.5 is aimed at.
+- `reading_speed_over_fly`: reading a prepared folder for training against opening, resizing, CLAHE and tokenising each
+  PNG of 1024 pixels. At least 20 is aimed at."""
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """Markdown page of the suite's metrics.json."""
+    return render_markdown(content, "Speed of the data engine", INTRO)
 
 
 class DicomFolder:
@@ -50,15 +66,16 @@ class DicomFolder:
             yield Record(name, name, name, "PA", "Chest.", None, None, "benchmark", partial(load_dicom, path))
 
 
-def run(images: int, size: int, repeats: int, workers: int) -> dict[str, Metric]:
+def run(images: int, size: int, repeats: int, workers: int | None) -> dict[str, Metric]:
     """Both ratios, each the median over `repeats` pairs of runs in turn, and the memory that preparing took.
 
     Args:
         images: files of each kind; each is opened once in a run.
         size: side of the prepared images.
         repeats: pairs of runs.
-        workers: processes on either side.
+        workers: processes on either side; None is one for each core.
     """
+    workers = workers or os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_dicom_files(folder / "dicom", images)

@@ -24,6 +24,7 @@ from cxr_ldm.data.findings_words import (
     MENTIONS,
     NO_FINDING,
     OTHER,
+    OWN_SIDE,
     REASSURING,
     SENTENCE_END,
     SEVERITY,
@@ -143,7 +144,8 @@ def place(mentions: Sequence[Mention], sentence: str, stops: Sequence[int]) -> N
         own = sentence[max([before, *(stop for stop in stops if stop <= mention.start)]) : mention.start]
         after = sentence[mention.end : max(next_start, mention.end)]
         if number:
-            joined[number] = bool(JOINED.fullmatch(own))
+            alone = mention.name in OWN_SIDE or mentions[number - 1].name in OWN_SIDE
+            joined[number] = not alone and bool(JOINED.fullmatch(own))
             own = re.split(r",| and | or ", own)[-1]  # what stands before belongs to the mention before
         if mention.name not in WITHOUT_SIDE:
             mention.side = side_of(own) or side_of(re.split(r"[,;]| and | or | with |\bno\b", after, maxsplit=1)[0])
@@ -152,7 +154,7 @@ def place(mentions: Sequence[Mention], sentence: str, stops: Sequence[int]) -> N
         if mention.certainty != "absent":  # "no large effusion" has no size
             mention.severity = severity_of(sentence, own, mention)
     for number in reversed(range(1, len(mentions))):  # "effusion and atelectasis on the right"
-        if joined[number] and mentions[number - 1].side is None and mentions[number - 1].name not in WITHOUT_SIDE:
+        if joined[number] and mentions[number - 1].side is None:
             mentions[number - 1].side = mentions[number].side
 
 

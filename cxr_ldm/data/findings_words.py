@@ -34,6 +34,8 @@ CHEXPERT = {
 # What makes a picture abnormal without being one of the classes; it is read only to tell "no finding".
 OTHER = "other"
 WITHOUT_SIDE = ("cardiomegaly", "enlarged cardiomediastinum", OTHER)
+# Edema is of both lungs unless it says otherwise itself, and a device's side is where it enters.
+OWN_SIDE = (*WITHOUT_SIDE, "edema", DEVICE)
 
 SHAPE = r"(?: (?:size|silhouettes?|shadow|contours?))?"
 HEART = rf"(?:heart|cardiac|cardio-?pericardial){SHAPE}"
@@ -42,10 +44,9 @@ MEDIASTINUM = rf"(?:cardio-? ?mediastin\w+|mediastin\w+){SHAPE}"
 GAP = r"(?:[ ,](?!not\b|no\b|normal|without|lungs?\b|mediastin|aort|pulmonary|and\b.*\b(?:lungs?|aort))[\w-]+){0,5}?"
 ENLARGED = words("enlarge(?:d|ment)", "prominen(?:t|ce)", "large", "increased", "widen(?:ed|ing)", "dilated", "big")
 # Opacities and densities are named of bones and soft parts too; those are no opacity of the lung.
-ELSEWHERE = words(
-    r"ribs?", r"breasts?", r"shoulders?", r"hernia", r"axilla\w*", r"spine", r"vertebra\w*", r"clavic\w*", r"stern\w+"
-)
-ELSEWHERE = words(ELSEWHERE, r"glenoid", r"humer\w+", r"abdom\w+", r"nipples?", r"lipoma")
+BONE = words(r"ribs?", "spine", r"vertebra\w*", r"clavic\w*", r"stern\w+", "shoulders?", "glenoid", r"humer\w+")
+SOFT_PART = words("breasts?", "nipples?", "hernia", r"axilla\w*", r"abdom\w+", "lipoma")
+NOT_OF_LUNG = rf"(?![^.;]{{0,60}}\b(?:{BONE}|{SOFT_PART})\b)"
 OPACITY = words(r"opaci\w+", r"densit(?:y|ies)", r"infiltrat\w+", r"air-? ?space (?:disease|process|change\w*)")
 
 PATTERNS = {
@@ -60,18 +61,25 @@ PATTERNS = {
         rf"borderline {HEART}",
         rf"{ENLARGED} (?:of the |appearing )?(?:[\w-]+ )?{HEART}",
     ),
-    "lung opacity": rf"(?<!soft tissue )(?<!bone )(?<!bony )(?<!mineral ){OPACITY}(?![^.;]{{0,60}}\b{ELSEWHERE}\b)",
+    "lung opacity": rf"(?<!soft tissue )(?<!bone )(?<!bony )(?<!mineral ){OPACITY}{NOT_OF_LUNG}",
     "nodule": r"nodul(?:es?|arity)\b",
-    "mass": words(r"mass(?:es)?\b(?! effect)", r"neoplasms?", r"malignancy", r"tumou?rs?"),
+    "mass": r"(?<!thyroid )(?<!brain )(?:mass(?:es)?\b(?! effect)|neoplasms?|malignancy|tumou?rs?)",
     "edema": words(
-        r"(?:pulmonary |interstitial |alveolar )*o?edema",
-        r"(?:vascular|venous|pulmonary) congestion",
+        r"(?<!soft tissue )(?:pulmonary |interstitial |alveolar )*o?edema",
+        r"(?:vascular|venous|pulmonary) (?:congestion|prominence|engorgement)",
+        r"vascularity is (?:\w+ )?(?:prominent|increased|congested)",
+        r"increased (?:lung |pulmonary )?vascularity",
+        r"(?:prominent|prominence of the) (?:central )?(?:pulmonary )?vascula\w+",
+        r"venous hypertension",
+        r"cephali[sz]ation",
         r"congestive",
         r"chf\b",
         r"heart failure",
     ),
     "consolidation": r"consolidat\w+",
-    "pneumonia": words(r"(?:broncho)?pneumonias?", r"pneumonic", r"(?<!granulomatous )infecti(?:on|ous)\w*"),
+    "pneumonia": words(
+        r"(?:broncho)?pneumonias?", r"pneumonic", r"(?<!granulomatous )(?<!tuberculous )infecti(?:on|ous)\w*"
+    ),
     "atelectasis": words(
         r"atelecta\w+", r"(?:lobe|lobar|lung) collapse", r"collapse of (?:the )?(?:\w+ ){0,3}(?:lung|lobe)"
     ),
@@ -97,7 +105,11 @@ PATTERNS = {
         r"(?:venous|central) lines?",
         r"lines? tip",
         r"leads?\b",
-        r"icd\b",
+        r"a?icd\b",
+        r"generator",
+        r"occluder",
+        r"tips?\b",
+        r"internal fixation",
         r"defibrillators?",
         r"port\b",
         r"mediport",
@@ -239,7 +251,8 @@ CUES = {
     ),
     "maybe_after": words(
         r"(?:may|might|could) be (?:present|seen)",
-        r"(?:is|are|be) (?:suspected|possible|likely|questioned|considered|a possibility|not excluded)",
+        r"(?:would|should|could) be (?:a )?consider(?:ed|ation)",
+        r"(?:is|are|be) (?:also )?(?:suspected|possible|likely|questioned|considered|a possibility|not excluded)",
         rf"(?:is|are) not (?:entirely |completely |definitely )?{EXCLUDED}",
         rf"(?:cannot|can not|could not|can't) be (?:entirely |completely |definitely )?{EXCLUDED}",
     ),
@@ -257,17 +270,27 @@ CUES = {
         r"rule-? ?out",
         r"equivocal",
         r"perhaps",
-        r"evaluat\w+ for",
-        r"assess\w* for",
+        # what is asked for, or known of before, is not seen
+        r"(?:evaluat|assess|correlat)\w*(?: \w+)? (?:for|of|with)",
+        r"history of",
+        r"if\b",
     ),
     # Under a negation these change nothing: "no suspicious nodule".
     "hint": words(
-        r"suspect\w*", r"suspici\w+", r"concern\w*", r"question\w*", r"suggest\w*", r"potential\w*", r"worrisome"
+        r"suspect\w*",
+        r"suspici\w+",
+        r"concern\w*",
+        r"question\w*",
+        r"suggest\w*",
+        r"potential\w*",
+        r"worrisome",
+        r"consider\w*",
     ),
     "not_after": words(
         rf"(?:is|are|was|were|has|have) (?:been )?(?:\w+ )?(?:not (?:[\w-]+ )?{SEEN}|absent|resolved|cleared|excluded)",
         rf"(?:may |might )?not (?:be )?(?:[\w-]+ )?{SEEN}",
         r"(?:is |are )?no longer",
+        r"(?:is|are|appears?|remains?) (?:within (?:the )?(?:limits|normal)|normal|unremarkable)",
         r"(?:is |are )?unlikely",
     ),
     "not": words(
@@ -301,10 +324,7 @@ CUES = {
         r"while\b",
         r"yet\b",
         r"there (?:is|are)",
-        r"with\b",
-        r"secondary to",
-        r"due to",
-        r"because of",
+        r"(?<!compatible )(?<!consistent )with\b",
     ),
 }
 NEW_CLAUSE = words("there", "mild", "minimal", "stable", "unchanged", "borderline", r"the\b", "heart", r"lungs?\b")
@@ -316,7 +336,7 @@ CUE = re.compile(
 VERB = re.compile(r"\b(?:is|are|was|were|remains?)\b")
 
 SIDES = re.compile(
-    r"(?P<bilateral>bilateral\w*|\bboth\b|bi-?basilar|bi-?basal|bi-?apical)"
+    r"(?P<bilateral>bilateral\w*|\bboth(?! on\b| the (?:pa|frontal))|bi-?basilar|bi-?basal|bi-?apical)"
     r"|(?P<right>\bright\w*|\bmiddle lobe|\br[ulm]l\b)|(?P<left>\bleft\w*|\blingula\w*|\bl[ul]l\b)"
 )
 BOTH_SIDES = re.compile(r"\bright and left\b|\bleft and right\b")

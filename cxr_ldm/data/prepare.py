@@ -39,6 +39,7 @@ from cxr_ldm.errors import UserError
 # Raised when the same files and settings come to give another result, so that an older folder is not taken for it.
 VERSION = 2
 REJECTED, SUMMARY, JOURNAL, PNG = "rejected.csv", "summary.json", "journal.jsonl", "png"
+MADE = (MANIFEST, IMAGES, REJECTED, SUMMARY)
 # Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the workers for each.
 CHUNK = 512
 FEWEST_FOR_PROCESSES = 64  # images below which starting processes costs more than they save

@@ -161,9 +161,9 @@ def _xml_documents(root: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(root / XML_ARCHIVE) as archive:
             for member in archive:
                 # A link's target need not be there, and is a member of its own where it is.
-                file = archive.extractfile(member) if member.isfile() else None
-                if file and member.name.endswith(".xml"):
-                    yield Path(member.name).stem, file.read(LARGEST + 1)
+                packed = archive.extractfile(member) if member.isfile() else None
+                if packed and member.name.endswith(".xml"):
+                    yield Path(member.name).stem, packed.read(LARGEST + 1)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise UserError(f"{root / XML_ARCHIVE} is not a complete archive ({error}); fetch it again.") from None
 

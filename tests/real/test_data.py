@@ -131,6 +131,9 @@ def test_nih_texts_say_what_the_labels_say():
     effusions = [record for record in records if "Effusion" in record.labels]
     assert len(effusions) == 78 == sum("pleural effusion" in record.text.lower() for record in records)
     assert {record.view for record in records} == {"AP", "PA"}
+    present = [{f["name"] for f in record.findings if f["certainty"] == "present"} for record in records]
+    assert sum("no finding" in names for names in present) == 430
+    assert sum("pleural effusion" in names for names in present) == 78
 
 
 @pytest.mark.parametrize(

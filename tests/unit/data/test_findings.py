@@ -76,6 +76,8 @@ def test_names_have_a_class_of_chexpert():
         ("The lungs are clear.", {"lung opacity": ABSENT}),
         ("Pneumothorax is unlikely.", {"pneumothorax": ABSENT}),
         ("No new or enlarging nodule.", {"nodule": ABSENT}),
+        ("Vascular congestion appears within normal limits.", {"edema": ABSENT}),
+        ("No findings consistent with pneumonia.", {"pneumonia": ABSENT}),
         # the scope ends
         ("No pneumothorax, but small effusion.", {"pneumothorax": ABSENT, "pleural effusion": PRESENT}),
         ("No pneumonia; mild cardiomegaly.", {"pneumonia": ABSENT, "cardiomegaly": PRESENT}),
@@ -105,6 +107,9 @@ def test_names_have_a_class_of_chexpert():
         ("No effusion, possible nodule.", {"pleural effusion": ABSENT, "nodule": UNCERTAIN}),
         ("Possible nodule without effusion.", {"nodule": UNCERTAIN, "pleural effusion": ABSENT}),
         ("Pneumonia is suspected.", {"pneumonia": UNCERTAIN}),
+        ("Opacity which may be due to infection.", {"lung opacity": PRESENT, "pneumonia": UNCERTAIN}),
+        ("Please correlate clinically for pneumonia.", {"pneumonia": UNCERTAIN}),
+        ("History of pneumothorax.", {"pneumothorax": UNCERTAIN}),
         # the surest mention wins
         ("Possible effusion. Small effusion.", {"pleural effusion": PRESENT}),
         ("No effusion. An effusion may be present.", {"pleural effusion": UNCERTAIN}),
@@ -140,6 +145,8 @@ def test_cues_reach_as_far_as_they_mean(text, expected):
             "Small right effusion and left lower lobe atelectasis.",
             {"pleural effusion": ("right", "small"), "atelectasis": ("left", None)},
         ),
+        ("Right effusion and edema.", {"pleural effusion": ("right", None), "edema": (None, None)}),
+        ("Edema and left-sided pacemaker.", {"edema": (None, None), "support device": ("left", None)}),
         ("Nodule in the lingula.", {"nodule": ("left", None)}),
         ("Opacity of the middle lobe.", {"lung opacity": ("right", None)}),
         ("The heart is moderately enlarged.", {"cardiomegaly": (None, "moderate")}),
@@ -186,7 +193,8 @@ def test_the_phantoms_reports_say_what_was_drawn():
     for record in reader.records():
         read = [found for found in read_findings(record.text) if found["certainty"] == PRESENT]
         normal = [found for found in read if found["name"] == "no finding"]
-        assert bool(normal) == (not record.findings), record.text
+        ill = [found for found in record.findings or [] if found["name"] != "support device"]
+        assert bool(normal) == (not ill), record.text
         drawn = {(found["name"], found["side"]): found["severity"] for found in record.findings or []}
         told = {(found["name"], found["side"]): found["severity"] for found in read if found not in normal}
         assert told.keys() == drawn.keys(), record.text

@@ -133,3 +133,6 @@ def test_joined_readers_share_no_id(named_root, table_root, table_options):
     assert results[-1] == Rejected("c/other/scan.png", "file name does not match pattern")
     assert joined.settings()["readers"]["a"] == table.settings()
     assert len(joined.files()) == 25 + 25 + 3
+    assert joined.steps() == {}
+    table.steps = lambda: {"reports": 24}
+    assert joined.steps() == {"a": {"reports": 24}, "b": {"reports": 24}}

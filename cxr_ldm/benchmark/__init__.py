@@ -1,0 +1,1 @@
+"""Measurements of single parts of the project, each a suite of its own."""

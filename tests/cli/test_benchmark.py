@@ -1,0 +1,58 @@
+"""python -m cxr_ldm.benchmark: the findings suite from a collection to its page, and quick answers."""
+
+import json
+
+import pytest
+
+from cxr_ldm.metrics.results import read_metrics
+
+BENCHMARK = ["-m", "cxr_ldm.benchmark"]
+HEADER = "uid,MeSH,Problems,image,indication,comparison,findings,impression"
+ROWS = [
+    "Cardiomegaly/mild,Cardiomegaly,x,,,The heart is enlarged.,Mild cardiomegaly.",
+    "Pleural Effusion/left,Pleural Effusion,x,,,Left effusion.,Left effusion.",
+    "Pulmonary Atelectasis,Pulmonary Atelectasis,x,,,,Atelectasis.",
+    "Opacity/lung,Opacity,x,,,Opacity.,Opacity.",
+    "Nodule/lung,Nodule,x,,,A nodule.,",
+    "normal,normal,x,,,Clear lungs.,Normal chest.",
+]
+
+
+def test_the_findings_suite_writes_metrics_and_a_page(command, tmp_path):
+    rows = [f"{uid},{ROWS[uid % len(ROWS)]}" for uid in range(60)]
+    (tmp_path / "indiana_reports.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    page, where = tmp_path / "page.md", f"paths.outputs={tmp_path}/out"
+    arguments = [*BENCHMARK, "suite=findings", "suite.run.resamples=10", f"data.root={tmp_path}", f"page={page}", where]
+    printed = command(*arguments).stdout
+    metrics = read_metrics(tmp_path / "out" / "benchmark" / "findings" / "metrics.json")
+    assert metrics["mean_f1"]["value"] == metrics["mean_f1_development"]["value"] == 1
+    assert metrics["mean_f1"]["n"] + metrics["mean_f1_development"]["n"] == 60
+    assert "mean_f1" in printed
+    assert "suite.run.resamples=10" in page.read_text()
+    assert json.dumps(metrics["run"]["versions"]) in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "suite is not set"),
+        (["suite=findigs"], "suite/findigs"),
+        (["suite=findings"], "data.root is not set"),
+        (["suite=findings", "suite.run.resample=3"], "did you mean 'suite.run.resamples'"),
+        (["suite=findings", "data=nih", "data.root=."], "suite=findings needs data=openi"),
+        (["suite=findings", "data.root=/no/such/folder"], "/no/such/folder is not a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, words, command):
+    error = command(*BENCHMARK, *arguments, code=2).stderr
+    assert error.startswith("error: ")
+    assert words in error
+
+
+def test_help_imports_nothing_heavy(command):
+    program = (
+        "import runpy, sys; sys.argv = ['benchmark', '--help']\n"
+        "try:\n    runpy.run_module('cxr_ldm.benchmark', run_name='__main__')\nexcept SystemExit: pass\n"
+        "print('HEAVY', [m for m in ('torch', 'lightning', 'scipy', 'pandas') if m in sys.modules])"
+    )
+    assert "HEAVY []" in command("-c", program).stdout

@@ -1,0 +1,64 @@
+"""Preparing from the command line: killed and started again, mixed, downloaded."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+PHANTOM = ["-m", "cxr_ldm.prepare", "data=phantom", "data.size=48", "data.reader.n=700", "name=p", "workers=2"]
+
+
+def test_killed_with_all_its_workers_and_started_again_the_result_is_the_same(command, tmp_path):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    command(*PHANTOM, f"paths.outputs={straight}")
+    # a session of its own, so that the kill takes the worker processes with it
+    arguments = [sys.executable, *PHANTOM, f"paths.outputs={broken}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, **quiet)
+    journal = broken / "prepared" / ".p.partial" / "journal.jsonl"
+    while not journal.exists() or len(journal.read_bytes().splitlines()) < 20:
+        assert running.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (broken / "prepared" / "p").exists()
+    done = journal.read_bytes().count(b"\n")
+    assert done < 700
+    bar = command(*PHANTOM, f"paths.outputs={broken}").stderr
+    first = next(part for part in bar.split("\r") if "/700" in part)
+    assert int(first.split("/700")[0].split()[-1]) >= 20  # the bar begins where the killed run stopped
+    for name in ("images.npy", "manifest.parquet", "rejected.csv", "summary.json", "run.json"):
+        made, expected = (root / "prepared" / "p" / name for root in (broken, straight))
+        assert made.read_bytes() == expected.read_bytes(), name
+
+
+def test_two_prepared_folders_as_one_training_set(command, tmp_path):
+    outputs = f"paths.outputs={tmp_path}"
+    for seed in (0, 1):
+        source = [f"data.reader.seed={seed}", f"name=s{seed}", "data.reader.n=80", "data.size=32"]
+        command("-m", "cxr_ldm.prepare", "data=phantom", *source, outputs)
+    folders = f"data.reader.folders=[{tmp_path}/prepared/s0,{tmp_path}/prepared/s1]"
+    mix = ["data=mix", folders, "data.reader.weights=[1,3]", "data.size=32", outputs]
+    printed = command("-m", "cxr_ldm.prepare", *mix, "name=mix").stdout
+    assert "160 images of 32 x 32" in printed
+    tiny = ["vae=tiny", "training.vae.images=64", "training.vae.validate_every=64", "logger=csv"]
+    trained = command("train.py", "stage=vae", f"prepared={tmp_path}/prepared/mix", *tiny, outputs)
+    assert "bundle" in trained.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "root is not set"),
+        (["root=x", "parts=[ct]"], "must be one or more of reports, png, dicom"),
+        (["rot=x"], "did you mean 'root'"),
+    ],
+)
+def test_a_download_that_cannot_be_is_one_sentence(command, arguments, words, tmp_path):
+    error = command("-m", "cxr_ldm.data.download", *arguments, code=2).stderr
+    assert words in error
+    assert "Traceback" not in error
