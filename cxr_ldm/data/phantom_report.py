@@ -31,6 +31,8 @@ NORMAL_IMPRESSION = (
     "No acute cardiopulmonary process.",
     "Normal chest.",
 )
+# What a report adds where a device is all that it names.
+NOTHING_ELSE = ("Clear lungs.", "The lungs are clear.", "No acute cardiopulmonary abnormality.", "No acute disease.")
 # {severity} and {side} are filled in; a template is used only where the finding has what it names.
 PHRASES = {
     "pleural effusion": (
@@ -105,6 +107,8 @@ def write_report(findings: Sequence[Finding], generator: np.random.Generator) ->
     if generator.random() < SHORT_FORM:
         return _summary(findings, pick) if findings else pick(NORMAL_SHORT)
     positive = [_sentence(finding, pick) for finding in findings] or [pick(NORMAL_FINDINGS)]
+    if _device_alone(findings):
+        positive.append(pick(NOTHING_ELSE))
     negative = _negations(findings, pick)
     most = 3 if len(findings) < 2 else 1
     kept = [negative[i] for i in generator.permutation(len(negative))[: int(generator.integers(1, most + 1))]]
@@ -124,7 +128,7 @@ def write_sections(findings: Sequence[Finding], generator: np.random.Generator) 
     if not findings:
         return described, pick(NORMAL_IMPRESSION)
     if len(findings) > 1 and generator.random() < 0.6:
-        brief = [_summary([finding], pick) for finding in findings]
+        brief = [_named([finding], pick) for finding in findings]
         return described, " ".join(f"{number}. {text}" for number, text in enumerate(brief, 1))
     return described, _summary(findings, pick)
 
@@ -168,8 +172,16 @@ def _capital(text: str) -> str:
 
 
 def _summary(findings: Sequence[Finding], pick: Pick) -> str:
-    """All findings in one short sentence."""
+    """All findings in one short sentence; where that is a device alone, also that the chest is well."""
+    return _named(findings, pick) + (f" {pick(NOTHING_ELSE)}" if _device_alone(findings) else "")
+
+
+def _named(findings: Sequence[Finding], pick: Pick) -> str:
     return _capital(" and ".join(_fill(pick(BRIEF_PHRASES[finding.name]), finding) for finding in findings)) + "."
+
+
+def _device_alone(findings: Sequence[Finding]) -> bool:
+    return [finding.name for finding in findings] == ["pacemaker"]
 
 
 def _sentence(finding: Finding, pick: Pick) -> str:

@@ -295,8 +295,9 @@ def check_text(text: str, findings: list[dict]) -> None:
         assert bool(re.search(pattern, positive)) == (name in present), text
     sides = {finding["side"] for finding in findings} - {None}
     assert {side for side in MIRROR if re.search(rf"\b{side}\b", text)} == sides, text
-    if present:
+    if present - {"pacemaker"}:
         assert not re.search(r"clear|normal chest|no acute (cardio|disease)", text), text
+    assert "normal chest" not in text or not present, text
     if "cardiomegaly" in present:
         assert not re.search(r"normal", text.replace("abnormal", "")), text
     for sentence in re.findall(r"\b(?:no|without)\b[^.]*", text):
@@ -326,7 +327,7 @@ def test_sections_are_true_of_the_picture_and_headings_name_every_finding():
         assert len(headings(findings)) == max(len(findings), 1)
         assert (headings(findings) == ["normal"]) == (not findings)
     assert len(texts) > 300
-    assert np.mean(agreed) > 0.98
+    assert all(agreed)
 
 
 def test_texts_are_varied_and_the_prompts_of_the_demo_occur(records):
