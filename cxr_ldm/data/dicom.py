@@ -181,7 +181,9 @@ def stored_values(header: "Dataset") -> tuple[np.ndarray, int]:
         implicit, _ = header.original_encoding
         header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     try:
-        values = pixel_array(header)
+        # the bits above are dropped below, where there are any: pydicom would copy every image to make sure, and once
+        # more to make it writable
+        values = pixel_array(header, correct_unused_bits=False, view_only=True)
     except (RuntimeError, NotImplementedError) as error:  # pydicom says so of syntaxes without a decoder
         raise NotARadiograph("DICOM file is damaged, or no installed decoder knows its compression") from error
     bits, allocated = int(header.BitsStored), 8 * values.itemsize

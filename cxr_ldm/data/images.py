@@ -105,9 +105,10 @@ class Window:
 
     def clipped(self, values: np.ndarray) -> np.ndarray:
         """Stored values cut to the window: after this, showing and averaging may change places."""
-        largest = np.iinfo(values.dtype).max
-        low, high = (int(np.clip(bound, 0, largest)) for bound in (np.floor(self.low), np.ceil(self.high)))
-        return np.clip(values, low, high)
+        low, high = np.floor(self.low), np.ceil(self.high)
+        if low <= values.min() and values.max() <= high:
+            return values  # a copy of a large image costs more than all the rest
+        return np.clip(values, *(int(np.clip(bound, 0, np.iinfo(values.dtype).max)) for bound in (low, high)))
 
     def shown(self, values: np.ndarray) -> np.ndarray:
         """Clipped values → grey, float32 in 0–1."""
