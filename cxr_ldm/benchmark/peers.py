@@ -9,9 +9,10 @@ import numpy as np
 def decode_and_resize(path: Path, size: int) -> np.ndarray:
     """The least that any preparation of a DICOM file has to do."""
     from pydicom import dcmread
-    from pydicom.pixels import pixel_array  # faster than the attribute of the same name
+    from pydicom.pixels import pixel_array
 
-    pixels = pixel_array(dcmread(path))
+    # as lean as it goes: by default pydicom copies every image twice
+    pixels = pixel_array(dcmread(path), correct_unused_bits=False, view_only=True)
     scale = size / max(pixels.shape)
     shape = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
     return cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)

@@ -109,7 +109,7 @@ def _prepare_against_floor(folder: Path, size: int, repeats: int, workers: int) 
         "files": f"{len(paths)} generated DICOM files, {HEIGHT} × {WIDTH}, {BITS} bits",
         "size": size,
         "processes": workers,
-        "floor": "pydicom's decode and one OpenCV area resize, on as many processes",
+        "peer": "pydicom's decode without its copies, and one OpenCV area resize, on as many processes",
         **_seconds(pairs),
     }
     return {

@@ -1,6 +1,7 @@
 """Image files to greyscale squares, without a cast that wraps."""
 
 import struct
+import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,16 @@ def read_grey(path: Path) -> np.ndarray:
     return np.array(image.convert("L"))
 
 
+_local = threading.local()
+
+
+def _scratch(like: np.ndarray) -> np.ndarray:
+    """This thread's buffer, of the shape and type of `like`: fresh memory costs a large image more than clipping it."""
+    if getattr(_local, "bytes", np.empty(0)).size < like.nbytes:
+        _local.bytes = np.empty(like.nbytes, np.uint8)
+    return _local.bytes[: like.nbytes].view(like.dtype).reshape(like.shape)
+
+
 @dataclass(frozen=True)
 class Window:
     """Stored values shown linearly: `low` is black and `high` white, or the other way round where `inverted`."""
@@ -104,11 +115,13 @@ class Window:
     inverted: bool = False
 
     def clipped(self, values: np.ndarray) -> np.ndarray:
-        """Stored values cut to the window: after this, showing and averaging may change places."""
-        low, high = np.floor(self.low), np.ceil(self.high)
-        if low <= values.min() and values.max() <= high:
-            return values  # a copy of a large image costs more than all the rest
-        return np.clip(values, *(int(np.clip(bound, 0, np.iinfo(values.dtype).max)) for bound in (low, high)))
+        """Stored values cut to the window: after this, showing and averaging may change places.
+
+        In a buffer that this thread's next call overwrites.
+        """
+        largest = np.iinfo(values.dtype).max
+        low, high = (int(np.clip(bound, 0, largest)) for bound in (np.floor(self.low), np.ceil(self.high)))
+        return np.clip(values, low, high, out=_scratch(values))
 
     def shown(self, values: np.ndarray) -> np.ndarray:
         """Clipped values → grey, float32 in 0–1."""
