@@ -104,7 +104,7 @@ def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:
     """Open the prepared folder, making it first where it is missing."""
     if cfg.prepared:
         return Prepared(cfg.prepared)
-    data, name = cfg.data, name or data_name(cfg)
+    data, name = cfg.data, str(name or data_name(cfg))
     return prepare_folder(
         instantiate(data.reader),
         Path(cfg.paths.outputs) / "prepared" / name,
@@ -120,13 +120,14 @@ def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:
 
 def target_of(data: DictConfig) -> Target:
     """What every image becomes, by the data config."""
-    return Target(data.size, data.fit, data.bits, plain(data.clahe) if data.clahe else None, data.png)
+    clahe = plain(data.clahe) if OmegaConf.is_config(data.clahe) else data.clahe
+    return Target(data.size, data.fit, data.bits, clahe, data.png)
 
 
 def run_folder(cfg: DictConfig, stage: str, model: str, prepared: Prepared, settings: dict[str, Any]) -> Path:
     """Folder of a training run, named after data, size, model, overrides and settings."""
     words = [prepared.kind, str(prepared.size), model, *naming.override_words(overrides())]
-    return Path(cfg.paths.outputs) / stage / (cfg.name or naming.slug(words, settings))
+    return Path(cfg.paths.outputs) / stage / str(cfg.name or naming.slug(words, settings))
 
 
 def ending(folder: Path, *files: str) -> None:

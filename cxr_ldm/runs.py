@@ -100,7 +100,8 @@ def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path)
     """Fit, then run the test loop; its metrics."""
     recipe = cfg.training.vae
     per_epoch = min(recipe.validate_every, recipe.images)
-    augment = Augment(**recipe.augment.values, seed=cfg.seed) if recipe.augment.enabled else None
+    changes = plain(recipe.augment)
+    augment = Augment(**changes, seed=cfg.seed) if changes.pop("enabled") else None
     data = ImageDataModule(prepared, recipe.batch_size, per_epoch, cfg.seed, augment=augment)
     pixels = prepared.pixels(training.spread(prepared.rows("val"), 8))
 

@@ -31,7 +31,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     }
     settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common, "sampler": plain(cfg.sampler)}
     words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
-    folder = Path(cfg.paths.outputs) / "samples" / (cfg.name or naming.slug(words, settings))
+    folder = Path(cfg.paths.outputs) / "samples" / str(cfg.name or naming.slug(words, settings))
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:

@@ -27,7 +27,7 @@ from cxr_ldm.data.dicom import load_dicom
 from cxr_ldm.data.manifest import Record, Rejected
 from cxr_ldm.data.phantom import PhantomReader
 from cxr_ldm.data.prepare import Target, prepare
-from cxr_ldm.data.workers import one_thread
+from cxr_ldm.data.workers import begin
 from cxr_ldm.metrics.report import render_markdown
 from cxr_ldm.metrics.results import Metric
 
@@ -98,7 +98,7 @@ def _prepare_against_floor(folder: Path, size: int, repeats: int, workers: int) 
 
     def floor() -> None:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=begin) as pool:
             for _ in pool.map(partial(decode_and_resize, size=size), paths, chunksize=8):
                 pass
 

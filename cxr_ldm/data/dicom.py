@@ -143,7 +143,7 @@ def check_radiograph(header: "Dataset") -> None:
         raise NotARadiograph("DICOM file is raw data, for processing and not for display")
     if not 0 < header.Rows * header.Columns <= MOST_PIXELS:
         raise NotARadiograph("DICOM file states an impossible size")
-    if header.BitsAllocated not in (8, 16) or not 0 < header.BitsStored <= header.BitsAllocated:
+    if header.BitsAllocated not in (8, 16) or not 8 <= header.BitsStored <= header.BitsAllocated:
         raise NotARadiograph("DICOM file does not store 8 to 16 bits")
 
 
@@ -225,6 +225,7 @@ def window_bounds(header: "Dataset", number: int) -> tuple[float, float] | None:
     LINEAR, the default, maps centre - 0.5 ± (width - 1) / 2; LINEAR_EXACT and SIGMOID centre ± width / 2.
     """
     centres, widths = (_numbers(header.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    # not strict: a file that states more of one than of the other still states the pairs that both have
     windows = [pair for pair in zip(centres, widths, strict=False) if np.isfinite(pair).all() and pair[1] >= 1]
     if not windows:
         return None

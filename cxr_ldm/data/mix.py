@@ -30,7 +30,11 @@ class MixReader:
     def __init__(self, folders: Sequence[str | Path], weights: Sequence[float] | None = None):
         self.parts = [Prepared(folder) for folder in folders]
         self.weights = [float(weight) for weight in (weights or [1.0] * len(self.parts))]
-        if not self.parts or len(self.weights) != len(self.parts) or min(self.weights) <= 0:
+        if not self.parts:
+            raise UserError(
+                "data.reader.folders names no prepared folder; give those to mix: data.reader.folders=[A,B]."
+            )
+        if len(self.weights) != len(self.parts) or min(self.weights) <= 0:
             raise UserError(
                 f"data.reader.weights={self.weights} must be one number above 0 for each of the "
                 f"{len(self.parts)} data.reader.folders."

@@ -10,7 +10,6 @@ import io
 import json
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-import cv2
 import numpy as np
 
 from cxr_ldm.artifacts import read_json, state, write_record, write_text
@@ -29,6 +27,7 @@ from cxr_ldm.data.phantom_patient import HEADER, REPORT, first_study
 from cxr_ldm.data.phantom_picture import Study, attenuation, expose, masks, parameters
 from cxr_ldm.data.phantom_report import headings, write_sections
 from cxr_ldm.data.reports import XML_FOLDER
+from cxr_ldm.data.workers import begin
 from cxr_ldm.errors import UserError
 
 TRUTH_FOLDER = "truth"
@@ -129,14 +128,8 @@ def _parallel(work: Callable[[int], None], items: Sequence[int], workers: int) -
         yield from (_chunk(work, chunk) for chunk in chunks)
         return
     # Spawned: a forked child would inherit the locks of OpenCV's threads.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _quiet_worker) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin) as pool:
         yield from pool.map(partial(_chunk, work), chunks)
-
-
-def _quiet_worker() -> None:
-    """One core for each worker, and Ctrl-C for the parent alone, which lets the chunks in hand be finished."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _chunk(work: Callable[[int], None], items: Sequence[int]) -> int:

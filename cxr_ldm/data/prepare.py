@@ -73,10 +73,8 @@ class Target:
             raise UserError(f"data.fit={self.fit} is unknown; use pad or crop.")
         if self.bits not in (8, 16):
             raise UserError(f"data.bits={self.bits} is not possible; use 8 or 16.")
-        if self.clahe is not None and (
-            set(self.clahe) != {"clip_limit", "tiles"} or min(self.clahe.values()) <= 0 or self.clahe["tiles"] < 1
-        ):
-            raise UserError(f"data.clahe={dict(self.clahe)} must be null, or a clip_limit and tiles above 0.")
+        if self.clahe is not None and not _possible(self.clahe):
+            raise UserError(f"data.clahe={self.clahe} must be null, or a clip_limit above 0 and whole tiles from 1.")
 
     def draw(self, record: Record) -> tuple[np.ndarray, tuple[int, int]] | Rejected:
         """The square of one record and the height and width of its original, or why there is none."""
@@ -88,6 +86,13 @@ class Target:
         if self.clahe:
             square = equalised(square, self.clahe["clip_limit"], self.clahe["tiles"])
         return square, (image.shape[0], image.shape[1])
+
+
+def _possible(clahe: Any) -> bool:
+    if not isinstance(clahe, Mapping) or set(clahe) != {"clip_limit", "tiles"}:
+        return False
+    limit, tiles = clahe["clip_limit"], clahe["tiles"]
+    return type(limit) in (int, float) and limit > 0 and type(tiles) is int and tiles >= 1
 
 
 def prepare(

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, get_args
 
-from cxr_ldm.data.dicom import Voi, check_voi, is_dicom, load_image
+from cxr_ldm.data.dicom import Voi, check_voi, header_view, is_dicom, load_image
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_file, is_missing
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
@@ -86,6 +86,7 @@ class TableReader:
         values: for each column, what a cell's value reads as in `text` and `view`; ids and labels stay as given.
         source: name of the collection.
         voi: window of a DICOM file, see `read_dicom`; a file whose suffix is not that of PNG or JPEG is one.
+        frontal_only: reject lateral images, and those of which neither `view` nor a DICOM header says what they are.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class TableReader:
         values: Mapping[str, Mapping[str, str]] | None = None,
         source: str = "table",
         voi: Voi = 0,
+        frontal_only: bool = False,
     ):
         check_voi(voi)
         self.root = Path(root)
@@ -110,12 +112,13 @@ class TableReader:
         self.text, self.patient, self.study, self.view = text, patient, study, view
         self.labels = list(labels)
         self.values = {column: dict(mapping) for column, mapping in (values or {}).items()}
-        self.source, self.voi = source, voi
+        self.source, self.voi, self.frontal_only = source, voi, frontal_only
 
     def settings(self) -> dict[str, Any]:
         """Every argument but the root."""
         names = ("csv", "image", "glob", "pattern", "text", "patient", "study", "view", "labels", "values", "source")
-        return {"reader": "table", "voi": self.voi, **{name: getattr(self, name) for name in names}}
+        dicom = {"voi": self.voi, "frontal_only": self.frontal_only}
+        return {"reader": "table", **dicom, **{name: getattr(self, name) for name in names}}
 
     def files(self) -> list[Path]:
         """The CSV and the images that are there."""
@@ -145,6 +148,10 @@ class TableReader:
             return Rejected(image, "no text")
         if is_missing(path):
             return Rejected(image, MISSING)
+        if view is None and is_dicom(path):
+            view = header_view(path)
+        if self.frontal_only and view in (None, "lateral"):
+            return Rejected(image, "view unknown" if view is None else "lateral")
         classes = [name.strip() for column in self.labels for name in row[column].split("|") if name.strip()]
         return Record(
             image_id=image,

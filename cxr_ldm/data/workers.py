@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -47,7 +48,7 @@ class Processes:
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the libraries' threads
-        return ProcessPoolExecutor(self.count, mp_context=context, initializer=one_thread)
+        return ProcessPoolExecutor(self.count, mp_context=context, initializer=begin)
 
     def map(self, draw: Draw, records: Sequence[Record]) -> Iterator[Any]:
         """`draw` of each record, in their order; `Rejected` for one that brings its process down."""
@@ -74,6 +75,7 @@ class Processes:
             return Rejected(record.image_id, CRASHED)
 
 
-def one_thread() -> None:
-    """OpenCV's own threads off: the processes share the cores already."""
+def begin() -> None:
+    """What a worker starts with: OpenCV on one thread, since cores are shared, and Ctrl-C for the parent alone."""
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

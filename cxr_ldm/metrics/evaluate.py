@@ -48,7 +48,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
         **{group: plain(cfg[group]) for group in ("metrics", "features", "sampler", "guidance")},
     }
     words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
-    folder = Path(cfg.paths.outputs) / "evaluation" / (cfg.name or naming.slug(words, settings))
+    folder = Path(cfg.paths.outputs) / "evaluation" / str(cfg.name or naming.slug(words, settings))
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:

@@ -42,12 +42,12 @@ class Adversary(nn.Module):
 
 
 def generator_loss(scores: Tensor) -> Tensor:
-    """-E[D(x̂)] (Lim & Ye 2017, eq. 14)."""
+    """-E[D(x̂)] (Zhang et al. 2019, SAGAN, eq. 4)."""
     return -scores.mean()
 
 
 def discriminator_loss(real: Tensor, reconstructed: Tensor) -> Tensor:
-    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(x̂))], the hinge loss (Lim & Ye 2017, eq. 13); 2 where D knows nothing.
+    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(x̂))], the hinge loss (Zhang et al. 2019, eq. 4); 2 where D knows nothing.
 
     >>> discriminator_loss(torch.zeros(1), torch.zeros(1)).item()
     2.0

@@ -56,3 +56,14 @@ def test_help_imports_nothing_heavy(command):
         "print('HEAVY', [m for m in ('torch', 'lightning', 'scipy', 'pandas') if m in sys.modules])"
     )
     assert "HEAVY []" in command("-c", program).stdout
+
+
+def test_the_prepare_suite_measures_both_ratios(command, tmp_path):
+    small = [f"suite.run.{value}" for value in ("images=12", "repeats=1", "size=64")]
+    page = tmp_path / "page.md"
+    command(*BENCHMARK, "suite=prepare", *small, f"page={page}", f"paths.outputs={tmp_path}")
+    metrics = read_metrics(tmp_path / "benchmark" / "prepare" / "metrics.json")
+    for name in ("prepare_speed_to_peer", "reading_speed_to_peer", "prepare_memory_gb"):
+        assert metrics[name]["value"] > 0
+        assert name in page.read_text()
+    assert metrics["prepare_speed_to_peer"]["settings"]["files"].startswith("12 generated DICOM files, 2828 × 2320")

@@ -1,14 +1,17 @@
 """Preparing from the command line: killed and started again, mixed, downloaded."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ROOT
 
+ROOT = Path(__file__).resolve().parents[2]
 PHANTOM = ["-m", "cxr_ldm.prepare", "data=phantom", "data.size=48", "data.reader.n=700", "name=p", "workers=2"]
 
 
@@ -48,6 +51,38 @@ def test_two_prepared_folders_as_one_training_set(command, tmp_path):
     tiny = ["vae=tiny", "training.vae.images=64", "training.vae.validate_every=64", "logger=csv"]
     trained = command("train.py", "stage=vae", f"prepared={tmp_path}/prepared/mix", *tiny, outputs)
     assert "bundle" in trained.stdout
+
+
+def test_every_way_to_prepare_an_image_and_to_change_it_in_training(command, tmp_path):
+    outputs, name = f"paths.outputs={tmp_path}", "name=p"
+    ways = ["data.bits=16", "data.png=true", "data.clahe={clip_limit:2,tiles:4}", "data.fit=crop"]
+    command("-m", "cxr_ldm.prepare", "data=phantom", "data.reader.n=80", "data.size=32", *ways, name, outputs)
+    folder = tmp_path / "prepared" / "p"
+    assert np.load(folder / "images.npy", mmap_mode="r").dtype == np.uint16
+    assert len(list((folder / "png").glob("*.png"))) == 80
+    settings = json.loads((folder / "run.json").read_text())["settings"]
+    assert settings["clahe"] == {"clip_limit": 2, "tiles": 4}
+    lengths = ["training.vae.images=32", "training.vae.validate_every=32", "logger=csv"]
+    trained = [f"prepared={folder}", "vae=sharp", *lengths, outputs]
+    for name, augment in (("1", "true"), ("2", "false")):  # names that YAML reads as numbers
+        command("train.py", "stage=vae", *trained, f"training.vae.augment.enabled={augment}", f"name={name}")
+    metrics = [json.loads((tmp_path / "vae" / run / "metrics.json").read_text()) for run in ("1", "2")]
+    assert metrics[0]["test_psnr"]["value"] != metrics[1]["test_psnr"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data=phantom", "data.clahe=true"], "data.clahe=True must be null"),
+        (["data=phantom", "data.clahe={clip_limit:x,tiles:8}"], "a clip_limit above 0"),
+        (["data=phantom", "data.bits=12"], "data.bits=12 is not possible"),
+        (["data=mix"], "data.reader.folders names no prepared folder"),
+    ],
+)
+def test_images_that_cannot_be_prepared_so_are_one_sentence(command, arguments, words, tmp_path):
+    error = command("-m", "cxr_ldm.prepare", *arguments, f"paths.outputs={tmp_path}", code=2).stderr
+    assert words in error
+    assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(

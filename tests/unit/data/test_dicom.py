@@ -95,6 +95,8 @@ def test_which_window_is_chosen_by_number_and_the_first_where_there_is_none(tmp_
     header.WindowCenter, header.WindowWidth = header.WindowCenter[1], header.WindowWidth[1]
     np.testing.assert_array_equal(shown(header, tmp_path), second)
     np.testing.assert_array_equal(shown(header, tmp_path, voi=7), second)
+    header.WindowCenter = [header.WindowCenter, "1"]  # more centres than widths
+    np.testing.assert_array_equal(shown(header, tmp_path), second)
     assert read_dicom(tmp_path / "image.dcm").voi == "window"
 
 
@@ -218,6 +220,7 @@ REFUSED = {
     "DICOM file has several frames": {"NumberOfFrames": 2},
     "DICOM file is in colour": {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0},
     "DICOM file is raw data, for processing and not for display": {"PresentationIntentType": "FOR PROCESSING"},
+    "DICOM file does not store 8 to 16 bits": {"BitsStored": 7, "HighBit": 6},
     "DICOM file states an impossible size": {"Rows": 60000, "Columns": 60000},
 }
 

@@ -253,7 +253,10 @@ def test_the_number_of_workers_changes_nothing(tmp_path):
     [
         ({"target": Target(size=4)}, "data.size=4 is too small"),
         ({"target": Target(size=16, bits=12)}, "data.bits=12 is not possible"),
-        ({"target": Target(size=16, clahe={"clip_limit": 2.0})}, "a clip_limit and tiles above 0"),
+        *(
+            ({"target": Target(size=16, clahe=clahe)}, "a clip_limit above 0 and whole tiles from 1")
+            for clahe in ({"clip_limit": 2.0}, {"clip_limit": "x", "tiles": 8}, {"clip_limit": 0, "tiles": 8}, True)
+        ),
         ({"limit": 0}, "data.limit=0 takes no image"),
         ({"verify": "twice"}, "use stat or full"),
         ({"target": Target(size=16, fit="stretch")}, "use pad or crop"),

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from dicom_files import file_of, written
+from dicom_files import picture as grey_picture
 from PIL import Image
 from small_pictures import picture
 
+from cxr_ldm.data.images import display
 from cxr_ldm.data.joined import JoinedReader
 from cxr_ldm.data.manifest import Record, Rejected
 from cxr_ldm.data.table import TableReader
@@ -136,3 +139,19 @@ def test_joined_readers_share_no_id(named_root, table_root, table_options):
     assert joined.steps() == {}
     table.steps = lambda: {"reports": 24}
     assert joined.steps() == {"a": {"reports": 24}, "b": {"reports": 24}}
+
+
+def test_a_table_of_dicom_files_takes_the_view_of_their_headers_and_rejects_laterals_where_asked(tmp_path):
+    views = {"a": "PA", "b": "LL", "c": None}
+    lines = ["file,note", *(f"{name}.dcm,Clear lungs." for name in views)]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    for name, view in views.items():
+        extra = {"ViewPosition": view} if view else {}
+        written(file_of(grey_picture(), **extra), tmp_path / f"{name}.dcm")
+    options = {"csv": "list.csv", "image": "file", "text": "note"}
+    records = list(TableReader(tmp_path, **options).records())
+    assert [record.view for record in records] == ["PA", "lateral", None]
+    assert np.abs(display(records[0].load()).astype(int) - grey_picture()).max() <= 1
+    first, *rejected = TableReader(tmp_path, **options, frontal_only=True).records()
+    assert first.view == "PA"
+    assert [(item.image_id, item.reason) for item in rejected] == [("b.dcm", "lateral"), ("c.dcm", "view unknown")]
