@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from cxr_ldm.data.images import Grey
+from cxr_ldm.data.people import Sex
 from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
 
@@ -24,6 +25,8 @@ COLUMNS = (
     "source",
     "height",
     "width",
+    "age",
+    "sex",
 )
 
 
@@ -45,6 +48,8 @@ class Record:
             Picklable, since it runs in another process.
         split: where the source fixes it; None leaves it to a hash of the patient.
         isolate: whether loading may bring the whole process down, as decoders of damaged DICOM files may.
+        age: of the patient in years; None where the source does not say.
+        sex: of the patient; None where the source does not say.
         weight: how often training draws the image, relative to one with weight 1.
     """
 
@@ -59,6 +64,8 @@ class Record:
     load: Callable[[], Grey]
     split: Split | None = None
     isolate: bool = False
+    age: float | None = None
+    sex: Sex | None = None
     weight: float = 1.0
 
 

@@ -1,6 +1,5 @@
 """NIH ChestX-ray14: an image list with labels, rendered into short report sentences."""
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_missing, read_grey
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
+from cxr_ldm.data.people import sex_of, years
 from cxr_ldm.data.table import Row, read_csv
 
 IMAGE, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
@@ -33,14 +33,12 @@ def person(age: str, sex: str) -> str:
     >>> person("58", "M"), person("014Y", "F"), person("412", "M"), person("7M", "")
     ('adult male', 'adolescent female', 'male patient', 'child')
     """
-    gender = {"M": "male", "F": "female"}.get(sex.strip().upper(), "")
-    match = re.fullmatch(r"(\d+)\s*([YMD]?)", age.strip().upper())
-    if not match or (int(match[1]) > 120 and match[2] in ("", "Y")):
+    gender, age_in_years = sex_of(sex) or "", years(age)
+    if age_in_years is None:
         return f"{gender} patient".strip()
-    years = int(match[1]) if match[2] in ("", "Y") else 0
-    if years < 13:
+    if age_in_years < 13:
         return f"{gender} child".strip()
-    return f"{'adult' if years >= 18 else 'adolescent'} {gender}".strip()
+    return f"{'adult' if age_in_years >= 18 else 'adolescent'} {gender}".strip()
 
 
 def report(labels: list[str], view: str | None, age: str, sex: str) -> str:
@@ -113,4 +111,6 @@ class NIHReader:
             findings=read_findings(text),
             source="nih",
             load=partial(read_grey, path),
+            age=years(row[AGE]),
+            sex=sex_of(row[SEX]),
         )

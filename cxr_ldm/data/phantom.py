@@ -50,7 +50,7 @@ class PhantomReader:
 
     def record(self, index: int) -> Record:
         """Record of one study; the same for the same (seed, index), whatever n is."""
-        findings = draw_findings(self.seed, index)
+        findings, anatomy = draw_findings(self.seed, index), draw_anatomy(self.seed, patient_of(index))
         study = f"phantom-{self.seed}-{index:06d}"
         return Record(
             image_id=study,
@@ -65,6 +65,8 @@ class PhantomReader:
             ],
             source="phantom",
             load=partial(load_image, self.seed, index, self.size),
+            age=float(anatomy.age),
+            sex=anatomy.sex,
         )
 
     def settings(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from cxr_ldm.data.workers import pool
 from cxr_ldm.errors import UserError
 
 # Raised when the same files and settings come to give another result, so that an older folder is not taken for it.
-VERSION = 2
+VERSION = 3
 REJECTED, SUMMARY, JOURNAL, PNG = "rejected.csv", "summary.json", "journal.jsonl", "png"
 MADE = (MANIFEST, IMAGES, REJECTED, SUMMARY)
 # Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the workers for each.
@@ -303,6 +303,7 @@ def _write_manifest(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     finding = pa.struct([(key, pa.string()) for key in ("name", "side", "severity", "certainty")])
     types = {"findings": pa.list_(finding), "labels": pa.list_(pa.string()), "height": pa.int64(), "width": pa.int64()}
+    types["age"] = pa.float64()
     schema = pa.schema([(column, types.get(column, pa.string())) for column in COLUMNS])
     parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)  # columns beyond the schema are left out
 

@@ -12,6 +12,7 @@ from cxr_ldm.data.dicom import Voi, check_voi, header_view, is_dicom, load_image
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_file, is_missing
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
+from cxr_ldm.data.people import sex_of, years
 from cxr_ldm.errors import UserError
 
 Row = dict[str, str]
@@ -69,7 +70,7 @@ def fill(text: str, row: Row) -> str:
 class TableReader:
     """Images listed in a CSV, or found by a glob with a pattern over their names.
 
-    `image`, `text`, `patient`, `study` and `view` are each a column or a template over columns, such as
+    `image`, `text`, `patient`, `study`, `view`, `age` and `sex` are each a column or a template over columns, such as
     `"images/{id}.png"` or `"Frontal chest X-ray. {finding}"`.
 
     Args:
@@ -82,6 +83,7 @@ class TableReader:
         patient: the person; where none is given every image counts as a person of its own.
         study: the report; the image itself where none is given.
         view: or the view itself (PA, AP, frontal, lateral), where all images share it.
+        age, sex: of the patient, as `years` and `sex_of` read them.
         labels: columns with classes; several classes in a cell are separated by `|`.
         values: for each column, what a cell's value reads as in `text` and `view`; ids and labels stay as given.
         source: name of the collection.
@@ -100,6 +102,8 @@ class TableReader:
         patient: str | None = None,
         study: str | None = None,
         view: str | None = None,
+        age: str | None = None,
+        sex: str | None = None,
         labels: Sequence[str] = (),
         values: Mapping[str, Mapping[str, str]] | None = None,
         source: str = "table",
@@ -110,13 +114,15 @@ class TableReader:
         self.root = Path(root)
         self.csv, self.image, self.glob, self.pattern = csv, image, files, pattern
         self.text, self.patient, self.study, self.view = text, patient, study, view
+        self.age, self.sex = age, sex
         self.labels = list(labels)
         self.values = {column: dict(mapping) for column, mapping in (values or {}).items()}
         self.source, self.voi, self.frontal_only = source, voi, frontal_only
 
     def settings(self) -> dict[str, Any]:
         """Every argument but the root."""
-        names = ("csv", "image", "glob", "pattern", "text", "patient", "study", "view", "labels", "values", "source")
+        names = ("csv", "image", "glob", "pattern", "text", "patient", "study", "view", "age", "sex", "labels")
+        names += ("values", "source")
         dicom = {"voi": self.voi, "frontal_only": self.frontal_only}
         return {"reader": "table", **dicom, **{name: getattr(self, name) for name in names}}
 
@@ -164,10 +170,12 @@ class TableReader:
             source=self.source,
             load=partial(load_image, path, self.voi),
             isolate=is_dicom(path),
+            age=years(fill(self.age, reads)) if self.age else None,
+            sex=sex_of(fill(self.sex, reads)) if self.sex else None,
         )
 
     def _used_columns(self) -> list[str]:
-        specs = [self.text, self.patient, self.study]
+        specs = [self.text, self.patient, self.study, self.age, self.sex]
         if self.view and self.view.lower() not in VIEWS:
             specs.append(self.view)
         used = [column for spec in specs if spec for column in columns_of(spec)]
