@@ -121,10 +121,10 @@ class TableReader:
 
     def settings(self) -> dict[str, Any]:
         """Every argument but the root."""
-        names = ("csv", "image", "glob", "pattern", "text", "patient", "study", "view", "age", "sex", "labels")
-        names += ("values", "source")
+        selection = ("csv", "image", "glob", "pattern", "labels", "values", "source")
+        columns = ("text", "patient", "study", "view", "age", "sex")
         dicom = {"voi": self.voi, "frontal_only": self.frontal_only}
-        return {"reader": "table", **dicom, **{name: getattr(self, name) for name in names}}
+        return {"reader": "table", **dicom, **{name: getattr(self, name) for name in (*selection, *columns)}}
 
     def files(self) -> list[Path]:
         """The CSV and the images that are there."""

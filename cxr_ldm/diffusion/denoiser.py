@@ -2,7 +2,10 @@
 
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
+
+from cxr_ldm.errors import UserError
 
 
 class Schedule(Protocol):
@@ -12,11 +15,15 @@ class Schedule(Protocol):
 
     def label(self, t: Tensor) -> Tensor: ...
 
+    def time_of(self, ratio: Tensor) -> Tensor: ...
+
 
 class Scaling(Protocol):
     def target(self, data: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
     def to_data(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
+
+    def gain(self, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
 
 class Denoiser(nn.Module):
@@ -26,11 +33,19 @@ class Denoiser(nn.Module):
         network: any module `f(x [N,C,h,w], label [N], context [N,L,D], mask [N,L]) -> [N,C,h,w]`.
         schedule: alpha and sigma of a time.
         scaling: what the network's output means.
+
+    Raises:
+        UserError: x_0 cannot be read from this output at t = 1, where sampling starts.
     """
 
     def __init__(self, network: nn.Module, schedule: Schedule, scaling: Scaling) -> None:
         super().__init__()
         self.network, self.schedule, self.scaling = network, schedule, scaling
+        if not torch.isfinite(scaling.gain(*schedule(torch.ones(1)))).all():
+            raise UserError(
+                f"diffusion.scaling {type(scaling).__name__} cannot be read where the schedule ends in pure noise "
+                "(alpha = 0): x_0 = (x_t - sigma F) / alpha divides by 0; take diffusion=v_zsnr or diffusion=flow."
+            )
 
     def forward(self, x_t: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """x_t `[N,C,h,w]`, t `[N]` in (0, 1], text states and mask -> estimate of x_0 `[N,C,h,w]`."""

@@ -1,11 +1,15 @@
 """The training objective: weighted squared error at random noise levels (Ho et al. 2020, eq. 14)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor
 
 from cxr_ldm.diffusion.denoiser import Denoiser
-from cxr_ldm.diffusion.noise_levels import LogitNormal, Uniform, draw
-from cxr_ldm.diffusion.weighting import Unit
+from cxr_ldm.diffusion.noise_levels import NoiseLevels, draw
+from cxr_ldm.errors import UserError
+
+Weighting = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class DiffusionLoss:
@@ -13,21 +17,36 @@ class DiffusionLoss:
 
     Args:
         noise_levels: distribution of t in training.
-        weighting: w as a function of alpha and sigma.
+        weighting: w as a function of alpha, sigma and the gain of F on x_0.
     """
 
-    def __init__(self, noise_levels: Uniform | LogitNormal, weighting: Unit) -> None:
+    def __init__(self, noise_levels: NoiseLevels, weighting: Weighting) -> None:
         self.noise_levels, self.weighting = noise_levels, weighting
+
+    def check(self, denoiser: Denoiser) -> None:
+        """Raises UserError where the weighting is not finite at a level that can be drawn."""
+        t = self.noise_levels.at(torch.linspace(0.0, 1.0 - 2**-20, 101), denoiser.schedule)
+        weights = self.weights(denoiser, t)
+        if not torch.isfinite(weights).all():
+            worst = t[~torch.isfinite(weights)][0].item()
+            raise UserError(
+                f"diffusion.weighting is not finite at t={worst:.4g} of this schedule (it divides by an SNR of 0); "
+                "take diffusion/weighting=unit, or a prediction that is defined there (v_zsnr or flow)."
+            )
 
     def __call__(
         self, denoiser: Denoiser, data: Tensor, context: Tensor, mask: Tensor, generator: Generator | None = None
     ) -> Tensor:
         """Whitened latents `[N,C,h,w]` and their text -> scalar; randomness only from the CPU `generator`."""
-        t = draw(self.noise_levels, len(data), generator).to(data)
+        t = draw(self.noise_levels, len(data), denoiser.schedule, generator).to(data)
         noise = torch.randn(data.shape, generator=generator).to(data)
         return self.at(denoiser, data, noise, t, context, mask).mean()
 
     def at(self, denoiser: Denoiser, data: Tensor, noise: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """The loss of each sample `[N]` at given noise and times, so that two epochs can be compared."""
-        weight = self.weighting(*denoiser.schedule(t))
-        return weight * denoiser.error(data, noise, t, context, mask).square().mean(dim=(1, 2, 3))
+        return self.weights(denoiser, t) * denoiser.error(data, noise, t, context, mask).square().mean(dim=(1, 2, 3))
+
+    def weights(self, denoiser: Denoiser, t: Tensor) -> Tensor:
+        """w of times t `[N]`, `[N]`."""
+        alpha, sigma = denoiser.schedule(t)
+        return self.weighting(alpha, sigma, denoiser.scaling.gain(alpha, sigma))

@@ -1,19 +1,23 @@
 """Where on [0, 1] training draws its noise levels."""
 
+from typing import Protocol
+
 import torch
 from torch import Generator, Tensor
 
+from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow
+
+
+class NoiseLevels(Protocol):
+    def at(self, quantile: Tensor, schedule: RectifiedFlow | LinearBeta) -> Tensor: ...
+
 
 class Uniform:
-    """t uniform on (0, 1], rounded up to one of `levels` steps when the schedule is discrete."""
+    """t uniform on (0, 1] (Ho et al. 2020, algorithm 1)."""
 
-    def __init__(self, levels: int | None = None) -> None:
-        self.levels = levels
-
-    def at(self, quantile: Tensor) -> Tensor:
+    def at(self, quantile: Tensor, schedule: RectifiedFlow | LinearBeta) -> Tensor:
         """Quantile `[...]` in [0, 1) -> t `[...]` in (0, 1]."""
-        t = 1.0 - quantile
-        return t if self.levels is None else (t * self.levels).ceil().clamp(min=1) / self.levels
+        return on_levels(1.0 - quantile, schedule.levels)
 
 
 class LogitNormal:
@@ -22,20 +26,51 @@ class LogitNormal:
     def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
         self.mean, self.std = mean, std
 
-    def at(self, quantile: Tensor) -> Tensor:
+    def at(self, quantile: Tensor, schedule: RectifiedFlow | LinearBeta) -> Tensor:
         """Quantile `[...]` in [0, 1) -> t `[...]` in (0, 1).
 
-        >>> LogitNormal().at(torch.tensor([0.5])).item()
+        >>> LogitNormal().at(torch.tensor([0.5]), RectifiedFlow()).item()
         0.5
         """
-        # quantiles at the very ends would be infinite; float32 leaves 1e-6 there untouched
-        return torch.sigmoid(self.mean + self.std * torch.special.ndtri(quantile.clamp(1e-6, 1.0 - 1e-6)))
+        return on_levels(torch.sigmoid(self.mean + self.std * standard_normal(quantile)), schedule.levels)
 
 
-def draw(levels: Uniform | LogitNormal, count: int, generator: Generator | None) -> Tensor:
+class LogNormal:
+    """ln(sigma / alpha) ~ N(mean, std²) (Karras et al. 2022, table 1, where alpha is 1).
+
+    On a rectified flow sigma / alpha = t / (1 - t), so there it is `LogitNormal` with the same numbers.
+    """
+
+    def __init__(self, mean: float = -0.4, std: float = 1.2) -> None:
+        self.mean, self.std = mean, std
+
+    def at(self, quantile: Tensor, schedule: RectifiedFlow | LinearBeta) -> Tensor:
+        """Quantile `[...]` in [0, 1) -> t `[...]` in (0, 1].
+
+        >>> LogNormal(mean=0.0).at(torch.tensor([0.5]), RectifiedFlow()).item()
+        0.5
+        """
+        return schedule.time_of(torch.exp(self.mean + self.std * standard_normal(quantile)))
+
+
+def standard_normal(quantile: Tensor) -> Tensor:
+    """Quantile `[...]` in [0, 1] -> z `[...]`; the very ends, which are infinite, are moved in by 1e-6."""
+    return torch.special.ndtri(quantile.clamp(1e-6, 1.0 - 1e-6))
+
+
+def on_levels(t: Tensor, levels: int | None) -> Tensor:
+    """t rounded up to one of `levels` steps, the first at least, when the schedule is discrete.
+
+    >>> on_levels(torch.tensor([0.0, 0.3, 1.0]), 4)
+    tensor([0.2500, 0.5000, 1.0000])
+    """
+    return t if levels is None else (t * levels).ceil().clamp(min=1) / levels
+
+
+def draw(levels: NoiseLevels, count: int, schedule: RectifiedFlow | LinearBeta, generator: Generator | None) -> Tensor:
     """`count` noise levels, stratified: one quantile in each of `count` equal slices, in random order.
 
     Stratifying keeps the distribution and lowers the variance of the loss (Kingma et al. 2021, appendix I.1).
     """
     slices = torch.randperm(count, generator=generator)
-    return levels.at((slices + torch.rand(count, generator=generator)) / count)
+    return levels.at((slices + torch.rand(count, generator=generator)) / count, schedule)

@@ -21,19 +21,35 @@ class RectifiedFlow:
         """What the network is told of the noise: 1000 t, the scale of its sinusoids."""
         return 1000.0 * t
 
+    def time_of(self, ratio: Tensor) -> Tensor:
+        """sigma / alpha `[...]` -> t `[...]`.
+
+        >>> RectifiedFlow().time_of(torch.tensor([0.0, 1.0, 3.0]))
+        tensor([0.0000, 0.5000, 0.7500])
+        """
+        return ratio / (1.0 + ratio)
+
 
 class LinearBeta:
     """Variance preserving with betas linear in the step (Ho et al. 2020, section 4): the slides' schedule.
 
     `levels` discrete steps k = 1..levels, t = k / levels; t = 0 is the clean image, alpha = 1 exactly,
     so that the last sampling step reaches the data.
+
+    Args:
+        zero_terminal: rescale alpha so that the last level is pure noise, as sampling starts (see `zero_terminal_snr`).
     """
 
-    def __init__(self, levels: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> None:
+    def __init__(
+        self, levels: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02, zero_terminal: bool = False
+    ) -> None:
         self.levels = levels
         betas = torch.linspace(beta_first, beta_last, levels, dtype=torch.float64)
-        alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1.0 - betas, dim=0)])
-        self.alphas, self.sigmas = alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
+        alphas = torch.cumprod(1.0 - betas, dim=0).sqrt()
+        if zero_terminal:
+            alphas = zero_terminal_snr(alphas)
+        self.alphas = torch.cat([torch.ones(1, dtype=torch.float64), alphas])
+        self.sigmas = (1.0 - self.alphas.square()).sqrt()
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """t `[...]` in [0, 1], rounded to the nearest level -> (alpha, sigma), each `[...]`; alpha² + sigma² = 1."""
@@ -43,6 +59,21 @@ class LinearBeta:
     def label(self, t: Tensor) -> Tensor:
         """The step counted from 0, as DDPM's networks are told."""
         return (t * self.levels).round() - 1.0
+
+    def time_of(self, ratio: Tensor) -> Tensor:
+        """sigma / alpha `[...]` -> t `[...]` of the level at or above it, 1/levels at least."""
+        step = torch.searchsorted(self.sigmas / self.alphas, ratio.double().cpu()).clamp(1, self.levels)
+        return (step / self.levels).to(ratio)
+
+
+def zero_terminal_snr(alphas: Tensor) -> Tensor:
+    """Shift and scale alphas `[K]` so that the last is 0 and the first stays (Lin et al. 2024, algorithm 1).
+
+    >>> zero_terminal_snr(torch.tensor([0.9, 0.5, 0.1]))
+    tensor([0.9000, 0.4500, 0.0000])
+    """
+    first, last = alphas[0], alphas[-1]
+    return (alphas - last) * (first / (first - last))
 
 
 def trailing(steps: int, levels: int | None = None) -> Tensor:

@@ -60,7 +60,7 @@ class LatentDiffusionStage(lightning.LightningModule):
         moments = batch["moments"].float()
         latents = self.whitening.whiten(sample_posterior(moments, random))
         # the same image meets the same noise and level at every validation, so that two of them compare
-        t = self.loss.noise_levels.at((batch["row"].cpu() * GOLDEN) % 1.0).to(latents)
+        t = self.loss.noise_levels.at((batch["row"].cpu() * GOLDEN) % 1.0, self.denoiser.schedule).to(latents)
         noise = torch.randn(latents.shape, generator=random).to(latents)
         losses = self.loss.at(self.denoiser, latents, noise, t, *self.condition(batch, batch["text"]))
         self.log("val/loss", losses.mean(), prog_bar=True, batch_size=len(latents))

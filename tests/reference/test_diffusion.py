@@ -124,13 +124,13 @@ def test_guidance_has_its_stated_meaning():
 
 def test_noise_levels_follow_their_distributions():
     generator = torch.Generator().manual_seed(0)
-    uniform = draw(Uniform(), 10_000, generator)
+    uniform = draw(Uniform(), 10_000, RectifiedFlow(), generator)
     assert uniform.mean().item() == pytest.approx(0.5, abs=0.01)
     assert uniform.min() > 0
-    stepped = draw(Uniform(1000), 10_000, generator) * 1000
+    stepped = draw(Uniform(), 10_000, LinearBeta(), generator) * 1000
     torch.testing.assert_close(stepped, stepped.round(), rtol=0, atol=1e-3)
     assert (stepped.min().round(), stepped.max().round()) == (1, 1000)
-    logits = torch.logit(draw(LogitNormal(-0.5, 0.8), 10_000, generator))
+    logits = torch.logit(draw(LogitNormal(-0.5, 0.8), 10_000, RectifiedFlow(), generator))
     assert logits.mean().item() == pytest.approx(-0.5, abs=0.02)
     assert logits.std().item() == pytest.approx(0.8, abs=0.02)
 
@@ -141,7 +141,7 @@ def test_loss_of_a_silent_network_has_its_closed_form():
     context, mask = torch.zeros(4000, 1, 1), torch.ones(4000, 1, dtype=torch.bool)
     silent = type("Silent", (nn.Module,), {"forward": lambda self, x, label, context, mask: torch.zeros_like(x)})()
     for schedule, scaling, levels, expected in (
-        (LinearBeta(), Epsilon(), Uniform(1000), 1.0),
+        (LinearBeta(), Epsilon(), Uniform(), 1.0),
         (RectifiedFlow(), Velocity(), LogitNormal(), 1.25),
     ):
         loss = DiffusionLoss(levels, Unit())(Denoiser(silent, schedule, scaling), data, context, mask)
