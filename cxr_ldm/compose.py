@@ -33,7 +33,7 @@ NUMBERS: dict[str, tuple[Any, int]] = {
 } | {
     f"training.{stage}.{key}": (WHOLE, 1)
     for stage in ("vae", "ldm")
-    for key in ("batch_size", "images", "validate_every", "accumulate")
+    for key in ("batch_size", "images", "validate_every", "checkpoint_every", "accumulate")
 }
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 

@@ -10,7 +10,17 @@ from cxr_ldm.errors import UserError
 
 # Already part of a name, or without influence on the result.
 SILENT = ("stage", "data", "vae", "denoiser", "paths", "name", "logger", "prepared", "vae_bundle", "bundle", "page")
-SILENT_VALUES = ("data.root", "data.size", "workers", "verify", "prepare.dry_run", "trainer.accelerator", "format")
+SILENT_VALUES = (
+    "data.root",
+    "data.size",
+    "workers",
+    "verify",
+    "prepare.dry_run",
+    "trainer.accelerator",
+    "format",
+    "training.vae.workers",
+    "training.ldm.workers",
+)
 
 
 def slug(words: Sequence[str], settings: Any) -> str:

@@ -1,7 +1,8 @@
 """TextToCXR: the one way to generate, for the command line, the metrics and the app alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -15,6 +16,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.networks.whitening import Whitening
+from cxr_ldm.text.attributes import PatientAttributes, with_tokens
 from cxr_ldm.text.encoders import TextEncoder
 
 
@@ -28,6 +30,7 @@ class TextToCXR:
         whitening: the measured scale of the latents.
         size: height and width of the images, in pixels.
         sha256: identity of the weights, for provenance.
+        attributes: view, age and sex as tokens, where the model was trained on them.
 
     Example: `TextToCXR.from_bundle("outputs/ldm/NAME/bundle")(["Normal chest X-ray."], seeds=[0])`.
     """
@@ -40,10 +43,12 @@ class TextToCXR:
         whitening: Whitening,
         size: int,
         sha256: str,
+        attributes: PatientAttributes | None = None,
     ) -> None:
         self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
         self.text_encoder, self.whitening = text_encoder.eval(), whitening.eval()
         self.size, self.sha256 = size, sha256
+        self.attributes = None if attributes is None else attributes.eval()
 
     @classmethod
     def from_bundle(cls, folder: Path | str, device: str | None = None, packages: Sequence[str] = ()) -> "TextToCXR":
@@ -63,13 +68,15 @@ class TextToCXR:
             parts["whitening"],
             bundle.info["size"],
             bundle.sha256,
+            parts.get("attributes"),
         )
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def to(self, device: torch.device | str) -> "TextToCXR":
         """Move every network; returns itself."""
-        for module in (self.autoencoder, self.denoiser, self.text_encoder, self.whitening):
-            channels_last(module).to(device)
+        for module in (self.autoencoder, self.denoiser, self.text_encoder, self.whitening, self.attributes):
+            if module is not None:
+                channels_last(module).to(device)
         return self
 
     @property
@@ -89,6 +96,7 @@ class TextToCXR:
         times: Callable[..., Tensor] = trailing,
         batch_size: int = 64,
         progress: Callable[[int], None] | None = None,
+        patients: Sequence[Mapping[str, Any]] | None = None,
     ) -> Tensor:
         """Generate one image for each prompt.
 
@@ -103,36 +111,60 @@ class TextToCXR:
             times: grid of times as a function of the number of steps.
             batch_size: images at once; bounds memory only.
             progress: called after each sampling step with the number of image-steps done in it.
+            patients: for each prompt view, age and sex, such as {"view": "AP", "age": 70}; what is missing or None is
+                not known. Only for models that were trained on them.
 
         Returns:
             float32 `[N,1,H,W]` in [-1, 1], on the CPU.
 
         Raises:
-            UserError: no prompt, as many seeds as prompts are not given, or steps below 1.
+            UserError: no prompt, as many seeds as prompts are not given, steps below 1, or patients that this model
+                cannot take.
         """
         if not prompts or len(prompts) != len(seeds):
             raise UserError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
         if steps < 1:
             raise UserError(f"sampler.steps={steps} must be 1 or more.")
+        attributes = self.known(patients or [{}] * len(prompts))
         grid = times(steps, self.denoiser.schedule.levels)
         images = []
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
-            images.append(self._generate(prompts[part], seeds[part], grid, guidance, sampler, progress))
+            images.append(
+                self._generate(prompts[part], seeds[part], attributes[part], grid, guidance, sampler, progress)
+            )
         return torch.cat(images)
+
+    def known(self, patients: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Attributes `[N,K]` of patients; K is 0 for a model that takes none."""
+        if self.attributes is not None:
+            return self.attributes.encode(patients)
+        stated = sorted({name for patient in patients for name, value in patient.items() if value is not None})
+        if stated:
+            raise UserError(f"patient.{stated[0]} is set, but this model was trained without; use attributes=patient.")
+        return torch.zeros(len(patients), 0)
+
+    def condition(self, prompts: Sequence[str], attributes: Tensor) -> tuple[Tensor, Tensor]:
+        """Context `[N,L,D]` and mask `[N,L]` of prompts and the attributes `[N,K]` of their patients."""
+        states, mask = self.text_encoder.encode(prompts)
+        if self.attributes is None:
+            return states, mask
+        return with_tokens(self.attributes(attributes.to(states.device)), states, mask)
 
     def _generate(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
+        attributes: Tensor,
         times: Tensor,
         guidance: float,
         sampler: Callable[..., Tensor],
         progress: Callable[[int], None] | None,
     ) -> Tensor:
         device = self.whitening.mean.device
+        unknown = torch.full_like(attributes[:1], torch.nan)
         denoise = guided(
-            self.denoiser, *self.text_encoder.encode(prompts), *self.text_encoder.encode([""]), scale=guidance
+            self.denoiser, *self.condition(prompts, attributes), *self.condition([""], unknown), scale=guidance
         )
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 

@@ -99,10 +99,10 @@ def train_vae(cfg: DictConfig) -> None:
 def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> Mapping[str, float]:
     """Fit, then run the test loop; its metrics."""
     recipe = cfg.training.vae
-    per_epoch = min(recipe.validate_every, recipe.images)
     changes = plain(recipe.augment)
     augment = Augment(**changes, seed=cfg.seed) if changes.pop("enabled") else None
-    data = ImageDataModule(prepared, recipe.batch_size, per_epoch, cfg.seed, augment=augment)
+    stretch, *_ = training.periods(recipe)
+    data = ImageDataModule(prepared, recipe.batch_size, stretch, cfg.seed, recipe.workers, augment)
     pixels = prepared.pixels(training.spread(prepared.rows("val"), 8))
 
     def draw(module: Any) -> torch.Tensor:
@@ -133,6 +133,8 @@ def train_ldm(cfg: DictConfig) -> None:
         "vae_bundle": vae.sha256,
         **{group: plain(cfg[group]) for group in ("denoiser", "text_encoder", "diffusion")},
     }
+    if cfg.get("attributes"):
+        settings["attributes"] = plain(cfg.attributes)
     folder = run_folder(cfg, "ldm", choice("denoiser"), prepared, settings)
     facts = {"data": prepared.name, "prepared": str(prepared.folder)}
     torch.manual_seed(cfg.seed)
@@ -152,6 +154,8 @@ def train_ldm(cfg: DictConfig) -> None:
             "text_encoder": encoder,
             "whitening": module.whitening,
         }
+        if module.attributes is not None:
+            parts["attributes"] = module.attributes
         save_bundle(folder / "bundle", "ldm", specs, parts, bundle_info(prepared, folder))
         stated = {"split": "val", "noise_levels": plain(cfg.diffusion.noise_levels), "noise": "fixed for each image"}
         training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
@@ -173,9 +177,8 @@ def fit_ldm(
     table = text_table(encoder, texts, cache, made_by, device)
     mean, std = measure(torch.from_numpy(moments[prepared.rows("train")]))
 
-    network = channels_last(instantiate(cfg.denoiser, **shapes(vae, encoder)))
-    denoiser = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
-    loss = DiffusionLoss(instantiate(cfg.diffusion.noise_levels), instantiate(cfg.diffusion.weighting))
+    denoiser, loss = objective(cfg, vae, encoder)
+    attributes = instantiate(cfg.attributes, width=encoder.width) if cfg.get("attributes") else None
     module = LatentDiffusionStage(
         denoiser,
         encoder,
@@ -186,16 +189,17 @@ def fit_ldm(
         recipe.warmup_steps,
         recipe.last_rate,
         cfg.seed,
+        attributes,
     )
     print(
-        f"denoiser: {parameter_count(network) / 1e6:.2f}M parameters; text encoder: "
+        f"denoiser: {parameter_count(denoiser) / 1e6:.2f}M parameters; text encoder: "
         f"{parameter_count(encoder) / 1e6:.2f}M, {parameter_count(encoder, trainable_only=True) / 1e6:.2f}M of them "
         f"train; {encoder.tokenizer.cut(texts)} of {len(texts)} texts are longer than {encoder.tokenizer.length} "
         "tokens and were cut"
     )
-    data = LatentDataModule(
-        prepared, moments, table, recipe.batch_size, min(recipe.validate_every, recipe.images), cfg.seed
-    )
+    stretch, *_ = training.periods(recipe)
+    people = None if attributes is None else attributes.encode(prepared.people(np.arange(len(prepared))))
+    data = LatentDataModule(prepared, moments, table, recipe.batch_size, stretch, cfg.seed, people, recipe.workers)
     grid = training.prompt_grid(autoencoder, prepared, folder / "samples")
     monitor = ("val/loss", "min")
     fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed)
@@ -208,14 +212,25 @@ def fit_ldm(
         "text_encoder": {"_target_": f"{type(encoder).__module__}.{type(encoder).__name__}", **encoder.arguments},
         "whitening": {"_target_": "cxr_ldm.networks.whitening.Whitening", "mean": mean, "std": std},
     }
+    if attributes is not None:
+        specs["attributes"] = {"_target_": "cxr_ldm.text.attributes.PatientAttributes", **attributes.arguments}
     return module, specs, values
+
+
+def objective(cfg: DictConfig, vae: Bundle, encoder: TextEncoder) -> tuple[Denoiser, DiffusionLoss]:
+    """The denoiser, and the loss that trains it; raises UserError where the two cannot work together."""
+    network = channels_last(instantiate(cfg.denoiser, **shapes(vae, encoder)))
+    denoiser = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
+    loss = DiffusionLoss(instantiate(cfg.diffusion.noise_levels), instantiate(cfg.diffusion.weighting))
+    loss.check(denoiser)
+    return denoiser, loss
 
 
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
     """What decides the result of every training run."""
     return {
         "data": prepared.fingerprint,
-        "training": plain(recipe),
+        "training": {key: value for key, value in plain(recipe).items() if key != "workers"},
         "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip")},
         "seed": cfg.seed,
     }
@@ -229,10 +244,12 @@ def shapes(vae: Bundle, encoder: TextEncoder) -> dict[str, int]:
 def check_denoiser(cfg: DictConfig, vae: Bundle, prepared: Prepared, encoder: TextEncoder) -> None:
     """Build the denoiser and call it once, so that what cannot work is refused before anything is written."""
     side = prepared.size // vae.parts["autoencoder"].factor
-    network = instantiate(cfg.denoiser, **shapes(vae, encoder))
+    denoiser, _ = objective(cfg, vae, encoder)
     with torch.no_grad():
         states, mask = encoder.encode([""])
-        network(torch.zeros(1, shapes(vae, encoder)["latent_channels"], side, side), torch.zeros(1), states, mask)
+        denoiser.network(
+            torch.zeros(1, shapes(vae, encoder)["latent_channels"], side, side), torch.zeros(1), states, mask
+        )
 
 
 def check_split_sizes(prepared: Prepared) -> None:

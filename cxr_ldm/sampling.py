@@ -23,19 +23,22 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     pipeline = TextToCXR.from_bundle(bundle, str(device_of(cfg)), cfg.bundle_packages)
     prompts = [text for text in texts for _ in range(cfg.n)]
     seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]
+    patient = {name: value for name, value in cfg.patient.items() if value is not None}
     common = {
         "steps": cfg.sampler.steps,
         "guidance": cfg.guidance.scale,
         "sampler": cfg.sampler.step._target_.rpartition(".")[2],
         "bundle_sha256": pipeline.sha256,
     }
+    if patient:
+        common["patient"] = patient
     settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common, "sampler": plain(cfg.sampler)}
     words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
     folder = Path(cfg.paths.outputs) / "samples" / str(cfg.name or naming.slug(words, settings))
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:
-        images = generate(pipeline, prompts, seeds, cfg)
+        images = generate(pipeline, prompts, seeds, cfg, [patient] * len(prompts))
         write(folder, images, prompts, seeds, common, settings, columns=cfg.n)
     for name in sorted(path.name for path in folder.iterdir() if path.suffix == ".png"):
         print(f"  {folder / name}")
@@ -61,7 +64,13 @@ def read_prompts(prompt: str | None, file: str | None) -> list[str]:
     return prompts
 
 
-def generate(pipeline: TextToCXR, prompts: list[str], seeds: list[int], cfg: DictConfig) -> Any:
+def generate(
+    pipeline: TextToCXR,
+    prompts: list[str],
+    seeds: list[int],
+    cfg: DictConfig,
+    patients: list[dict[str, Any]] | None = None,
+) -> Any:
     """Images `[N,1,H,W]` with a progress bar."""
     with tqdm(total=len(prompts) * cfg.sampler.steps, desc="sampling", unit="image-step") as bar:
         return pipeline(
@@ -72,6 +81,7 @@ def generate(pipeline: TextToCXR, prompts: list[str], seeds: list[int], cfg: Dic
             sampler=instantiate(cfg.sampler.step),
             times=instantiate(cfg.sampler.times),
             progress=lambda done: bar.update(done) and None,
+            patients=patients,
         )
 
 

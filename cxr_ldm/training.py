@@ -21,6 +21,7 @@ from cxr_ldm import artifacts
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.checkpoints import WholeCheckpoints
 from cxr_ldm.compose import PRECISIONS
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.metrics import results
@@ -74,7 +75,8 @@ def fit(
 ) -> lightning.Trainer:
     """Train until `recipe.images` were seen, rounded up to whole validation periods, from the last checkpoint if any.
 
-    An "epoch" of Lightning is the stretch between two validations; checkpoints stand at its end.
+    An "epoch" of Lightning is the stretch between two checkpoints (see `periods`), so that a run which was killed
+    repeats at most one; a validation stands at the end of every few of them.
 
     Args:
         monitor: metric and mode ("min" or "max") for early stopping.
@@ -82,8 +84,10 @@ def fit(
     """
     quiet()
     lightning.seed_everything(seed, verbose=False)
-    per_epoch = min(recipe.validate_every, recipe.images)
-    checkpoints = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
+    _, epochs_each, validations = periods(recipe)
+    checkpoints = ModelCheckpoint(
+        folder / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+    )
     callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), grid]
     if recipe.ema:
         callbacks.append(EMA(recipe.ema))
@@ -93,13 +97,15 @@ def fit(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         precision=precision_of(trainer.precision, trainer.accelerator),
-        max_epochs=math.ceil(recipe.images / per_epoch),
+        max_epochs=epochs_each * validations,
+        check_val_every_n_epoch=epochs_each,
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=trainer.gradient_clip,
         log_every_n_steps=trainer.log_every,
         num_sanity_val_steps=0,
         logger=make_logger(save_dir=str(folder)),
         callbacks=[*callbacks, checkpoints],
+        plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),
         enable_model_summary=False,
     )
@@ -109,6 +115,22 @@ def fit(
         # a run that was stopped after its last checkpoint trains no more, and Lightning would leave the raw weights
         module.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"], strict=True)
     return fitter
+
+
+def periods(recipe: Mapping[str, Any]) -> tuple[int, int, int]:
+    """How a run is divided: images from one checkpoint to the next, such stretches a validation, and validations.
+
+    A stretch is a whole number of optimiser steps; the stream of images and noise does not see where it ends.
+
+    >>> lengths = {"batch_size": 32, "accumulate": 1, "images": 72_000, "validate_every": 24_000}
+    >>> periods(lengths | {"checkpoint_every": 4_000})
+    (4000, 6, 3)
+    """
+    step = recipe["batch_size"] * recipe["accumulate"]
+    validate_every = min(recipe["validate_every"], recipe["images"])
+    stretches = max(1, round(validate_every / recipe["checkpoint_every"]))
+    images = math.ceil(validate_every / stretches / step) * step
+    return images, stretches, math.ceil(recipe["images"] / (images * stretches))
 
 
 def quiet() -> None:
@@ -124,13 +146,19 @@ def quiet() -> None:
 def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path) -> ImageGrid:
     """The picture of a diffusion run: the same validation texts and seeds, drawn again at each validation."""
     rows = spread(prepared.rows("val"), 8)
-    prompts, seeds = prepared.texts(rows), list(range(len(rows)))
+    prompts, people, seeds = prepared.texts(rows), prepared.people(rows), list(range(len(rows)))
 
     def draw(module: Any) -> Tensor:
         pipeline = TextToCXR(
-            autoencoder.to(module.device), module.denoiser, module.text_encoder, module.whitening, prepared.size, ""
+            autoencoder.to(module.device),
+            module.denoiser,
+            module.text_encoder,
+            module.whitening,
+            prepared.size,
+            "",
+            module.attributes,
         )
-        return pipeline(prompts, seeds, steps=20, guidance=2.0)
+        return pipeline(prompts, seeds, steps=20, guidance=2.0, patients=people if module.attributes else None)
 
     return ImageGrid(draw, folder, columns=4, captions=prompts)
 

@@ -9,13 +9,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from cxr_ldm.imaging.grids import save_grid
+from cxr_ldm.imaging.grids import animate, save_grid
 
 Draw = Callable[[lightning.LightningModule], Tensor]
 
 
 class ImageGrid(Callback):
-    """After each validation, draw the same images again and keep the picture.
+    """After each validation, draw the same images again and keep the picture; at the end, join all into training.gif.
 
     Stands before EMA in the list of callbacks, so that it sees the averaged weights.
 
@@ -38,3 +38,12 @@ class ImageGrid(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("samples", [str(path)], step=trainer.global_step)
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        frames = sorted(self.folder.glob("step_*.png"))
+        if not trainer.is_global_zero or not frames:
+            return
+        path = animate(frames, self.folder / "training.gif")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_video("training", [str(path)], format=["gif"])

@@ -48,6 +48,7 @@ def train_loader(
     """Batches in the order of a `StepSampler`; an epoch is rounded up to whole batches, so that all have one size."""
     per_epoch = -(-images_per_epoch // batch_size) * batch_size
     sampler = StepSampler(rows, seed, per_epoch)
+    options |= {"persistent_workers": options.get("num_workers", 0) > 0}  # a stretch ends often
     return DataLoader(RowDataset(fetch), batch_size, sampler=sampler, collate_fn=as_collated, **options)
 
 
@@ -62,7 +63,7 @@ class ImageDataModule(lightning.LightningDataModule):
     Args:
         prepared: the collection.
         batch_size: images in a batch.
-        images_per_epoch: images between two validations, rounded up to whole batches; None is the training split.
+        images_per_epoch: images between two checkpoints, rounded up to whole batches; None is the training split.
         seed: of the order of the training images.
         num_workers: processes that fetch; reading is an array copy, so 0 is the fastest for most sizes.
         augment: changes training images, never those of validation and test.

@@ -17,7 +17,9 @@ class LatentDataModule(lightning.LightningDataModule):
     Args:
         moments: float16 `[N,2C,h,w]` of all prepared images, usually a memory map.
         texts: table of all texts.
-        images_per_epoch: images between two validations.
+        images_per_epoch: images between two checkpoints.
+        attributes: float32 `[N,K]` of all prepared images, where the model is conditioned on them as well.
+        num_workers: processes that fetch.
     """
 
     def __init__(
@@ -28,20 +30,30 @@ class LatentDataModule(lightning.LightningDataModule):
         batch_size: int,
         images_per_epoch: int,
         seed: int,
+        attributes: Tensor | None = None,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.prepared, self.moments, self.texts = prepared, moments, texts
         self.batch_size, self.images_per_epoch, self.seed = batch_size, images_per_epoch, seed
+        self.attributes, self.num_workers = attributes, num_workers
 
     def fetch(self, rows: np.ndarray, positions: np.ndarray | None = None) -> dict[str, Tensor]:
         """One batch; where the rows stand in the stream of training images changes nothing."""
         batch = {"moments": torch.from_numpy(self.moments[rows]), "row": torch.from_numpy(rows)}
+        if self.attributes is not None:
+            batch["attributes"] = self.attributes[rows]
         return batch | self.texts.batch(rows)
 
     def train_dataloader(self) -> DataLoader:
         rows = self.prepared.draws()
         return train_loader(
-            self.fetch, rows, batch_size=self.batch_size, images_per_epoch=self.images_per_epoch, seed=self.seed
+            self.fetch,
+            rows,
+            batch_size=self.batch_size,
+            images_per_epoch=self.images_per_epoch,
+            seed=self.seed,
+            num_workers=self.num_workers,
         )
 
     def val_dataloader(self) -> DataLoader:

@@ -85,6 +85,14 @@ class Prepared:
         """Texts of `rows`."""
         return self.manifest["text"].iloc[np.asarray(rows)].tolist()
 
+    def ids(self, rows: np.ndarray) -> list[str]:
+        """Image ids of `rows`."""
+        return self.manifest["image_id"].iloc[np.asarray(rows)].tolist()
+
+    def people(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """View, age and sex of `rows`, None where not known."""
+        return self.manifest[["view", "age", "sex"]].iloc[np.asarray(rows)].to_dict("records")
+
     def patients(self, rows: np.ndarray) -> list[str]:
         """Patient ids of `rows`."""
         return self.manifest["patient_id"].iloc[np.asarray(rows)].tolist()

@@ -5,17 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from cxr_ldm.diffusion.schedules import Schedule
 from cxr_ldm.errors import UserError
-
-
-class Schedule(Protocol):
-    levels: int | None
-
-    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
-
-    def label(self, t: Tensor) -> Tensor: ...
-
-    def time_of(self, ratio: Tensor) -> Tensor: ...
 
 
 class Scaling(Protocol):

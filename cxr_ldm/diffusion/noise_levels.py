@@ -5,17 +5,17 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow
+from cxr_ldm.diffusion.schedules import Schedule
 
 
 class NoiseLevels(Protocol):
-    def at(self, quantile: Tensor, schedule: RectifiedFlow | LinearBeta) -> Tensor: ...
+    def at(self, quantile: Tensor, schedule: Schedule) -> Tensor: ...
 
 
 class Uniform:
     """t uniform on (0, 1] (Ho et al. 2020, algorithm 1)."""
 
-    def at(self, quantile: Tensor, schedule: RectifiedFlow | LinearBeta) -> Tensor:
+    def at(self, quantile: Tensor, schedule: Schedule) -> Tensor:
         """Quantile `[...]` in [0, 1) -> t `[...]` in (0, 1]."""
         return on_levels(1.0 - quantile, schedule.levels)
 
@@ -26,9 +26,10 @@ class LogitNormal:
     def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
         self.mean, self.std = mean, std
 
-    def at(self, quantile: Tensor, schedule: RectifiedFlow | LinearBeta) -> Tensor:
+    def at(self, quantile: Tensor, schedule: Schedule) -> Tensor:
         """Quantile `[...]` in [0, 1) -> t `[...]` in (0, 1).
 
+        >>> from cxr_ldm.diffusion.schedules import RectifiedFlow
         >>> LogitNormal().at(torch.tensor([0.5]), RectifiedFlow()).item()
         0.5
         """
@@ -44,9 +45,10 @@ class LogNormal:
     def __init__(self, mean: float = -0.4, std: float = 1.2) -> None:
         self.mean, self.std = mean, std
 
-    def at(self, quantile: Tensor, schedule: RectifiedFlow | LinearBeta) -> Tensor:
+    def at(self, quantile: Tensor, schedule: Schedule) -> Tensor:
         """Quantile `[...]` in [0, 1) -> t `[...]` in (0, 1].
 
+        >>> from cxr_ldm.diffusion.schedules import RectifiedFlow
         >>> LogNormal(mean=0.0).at(torch.tensor([0.5]), RectifiedFlow()).item()
         0.5
         """
@@ -67,7 +69,7 @@ def on_levels(t: Tensor, levels: int | None) -> Tensor:
     return t if levels is None else (t * levels).ceil().clamp(min=1) / levels
 
 
-def draw(levels: NoiseLevels, count: int, schedule: RectifiedFlow | LinearBeta, generator: Generator | None) -> Tensor:
+def draw(levels: NoiseLevels, count: int, schedule: Schedule, generator: Generator | None) -> Tensor:
     """`count` noise levels, stratified: one quantile in each of `count` equal slices, in random order.
 
     Stratifying keeps the distribution and lowers the variance of the loss (Kingma et al. 2021, appendix I.1).

@@ -1,7 +1,21 @@
 """Schedules: alpha_t and sigma_t for t in [0, 1], finite at both ends."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
+
+
+class Schedule(Protocol):
+    """alpha and sigma of t, what the network is told of t, and t of sigma / alpha; `levels` steps, or None."""
+
+    levels: int | None
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def label(self, t: Tensor) -> Tensor: ...
+
+    def time_of(self, ratio: Tensor) -> Tensor: ...
 
 
 class RectifiedFlow:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,16 @@ def grid(pixels: Tensor, columns: int, captions: Sequence[str] | None = None, ce
         for number, line in enumerate(texts[index]):
             drawing.text((left + 2, top + side + LINE * number), line, fill=0, font=font)
     return sheet
+
+
+def animate(frames: Sequence[Path], path: Path, milliseconds: int = 600) -> Path:
+    """Join pictures of one size into an animated GIF that loops and rests on its last frame; returns its path."""
+    pictures = [Image.open(frame).convert("L") for frame in frames]
+    durations = [milliseconds] * (len(pictures) - 1) + [4 * milliseconds]
+    partial = path.with_name(f".{path.name}.partial")
+    pictures[0].save(partial, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    os.replace(partial, path)
+    return path
 
 
 def save_grid(

@@ -134,7 +134,8 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     pipeline = TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
     rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     prompts = prepared.texts(rows)
-    images = generate(pipeline, prompts, [cfg.seed + index for index in range(len(rows))], cfg)
+    people = prepared.people(rows) if pipeline.attributes is not None else None
+    images = generate(pipeline, prompts, [cfg.seed + index for index in range(len(rows))], cfg, people)
     sets = {"compared": "images generated from the texts of test images", "with": "these test images"}
     metrics = distance(cfg, prepared, rows, images, sets)
     train = prepared.rows("train")

@@ -10,6 +10,7 @@ from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.networks.autoencoder import sample_posterior
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, finite, generator_at, optimisation
+from cxr_ldm.text.attributes import PatientAttributes, with_tokens
 from cxr_ldm.text.encoders import TextEncoder
 
 GOLDEN = 0.618033988749895
@@ -19,10 +20,12 @@ class LatentDiffusionStage(lightning.LightningModule):
     """Trains a denoiser on cached VAE moments and cached text.
 
     A batch holds `moments [B,2C,h,w]`, the distinct texts it needs as `cached [U,L(,D)]` and `mask [U,L]`
-    with the empty text always first, and `text [B]`, which of them belongs to which image.
+    with the empty text always first, and `text [B]`, which of them belongs to which image; with `attributes` in the
+    model also `attributes [B,K]`, NaN where not known.
 
     Args:
-        condition_dropout: probability, sample by sample, that the text is replaced by the empty text.
+        condition_dropout: probability, sample by sample, that the text is replaced by the empty text and all
+            attributes by not known, and for each attribute, besides, that it alone is.
     """
 
     def __init__(
@@ -36,24 +39,42 @@ class LatentDiffusionStage(lightning.LightningModule):
         warmup_steps: int,
         last_rate: float,
         seed: int,
+        attributes: PatientAttributes | None = None,
     ) -> None:
         super().__init__()
         self.denoiser, self.text_encoder, self.whitening, self.loss = denoiser, text_encoder, whitening, loss
+        self.attributes = attributes
         self.optimizer, self.condition_dropout, self.seed = optimizer, condition_dropout, seed
         self.warmup_steps, self.last_rate = warmup_steps, last_rate
 
-    def condition(self, batch: dict[str, Tensor], text: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode each distinct text once; states `[B,L,D]` and mask `[B,L]` for the text numbers `text [B]`."""
-        return self.text_encoder(batch["cached"], batch["mask"])[text], batch["mask"][text]
+    def condition(
+        self, batch: dict[str, Tensor], text: Tensor, attributes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode each distinct text once; states `[B,L,D]` and mask `[B,L]` for the text numbers `text [B]`.
+
+        The tokens of `attributes [B,K]` stand before those of the text.
+        """
+        states, mask = self.text_encoder(batch["cached"], batch["mask"])[text], batch["mask"][text]
+        if self.attributes is None or attributes is None:
+            return states, mask
+        return with_tokens(self.attributes(attributes), states, mask)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         random = generator_at(self.seed, 1, batch_number(self, batch_index))
         latents = self.whitening.whiten(sample_posterior(batch["moments"].float(), random))
         dropped = (torch.rand(len(latents), generator=random) < self.condition_dropout).to(latents.device)
         text = torch.where(dropped, torch.zeros_like(batch["text"]), batch["text"])
-        loss = self.loss(self.denoiser, latents, *self.condition(batch, text), random)
+        attributes = self.dropped_attributes(batch, dropped, random)
+        loss = self.loss(self.denoiser, latents, *self.condition(batch, text, attributes), random)
         self.log("train/loss", loss, prog_bar=True)
         return finite(loss, self, batch["row"])
+
+    def dropped_attributes(self, batch: dict[str, Tensor], dropped: Tensor, random: torch.Generator) -> Tensor | None:
+        """Attributes `[B,K]` with NaN where they are dropped: with the text, and each on its own besides."""
+        if self.attributes is None:
+            return None
+        alone = torch.rand(batch["attributes"].shape, generator=random) < self.condition_dropout
+        return batch["attributes"].masked_fill(alone.to(dropped.device) | dropped[:, None], torch.nan)
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         random = generator_at(self.seed, 2, batch_index)
@@ -62,7 +83,9 @@ class LatentDiffusionStage(lightning.LightningModule):
         # the same image meets the same noise and level at every validation, so that two of them compare
         t = self.loss.noise_levels.at((batch["row"].cpu() * GOLDEN) % 1.0, self.denoiser.schedule).to(latents)
         noise = torch.randn(latents.shape, generator=random).to(latents)
-        losses = self.loss.at(self.denoiser, latents, noise, t, *self.condition(batch, batch["text"]))
+        losses = self.loss.at(
+            self.denoiser, latents, noise, t, *self.condition(batch, batch["text"], batch.get("attributes"))
+        )
         self.log("val/loss", losses.mean(), prog_bar=True, batch_size=len(latents))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -49,11 +49,12 @@ def finite(loss: Tensor, module: Any, rows: Tensor) -> Tensor:
     """The loss itself; a NaN or an infinity stops the run before it reaches a checkpoint.
 
     Raises:
-        UserError: the loss is not finite; names the step and the images.
+        UserError: the loss is not finite; names the step, the images and the precision.
     """
     if not torch.isfinite(loss):
+        ids = module.trainer.datamodule.prepared.ids(rows.cpu().numpy())
         raise UserError(
-            f"the loss is {loss.item()} at step {module.global_step} (images {rows.tolist()[:8]} …, precision "
+            f"the loss is {loss.item()} at step {module.global_step} (images {', '.join(ids)}; precision "
             f"{module.trainer.precision}); lower the learning rate, or train with trainer.precision=32."
         )
     return loss

@@ -19,7 +19,7 @@ COMMANDS = {
 }
 # Groups that not every command has.
 ONLY = {"stage": ("train", "evaluate"), "suite": ("benchmark",)}
-FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
+FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/**/*.yaml"))
 EXPERIMENTS = [file.split("/")[1] for file in FILES if file.startswith("experiment/")]
 GROUPS = [file for file in FILES if not file.startswith("experiment/")]
 
@@ -45,11 +45,11 @@ def targets(node):
 
 @pytest.mark.parametrize("file", GROUPS)
 def test_every_option_composes_and_names_what_exists(file):
-    group, option = file.split("/")
+    group, option = file.rsplit("/", 1)
     for command in COMMANDS:
         if command in ONLY.get(group, COMMANDS):
             cfg = composed(command, f"{group}={option}")
-    for target in targets(cfg[group]):
+    for target in targets(OmegaConf.select(cfg, group.replace("/", "."))):
         assert get_object(target) is not None
 
 
@@ -75,8 +75,8 @@ def test_experiments_compose_for_every_command_and_bring_no_unknown_key(command,
 
 @pytest.mark.parametrize("file", [file for file in GROUPS if file.startswith(("diffusion/", "sampler/", "training/"))])
 def test_every_node_takes_its_arguments(file):
-    group, option = file.split("/")
-    built = instantiate(composed("train", f"{group}={option}")[group])
+    group, option = file.rsplit("/", 1)
+    built = instantiate(OmegaConf.select(composed("train", f"{group}={option}"), group.replace("/", ".")))
     if group == "training":
         assert set(built) == {"vae", "ldm"}
         assert built["vae"]["optimizer"]([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] > 0

@@ -110,7 +110,12 @@ def test_a_weighting_that_divides_by_zero_is_refused():
     ("schedule", "scaling", "weighting", "levels"),
     [
         (schedule, scaling, weighting, levels)
-        for (schedule, scaling) in [("linear", "epsilon"), ("linear", "v"), ("zero terminal", "v"), ("flow", "velocity")]
+        for (schedule, scaling) in [
+            ("linear", "epsilon"),
+            ("linear", "v"),
+            ("zero terminal", "v"),
+            ("flow", "velocity"),
+        ]
         for weighting in (Unit(), MinSNR())
         for levels in (Uniform(), LogitNormal(), LogNormal())
     ],

@@ -1,0 +1,93 @@
+"""A run that is killed at any moment and started again by the same command ends with the same weights, bit for bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMON = ["data.reader.n=160", "data.size=32", "vae=tiny", "denoiser=tiny", "logger=csv"]
+VAE = [
+    *COMMON,
+    "training.vae.images=64",
+    "training.vae.batch_size=8",
+    "training.vae.workers=1",
+    "training.vae.augment.enabled=true",
+]
+# 24 optimiser steps of 2 batches; a checkpoint after every 3, the text encoder's top layer is freed at step 12
+LDM = [
+    *COMMON,
+    "text_encoder=minilm",
+    "text_encoder.unfreeze.layers=1",
+    "text_encoder.unfreeze.at_step=12",
+    "text_encoder.length=24",
+    "training.ldm.images=384",
+    "training.ldm.batch_size=8",
+    "training.ldm.accumulate=2",
+    "training.ldm.checkpoint_every=48",
+    "training.ldm.validate_every=192",
+    "training.ldm.warmup_steps=4",
+    "training.ldm.workers=1",
+    "attributes=patient",
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command, tmp_path_factory):
+    """The folder of a run of each stage that nobody killed."""
+    folder = tmp_path_factory.mktemp("outputs")
+    command("train.py", "stage=vae", *VAE, f"paths.outputs={folder}")
+    command("train.py", "stage=ldm", *LDM, "name=undisturbed", f"paths.outputs={folder}")
+    return folder
+
+
+def killed_at(outputs: Path, arguments: list[str], run: Path, stretches: int, wait: float) -> None:
+    """Start a run and SIGKILL it, with its workers, `wait` seconds after its checkpoint number `stretches`."""
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *arguments, f"paths.outputs={outputs}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    checkpoint, written, seen = run / "checkpoints" / "last.ckpt", 0, 0
+    deadline = time.monotonic() + 240
+    while written < stretches and process.poll() is None:
+        assert time.monotonic() < deadline
+        now = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        written, seen = written + (now != seen), now
+        time.sleep(0.002)
+    time.sleep(wait)
+    assert process.poll() is None, "the run ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("stretches", [0, 2, 5], ids=["in the beginning", "before unfreezing", "after unfreezing"])
+def test_killed_and_started_again_ends_with_the_same_weights(undisturbed, command, stretches):
+    chance = random.Random(stretches)  # the step at which it dies is anywhere between two checkpoints
+    name = f"killed{stretches}"
+    run = undisturbed / "ldm" / name
+    wait = chance.uniform(0.0, 0.25) if stretches else 3.0
+    killed_at(undisturbed, ["stage=ldm", *LDM, f"name={name}"], run, stretches, wait)
+    assert not (run / "bundle").exists()
+    command("train.py", "stage=ldm", *LDM, f"name={name}", f"paths.outputs={undisturbed}")
+    for expected in (undisturbed / "ldm" / "undisturbed" / "bundle").glob("*.safetensors"):
+        assert (run / "bundle" / expected.name).read_bytes() == expected.read_bytes(), expected.name
+    assert (run / "samples" / "training.gif").is_file()
+
+
+def test_a_killed_autoencoder_ends_with_the_same_weights(undisturbed, command):
+    (straight,) = (undisturbed / "vae").iterdir()
+    run = undisturbed / "vae" / "killed"
+    arguments = [*VAE, "training.vae.checkpoint_every=16", "training.vae.validate_every=32"]
+    killed_at(undisturbed, ["stage=vae", *arguments, "name=killed"], run, 1, 0.05)
+    command("train.py", "stage=vae", *arguments, "name=killed", f"paths.outputs={undisturbed}")
+    expected = (straight / "bundle" / "autoencoder.safetensors").read_bytes()
+    assert (run / "bundle" / "autoencoder.safetensors").read_bytes() == expected
