@@ -1,4 +1,4 @@
-"""How strongly, where and with what correction sampling is guided; no torch here, so that a bad value is told at once."""
+"""How strongly, and where, sampling is guided; no torch here, so that a bad value is told at once."""
 
 import math
 from dataclasses import dataclass

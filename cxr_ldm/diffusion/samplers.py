@@ -154,7 +154,8 @@ def dpmpp_2m(
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): D is extrapolated in log(alpha/sigma) from the last two steps.
 
-    One network evaluation a step, second order; the first step and one to sigma_s = 0 are of first order.
+    One network evaluation a step, second order; the first step, the second where it started from alpha = 0, and one to
+    sigma_s = 0 are of first order.
     """
     past: list[Point] = []
     for _, t, _, at_t, at_s in walk(x, times, schedule, progress):
@@ -174,9 +175,9 @@ def unipc(
 ) -> Tensor:
     """UniPC-2 with B_2(h), in data prediction (Zhao et al. 2023, algorithms 1 and 2, section 3).
 
-    The predictor UniP-2 is the step of `dpmpp_2m`; the corrector UniC-2 takes that step again with the D found at its
-    end, which then serves the next step, so there is one network evaluation a step. The predictor is of first order in
-    the first step and in one to sigma_s = 0, which no corrector follows.
+    The predictor UniP-2 is the step of `dpmpp_2m`, of first order where that is; the corrector UniC-2 takes it again
+    with the D found at its end, which then serves the next step: one network evaluation a step, third order between the
+    ends. No corrector follows the last step.
     """
     past: list[Point] = []
     for _, t, _, at_t, at_s in walk(x, times, schedule, progress):
