@@ -11,6 +11,7 @@ from cxr_ldm import naming
 from cxr_ldm.data.prepare import Target
 from cxr_ldm.data.prepare import prepare as prepare_folder
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,10 +46,16 @@ def check_values(cfg: DictConfig) -> None:
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value < least):
             kind = "whole number" if kinds == WHOLE else "number"
             raise UserError(f"{key}={value} must be a {kind} of {least} or more.")
+    guidance_of(cfg)
     if cfg.trainer.accelerator not in ACCELERATORS:
         raise UserError(f"trainer.accelerator={cfg.trainer.accelerator} is not one of {', '.join(ACCELERATORS)}.")
     if str(cfg.trainer.precision) not in PRECISIONS:
         raise UserError(f"trainer.precision={cfg.trainer.precision} is not one of {', '.join(PRECISIONS)}.")
+
+
+def guidance_of(cfg: DictConfig) -> Guidance:
+    """The settings of guidance; raises UserError where one is out of range."""
+    return Guidance(**plain(cfg.guidance))
 
 
 def plain(node: Any) -> Any:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance import guided
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import ddim
 from cxr_ldm.diffusion.schedules import trailing
 from cxr_ldm.errors import UserError
@@ -91,7 +92,7 @@ class TextToCXR:
         prompts: Sequence[str],
         seeds: Sequence[int],
         steps: int = 30,
-        guidance: float = 2.0,
+        guidance: float | Guidance = 2.0,
         sampler: Callable[..., Tensor] = ddim,
         times: Callable[..., Tensor] = trailing,
         batch_size: int = 64,
@@ -106,7 +107,7 @@ class TextToCXR:
             prompts: N texts; the empty text is the unconditional model.
             seeds: N seeds.
             steps: sampling steps.
-            guidance: scale of classifier-free guidance; 1 is the plain conditional model.
+            guidance: scale of classifier-free guidance, 1 being the plain conditional model; or all its settings.
             sampler: pure sampler, see `cxr_ldm.diffusion.samplers`.
             times: grid of times as a function of the number of steps.
             batch_size: images at once; bounds memory only.
@@ -118,8 +119,8 @@ class TextToCXR:
             float32 `[N,1,H,W]` in [-1, 1], on the CPU.
 
         Raises:
-            UserError: no prompt, as many seeds as prompts are not given, steps below 1, or patients that this model
-                cannot take.
+            UserError: no prompt, as many seeds as prompts are not given, steps below 1, patients that this model cannot
+                take, or guidance or a sampler's option out of range.
         """
         if not prompts or len(prompts) != len(seeds):
             raise UserError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
@@ -157,15 +158,13 @@ class TextToCXR:
         seeds: Sequence[int],
         attributes: Tensor,
         times: Tensor,
-        guidance: float,
+        guidance: float | Guidance,
         sampler: Callable[..., Tensor],
         progress: Callable[[int], None] | None,
     ) -> Tensor:
         device = self.whitening.mean.device
         unknown = torch.full_like(attributes[:1], torch.nan)
-        denoise = guided(
-            self.denoiser, *self.condition(prompts, attributes), *self.condition([""], unknown), scale=guidance
-        )
+        denoise = guided(self.denoiser, *self.condition(prompts, attributes), *self.condition([""], unknown), guidance)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
         def noise(step: int = 0) -> Tensor:

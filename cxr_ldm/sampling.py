@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from cxr_ldm import artifacts, naming
-from cxr_ldm.compose import device_of, plain
+from cxr_ldm.compose import device_of, guidance_of, plain
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.imaging.provenance import provenance, save_png
@@ -26,7 +26,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     patient = {name: value for name, value in cfg.patient.items() if value is not None}
     common = {
         "steps": cfg.sampler.steps,
-        "guidance": cfg.guidance.scale,
+        **guidance_of(cfg).facts(),
         "sampler": cfg.sampler.step._target_.rpartition(".")[2],
         "bundle_sha256": pipeline.sha256,
     }
@@ -77,7 +77,7 @@ def generate(
             prompts,
             seeds,
             steps=cfg.sampler.steps,
-            guidance=cfg.guidance.scale,
+            guidance=guidance_of(cfg),
             sampler=instantiate(cfg.sampler.step),
             times=instantiate(cfg.sampler.times),
             progress=lambda done: bar.update(done) and None,

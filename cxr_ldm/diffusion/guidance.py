@@ -7,41 +7,79 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.guidance_rule import Guidance
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def guided(
-    denoiser: Denoiser, context: Tensor, mask: Tensor, null_context: Tensor, null_mask: Tensor, scale: float
+    denoiser: Denoiser,
+    context: Tensor,
+    mask: Tensor,
+    null_context: Tensor,
+    null_mask: Tensor,
+    guidance: Guidance | float,
 ) -> Denoise:
     """D = D(null) + scale * (D(text) - D(null)): 0 is unconditional, 1 conditional, above 1 stresses the text.
 
     Linear in x_0 at a fixed x_t, so it is the same as guidance on the noise. Both evaluations go
-    through the network as one batch; at 0 and 1 only the one that counts is made.
+    through the network as one batch; at 0, at 1 and outside the interval only the one that counts is made.
 
     Args:
         context, mask: text states `[N,L,D]` and bool mask `[N,L]`.
         null_context, null_mask: of the empty text, `[1,M,D]` and `[1,M]`.
-        scale: guidance scale.
+        guidance: scale, interval and rescale; a number is a scale.
 
     Returns:
         `denoise(x_t [N,C,h,w], t scalar) -> [N,C,h,w]`, as samplers take it.
     """
-    if scale == 1.0:
-        return lambda x, t: denoiser(x, t.expand(len(x)), context, mask)
+    rule = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     length = max(context.shape[1], null_context.shape[1])
     null_context = padded(null_context, length).expand(len(context), -1, -1)
     null_mask = padded(null_mask, length).expand(len(context), -1)
-    if scale == 0.0:
-        return lambda x, t: denoiser(x, t.expand(len(x)), null_context, null_mask)
     both_contexts = torch.cat([null_context, padded(context, length)])
     both_masks = torch.cat([null_mask, padded(mask, length)])
 
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        null, text = denoiser(torch.cat([x, x]), t.expand(2 * len(x)), both_contexts, both_masks).chunk(2)
-        return null + scale * (text - null)
+    def conditional(x: Tensor, t: Tensor) -> Tensor:
+        return denoiser(x, t.expand(len(x)), context, mask)
 
-    return denoise
+    def unconditional(x: Tensor, t: Tensor) -> Tensor:
+        return denoiser(x, t.expand(len(x)), null_context, null_mask)
+
+    def combined(x: Tensor, t: Tensor) -> Tensor:
+        null, text = denoiser(torch.cat([x, x]), t.expand(2 * len(x)), both_contexts, both_masks).chunk(2)
+        estimate = null + rule.scale * (text - null)
+        return rescaled(estimate, text, rule.rescale) if rule.rescale else estimate
+
+    if rule.scale == 1.0:
+        return conditional
+    inside = unconditional if rule.scale == 0.0 and not rule.rescale else combined
+    return within(inside, conditional, rule.interval)
+
+
+def within(inside: Denoise, outside: Denoise, interval: tuple[float, float]) -> Denoise:
+    """Guidance in a limited interval of t, both ends included (Kynkäänniemi et al. 2024, eq. 4)."""
+    low, high = interval
+    if (low, high) == (0.0, 1.0):
+        return inside
+    return lambda x, t: inside(x, t) if low <= t <= high else outside(x, t)
+
+
+def rescaled(estimate: Tensor, text: Tensor, phi: float) -> Tensor:
+    """Guidance that keeps the contrast of the conditional estimate (Lin et al. 2024, eq. 15 and 16).
+
+    phi * estimate * std(text) / std(estimate) + (1 - phi) * estimate, with the std of each sample over all elements.
+
+    Args:
+        estimate, text: guided and conditional estimates `[N,C,h,w]`.
+        phi: in [0, 1]; 0 leaves the estimate as it is.
+
+    >>> rescaled(torch.tensor([[[[-4.0, 4.0]]]]), torch.tensor([[[[0.0, 2.0]]]]), 0.5)
+    tensor([[[[-2.5000,  2.5000]]]])
+    """
+    axes = (1, 2, 3)
+    ratio = text.std(dim=axes, keepdim=True) / estimate.std(dim=axes, keepdim=True)
+    return estimate * (phi * ratio + (1.0 - phi))
 
 
 def padded(tokens: Tensor, length: int) -> Tensor:

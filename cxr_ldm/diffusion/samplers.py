@@ -1,11 +1,38 @@
-"""Samplers: pure functions of a denoiser, a start and a grid of times. They step in (alpha_t, sigma_t)."""
+"""Samplers: pure functions of a denoiser, a start and a grid of times. They step in (alpha_t, sigma_t).
 
-from collections.abc import Callable
+All are called alike, `sampler(denoise, x, times, schedule, noise=…, progress=…)`, with
+
+    denoise   `D(x_t [N,C,h,w], t scalar) -> x_0 [N,C,h,w]`; never asked at t = times[-1];
+    x         start `[N,C,h,w]`, standard normal; it is not changed;
+    times     `[steps+1]`, from noise to data; a last time of 0 (sigma 0) ends on the data itself;
+    schedule  alpha and sigma of a time; alpha may be 0 at the start (zero terminal SNR, a flow);
+    noise     standard normal `[N,C,h,w]` for step i; the deterministic samplers do not ask for it;
+    progress  called after each step with the number of steps done;
+
+and return the sample `[N,C,h,w]`. From t to s, nearer the data, they differ in
+the estimates of x_0 and of the noise that they step with; `cxr_ldm.diffusion.steps` holds those equations.
+"""
+
+from typing import Literal
 
 from torch import Tensor
 
 from cxr_ldm.diffusion.denoiser import Schedule
 from cxr_ldm.diffusion.guidance import Denoise
+from cxr_ldm.diffusion.steps import (
+    Noise,
+    Point,
+    Progress,
+    corrected,
+    drawn,
+    extrapolated,
+    noise_hat,
+    posterior_variance,
+    toward,
+    transition_variance,
+    walk,
+)
+from cxr_ldm.errors import UserError
 
 
 def ddim(
@@ -13,35 +40,150 @@ def ddim(
     x: Tensor,
     times: Tensor,
     schedule: Schedule,
+    *,
     eta: float = 0.0,
-    noise: Callable[[int], Tensor] | None = None,
-    progress: Callable[[int], None] | None = None,
+    noise: Noise | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """DDIM (Song et al. 2021, eq. 12 and 16), written in alpha and sigma so that it holds for flows too.
 
-    For a rectified flow with eta = 0 this is Euler's method on the flow's ODE.
+    One network evaluation a step, first order. At eta = 0 it is `euler`.
 
     Args:
-        denoise: `D(x_t [N,C,h,w], t scalar) -> x_0 [N,C,h,w]`.
-        x: start `[N,C,h,w]`, standard normal; it is not changed.
-        times: `[steps+1]`, from noise to data; a last time of 0 ends on the data itself.
-        schedule: alpha and sigma of a time.
-        eta: 0 is deterministic, 1 is as noisy as ancestral sampling.
-        noise: standard normal `[N,C,h,w]` for step i; needed when eta > 0.
-        progress: called after each step with the number of steps done.
+        eta: 0 is deterministic, 1 is ancestral sampling, `ddpm`.
 
-    Returns:
-        The sample `[N,C,h,w]`.
+    Raises:
+        UserError: eta is above 0 and `noise` is None.
     """
-    times = times.to(x)
-    for step, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
+    for step, t, _, at_t, at_s in walk(x, times, schedule, progress):
         data = denoise(x, t)
-        direction = (x - alpha_t * data) / sigma_t
-        fresh = eta * sigma_s * (1.0 - (alpha_t * sigma_s / (alpha_s * sigma_t)).square()).clamp(min=0).sqrt()
-        x = alpha_s * data + (sigma_s.square() - fresh.square()).clamp(min=0).sqrt() * direction
-        if noise is not None and eta > 0:
-            x = x + fresh * noise(step)
-        if progress is not None:
-            progress(step + 1)
+        fresh = eta * posterior_variance(at_t, at_s).sqrt()
+        kept = (at_s.sigma.square() - fresh.square()).clamp(min=0).sqrt()
+        x = at_s.alpha * data + kept * noise_hat(x, data, at_t)
+        if fresh > 0:
+            x = x + fresh * drawn(noise, step)
+    return x
+
+
+def ddpm(
+    denoise: Denoise,
+    x: Tensor,
+    times: Tensor,
+    schedule: Schedule,
+    *,
+    variance: Literal["small", "large"] = "small",
+    noise: Noise | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Ancestral sampling from q(x_s | x_t, x_0 = D) (Ho et al. 2020, eq. 6 and 7; Kingma et al. 2021, appendix A).
+
+    One network evaluation a step. No noise is added by a step to sigma_s = 0.
+
+    Args:
+        variance: "small", the posterior's own, β̃, right for data of one point; or "large", that of q(x_t | x_s), β,
+            right for data N(0, 1) (Ho et al. 2020, section 3.2).
+
+    Raises:
+        UserError: `noise` is None, or the variance has another name.
+    """
+    if variance not in ("small", "large"):
+        raise UserError(f"sampler.step.variance={variance} is not one of small, large.")
+    for step, t, _, at_t, at_s in walk(x, times, schedule, progress):
+        data = denoise(x, t)
+        small = posterior_variance(at_t, at_s)
+        # the mean is that of DDIM at eta = 1, alpha_s D + sqrt(sigma_s² - β̃) noise_hat
+        x = at_s.alpha * data + (at_s.sigma.square() - small).clamp(min=0).sqrt() * noise_hat(x, data, at_t)
+        if at_s.sigma > 0:
+            fresh = small if variance == "small" else transition_variance(at_t, at_s)
+            x = x + fresh.sqrt() * drawn(noise, step)
+    return x
+
+
+def euler(
+    denoise: Denoise,
+    x: Tensor,
+    times: Tensor,
+    schedule: Schedule,
+    *,
+    noise: Noise | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Euler's method on dx = D dalpha + noise_hat dsigma, the probability-flow ODE; equal to `ddim` at eta = 0.
+
+    One network evaluation a step, first order. For a flow it is Euler on the velocity, for alpha = 1 it is the first
+    half of Karras et al. 2022, algorithm 1.
+    """
+    for _, t, _, at_t, at_s in walk(x, times, schedule, progress):
+        x = toward(x, denoise(x, t), at_t, at_s)
+    return x
+
+
+def heun(
+    denoise: Denoise,
+    x: Tensor,
+    times: Tensor,
+    schedule: Schedule,
+    *,
+    noise: Noise | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Heun's method: the trapezoid of D dalpha + noise_hat dsigma over both ends of the step, second order.
+
+    Two network evaluations a step, one in a step to sigma_s = 0, where noise_hat has no value and Euler's step stays.
+    For a flow it is Heun on the velocity; for alpha = 1 it is Karras et al. 2022, algorithm 1.
+    """
+    for _, t, s, at_t, at_s in walk(x, times, schedule, progress):
+        data = denoise(x, t)
+        end = toward(x, data, at_t, at_s)
+        if at_s.sigma > 0:
+            data_s = denoise(end, s)
+            slope = (noise_hat(x, data, at_t) + noise_hat(end, data_s, at_s)) / 2
+            end = x + (at_s.alpha - at_t.alpha) * (data + data_s) / 2 + (at_s.sigma - at_t.sigma) * slope
+        x = end
+    return x
+
+
+def dpmpp_2m(
+    denoise: Denoise,
+    x: Tensor,
+    times: Tensor,
+    schedule: Schedule,
+    *,
+    noise: Noise | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): D is extrapolated in log(alpha/sigma) from the last two steps.
+
+    One network evaluation a step, second order; the first step, the second where it started from alpha = 0, and one to
+    sigma_s = 0 are of first order.
+    """
+    past: list[Point] = []
+    for _, t, _, at_t, at_s in walk(x, times, schedule, progress):
+        past = [Point(x, denoise(x, t), at_t), *past[:1]]
+        x = extrapolated(past, at_s)
+    return x
+
+
+def unipc(
+    denoise: Denoise,
+    x: Tensor,
+    times: Tensor,
+    schedule: Schedule,
+    *,
+    noise: Noise | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """UniPC-2 with B_2(h), in data prediction (Zhao et al. 2023, algorithms 1 and 2, section 3).
+
+    The predictor UniP-2 is the step of `dpmpp_2m`, of first order where that is; the corrector UniC-2 takes it again
+    with the D found at its end, which then serves the next step: one network evaluation a step, third order between the
+    ends. No corrector follows the last step.
+    """
+    past: list[Point] = []
+    for _, t, _, at_t, at_s in walk(x, times, schedule, progress):
+        data = denoise(x, t)
+        if past:
+            x = corrected(past, data, at_t)
+        past = [Point(x, data, at_t), *past[:1]]
+        x = extrapolated(past, at_s)
     return x

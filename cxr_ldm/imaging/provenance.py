@@ -14,9 +14,9 @@ from cxr_ldm.imaging.grids import KEY, to_uint8
 
 
 def provenance(
-    *, prompt: str, seed: int, steps: int, guidance: float, sampler: str, bundle_sha256: str
+    *, prompt: str, seed: int, steps: int, guidance: float, sampler: str, bundle_sha256: str, **more: Any
 ) -> dict[str, Any]:
-    """What made an image, as DESIGN.md's contract lists it."""
+    """What made an image, as DESIGN.md's contract lists it, with `more`, e.g. other settings of the guidance."""
     return {
         "synthetic": True,
         "prompt": prompt,
@@ -24,6 +24,7 @@ def provenance(
         "steps": steps,
         "guidance": guidance,
         "sampler": sampler,
+        **more,
         "bundle_sha256": bundle_sha256,
         "software": f"cxr_ldm {cxr_ldm.__version__}",
     }

@@ -145,7 +145,7 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     metrics |= memorisation.diversity(images, prepared.pixels(rows), seed=cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
         metrics |= adherence(cfg, pipeline, prepared, folder)
-    sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": cfg.guidance.scale}
+    sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": plain(cfg.guidance)}
     facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
     save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
     return {

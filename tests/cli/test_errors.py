@@ -26,6 +26,8 @@ def lines(result):
         ([*VAE, "data.size=abc"], "data.size=abc must be a whole number"),
         (["sample.py", "prompt=x", "n=abc"], "n=abc must be a whole number"),
         (["sample.py", "prompt=x", "sampler.steps=0"], "sampler.steps=0"),
+        (["sample.py", "prompt=x", "guidance.interval=[0.7,0.3]"], "guidance.interval=[0.7, 0.3] must be two times"),
+        (["sample.py", "prompt=x", "guidance.rescale=2"], "guidance.rescale=2 must be a number from 0 to 1"),
         (["train.py", "stage=vae", "prompt=x"], "prompt"),
         (["train.py", "stage=ldm"], "python train.py stage=vae"),
         (["evaluate.py", "stage=ldm"], "python train.py stage=ldm"),

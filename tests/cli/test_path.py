@@ -105,6 +105,14 @@ def test_sample_takes_the_prompt_literally(outputs, command):
     )
 
 
+def test_sample_records_its_sampler_and_all_of_its_guidance(outputs, command):
+    options = ["sampler=heun", "sampler.steps=2", "guidance.interval=[0.2,0.8]", "guidance.rescale=0.5"]
+    command("sample.py", "prompt=Guided.", "n=1", *options, *DATA, f"paths.outputs={outputs}")
+    facts = json.loads((only(outputs, "samples/Guided*") / "0000.json").read_text())
+    assert (facts["sampler"], facts["steps"], facts["guidance"]) == ("heun", 2, 2.0)
+    assert (facts["guidance_interval"], facts["guidance_rescale"]) == ([0.2, 0.8], 0.5)
+
+
 def test_a_damaged_bundle_is_refused_by_both_commands(outputs, command, tmp_path):
     bundle = shutil.copytree(next(outputs.glob("ldm/*/bundle")), tmp_path / "bundle")
     with open(bundle / "network.safetensors", "r+b") as file:
@@ -131,6 +139,9 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
     for name, entry in metrics.items():
         if name != "run":
             assert {"value", "ci95", "n", "higher_is_better", "settings"} <= entry.keys()
+    if stage == "ldm":
+        sampling = metrics["fid_efficientnet_lite0"]["settings"]["sampling"]
+        assert sampling["guidance"] == {"scale": 2.0, "interval": [0.0, 1.0], "rescale": 0.0}
     assert len(metrics["run"]["bundle_sha256"]) == 64
     assert only(outputs, f"evaluation/{stage}-*/report.html").stat().st_size > 1000
     assert (outputs / f"{stage}.md").is_file()

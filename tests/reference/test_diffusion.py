@@ -8,12 +8,13 @@ from torch import nn
 
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance import guided
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.diffusion.noise_levels import LogitNormal, Uniform, draw
-from cxr_ldm.diffusion.samplers import ddim
 from cxr_ldm.diffusion.scaling import Epsilon, Velocity
-from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow, leading, trailing
+from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow
 from cxr_ldm.diffusion.weighting import Unit
+from cxr_ldm.errors import UserError
 
 
 class TextShift(nn.Module):
@@ -49,64 +50,6 @@ def test_scalings_read_back_the_data(schedule, scaling):
     torch.testing.assert_close(recovered, data, rtol=0, atol=1e-9)
 
 
-def gaussian_denoiser(schedule, mean, std):
-    """The exact E[x_0 | x_t] for data N(mean, std²)."""
-
-    def denoise(x, t):
-        alpha, sigma = schedule(t)
-        gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)
-        return mean + gain * (x - alpha * mean)
-
-    return denoise
-
-
-def test_euler_error_halves_as_steps_double():
-    """Flow of Gaussian data has the closed form x_0 = mean + std * x_1 for x_1 ~ N(0, 1)."""
-    start = torch.randn(64, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    schedule, mean, std = RectifiedFlow(), 0.7, 0.4
-    errors = []
-    for steps in (32, 64, 128):
-        end = ddim(gaussian_denoiser(schedule, mean, std), start, trailing(steps), schedule)
-        errors.append((end - (mean + std * start)).abs().max().item())
-    assert errors[0] / errors[1] == pytest.approx(2.0, abs=0.2)
-    assert errors[1] / errors[2] == pytest.approx(2.0, abs=0.1)
-
-
-def test_stochastic_sampling_keeps_the_distribution():
-    generator = torch.Generator().manual_seed(0)
-    schedule = LinearBeta()
-    start = torch.randn(4000, 1, 1, 1, dtype=torch.float64, generator=generator)
-
-    def noise(step):
-        return torch.randn(start.shape, dtype=torch.float64, generator=generator)
-
-    end = ddim(gaussian_denoiser(schedule, 0.5, 0.3), start, trailing(200), schedule, eta=1.0, noise=noise)
-    assert end.mean().item() == pytest.approx(0.5, abs=0.02)
-    assert end.std().item() == pytest.approx(0.3, abs=0.02)
-
-
-def test_ddim_equals_diffusers():
-    """Leading spacing and eta = 0; float32 schedules there, float64 here."""
-    diffusers = pytest.importorskip("diffusers")
-    theirs = diffusers.DDIMScheduler(beta_schedule="linear", clip_sample=False, set_alpha_to_one=True)
-    theirs.set_timesteps(20)
-    network, schedule = TextShift(), LinearBeta()
-    context, mask = torch.randn(3, 4, 5, dtype=torch.float64), torch.ones(3, 4, dtype=torch.bool)
-    expected = start = torch.randn(3, 2, 4, 4, dtype=torch.float64)
-    for k in theirs.timesteps:
-        expected = theirs.step(network(expected, k, context, mask), k, expected).prev_sample
-    denoise = guided(Denoiser(network, schedule, Epsilon()), context, mask, context[:1], mask[:1], 1.0)
-    ours = ddim(denoise, start, leading(20).double(), schedule)
-    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_sampler_does_not_change_its_start():
-    start = torch.randn(2, 1, 2, 2)
-    before = start.clone()
-    ddim(gaussian_denoiser(RectifiedFlow(), 0.0, 1.0), start, trailing(3), RectifiedFlow())
-    assert torch.equal(start, before)
-
-
 def test_guidance_has_its_stated_meaning():
     """0 is unconditional, 1 conditional, and every other scale lies on the line through both."""
     denoiser = Denoiser(TextShift(), RectifiedFlow(), Velocity())
@@ -120,6 +63,72 @@ def test_guidance_has_its_stated_meaning():
     for scale in (3.0, 7.5):
         torch.testing.assert_close(values[scale], values[0.0] + scale * (values[1.0] - values[0.0]))
     assert (values[7.5] - values[1.0]).abs().max() > 0.1  # defect 1: guidance computed and thrown away
+
+
+@pytest.fixture
+def asked():
+    """A denoiser that notes the size of each batch it is asked for, and the arguments of `guided` before the rule."""
+    torch.manual_seed(0)
+    denoiser, sizes = Denoiser(TextShift(), RectifiedFlow(), Velocity()), []
+    denoiser.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
+    context, mask = torch.randn(2, 4, 5), torch.ones(2, 4, dtype=torch.bool)
+    return (denoiser, context, mask, torch.randn(1, 2, 5), torch.ones(1, 2, dtype=torch.bool)), sizes
+
+
+def test_guidance_outside_its_interval_is_the_conditional_model(asked):
+    """Both ends are inside; outside, the batch is not doubled."""
+    arguments, sizes = asked
+    limited = guided(*arguments, Guidance(5.0, (0.25, 0.75)))
+    everywhere, conditional = guided(*arguments, 5.0), guided(*arguments, 1.0)
+    x = torch.randn(2, 3, 4, 4)
+    for t, inside in ((1.0, False), (0.76, False), (0.75, True), (0.5, True), (0.25, True), (0.1, False)):
+        sizes.clear()
+        result = limited(x, torch.tensor(t))
+        assert sizes == [4 if inside else 2]
+        assert torch.equal(result, (everywhere if inside else conditional)(x, torch.tensor(t)))
+
+
+def test_one_evaluation_where_only_one_counts(asked):
+    arguments, sizes = asked
+    for rule, size in ((1.0, 2), (0.0, 2), (Guidance(0.0, rescale=0.5), 4), (2.0, 4)):
+        sizes.clear()
+        guided(*arguments, rule)(torch.randn(2, 3, 4, 4), torch.tensor(0.5))
+        assert sizes == [size]
+
+
+def test_rescaled_guidance_keeps_the_contrast_of_the_conditional_estimate(asked):
+    """Lin et al. 2024, eq. 15 and 16: phi 1 restores each sample's std, phi 0 changes nothing, between is linear."""
+    arguments, _ = asked
+    x, t = torch.randn(2, 3, 4, 4) * torch.tensor([1.0, 3.0]).view(2, 1, 1, 1), torch.tensor(0.6)
+    text, plain = guided(*arguments, 1.0)(x, t), guided(*arguments, 6.0)(x, t)
+    # a text that only shifts has no say in the contrast; one that scales has
+    torch.testing.assert_close(text.std(dim=(1, 2, 3)), plain.std(dim=(1, 2, 3)))
+    arguments[0].network.forward = lambda x, label, context, mask: x * context.mean(dim=(1, 2))[:, None, None, None]
+    text, plain = guided(*arguments, 1.0)(x, t), guided(*arguments, 6.0)(x, t)
+    full, half, none = (guided(*arguments, Guidance(6.0, rescale=phi))(x, t) for phi in (1.0, 0.5, 0.0))
+    assert (plain.std(dim=(1, 2, 3)) / text.std(dim=(1, 2, 3)) - 1).abs().min() > 0.05
+    torch.testing.assert_close(full.std(dim=(1, 2, 3)), text.std(dim=(1, 2, 3)))
+    torch.testing.assert_close(half, (full + plain) / 2)
+    assert torch.equal(none, plain)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"scale": -1.0}, "guidance.scale=-1.0 must be a number of 0 or more."),
+        ({"scale": "high"}, "guidance.scale=high must be"),
+        ({"scale": math.nan}, "guidance.scale=nan must be"),
+        ({"interval": [0.5]}, r"guidance.interval=\[0.5\] must be two times"),
+        ({"interval": 0.5}, "guidance.interval=0.5 must be two times"),
+        ({"interval": [0.6, 0.4]}, "0 <= lo < hi <= 1"),
+        ({"interval": [0.0, 2.0]}, "0 <= lo < hi <= 1"),
+        ({"interval": [False, True]}, "0 <= lo < hi <= 1"),
+        ({"rescale": 1.5}, "guidance.rescale=1.5 must be a number from 0 to 1."),
+    ],
+)
+def test_bad_guidance_is_one_sentence(values, words):
+    with pytest.raises(UserError, match=words):
+        Guidance(**values)
 
 
 def test_noise_levels_follow_their_distributions():

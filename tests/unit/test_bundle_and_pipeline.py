@@ -8,6 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from cxr_ldm import artifacts
 from cxr_ldm.bundle import SUMS, load_bundle, save_bundle
+from cxr_ldm.diffusion import samplers
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.unet import UNet
@@ -117,6 +119,20 @@ def test_guidance_and_prompt_change_the_image(folder):
         assert (images[index] - images[index + 1]).abs().max() > 1e-4
     unconditional = pipeline(TEXTS[1:2], [0], steps=3, guidance=0.0)
     torch.testing.assert_close(images[0], unconditional, rtol=0, atol=1e-5)
+
+
+def test_defect_1_guidance_has_an_effect_with_every_sampler(folder):
+    """Images at scale 1, 7.5 and 15 were identical; also, limiting or rescaling the guidance changes the image."""
+    pipeline = TextToCXR.from_bundle(folder, device="cpu")
+    rules = (1.0, 7.5, 15.0, Guidance(15.0, (0.2, 0.7)), Guidance(15.0, rescale=0.7))
+    for name in ("ddim", "ddpm", "euler", "heun", "dpmpp_2m", "unipc"):
+        images = [pipeline(TEXTS[:1], [0], steps=3, guidance=rule, sampler=getattr(samplers, name)) for rule in rules]
+        for index, image in enumerate(images):
+            assert image.isfinite().all()
+            for other in images[:index]:
+                assert (image - other).abs().max() > 1e-4, name
+    same = pipeline(TEXTS[:1], [0], steps=3, guidance=Guidance(7.5))
+    assert torch.equal(same, pipeline(TEXTS[:1], [0], steps=3, guidance=7.5))
 
 
 def test_latents_are_restored_and_not_clamped(folder):
