@@ -36,6 +36,7 @@ from cxr_ldm.stages.cache import moments_of, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
 from cxr_ldm.text.encoders import TextEncoder
+from cxr_ldm.text.unfreezing import Unfreezing
 
 
 def train(cfg: DictConfig) -> None:
@@ -164,12 +165,13 @@ def fit_ldm(
 ) -> tuple[LatentDiffusionStage, dict[str, Any], Mapping[str, float]]:
     """Fill the caches, whiten, fit; the trained module, the specs of its bundle, and its last validation."""
     recipe, cache = cfg.training.ldm, Path(cfg.paths.outputs) / "cache"
+    unfreezing = instantiate(cfg.text_encoder.get("unfreeze"))
     device = device_of(cfg)
     autoencoder = vae.parts["autoencoder"]
     moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
     texts = prepared.texts(np.arange(len(prepared)))
-    tokens = artifacts.fingerprint(encoder.tokenizer.definition)
-    made_by = {"text_encoder": plain(cfg.text_encoder), "tokenizer": tokens, "weights": encoder.frozen_sha256()}
+    # not the config: when layers are freed, and how fast they train, changes nothing that is cached
+    made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
     table = text_table(encoder, texts, cache, made_by, device)
     mean, std = measure(torch.from_numpy(moments[prepared.rows("train")]))
 
@@ -186,12 +188,12 @@ def fit_ldm(
         recipe.warmup_steps,
         recipe.last_rate,
         cfg.seed,
+        unfreezing=unfreezing,
     )
     print(
-        f"denoiser: {parameter_count(network) / 1e6:.2f}M parameters; text encoder: "
-        f"{parameter_count(encoder) / 1e6:.2f}M, {parameter_count(encoder, trainable_only=True) / 1e6:.2f}M of them "
-        f"train; {encoder.tokenizer.cut(texts)} of {len(texts)} texts are longer than {encoder.tokenizer.length} "
-        "tokens and were cut"
+        f"denoiser: {parameter_count(network) / 1e6:.2f}M parameters; text encoder: {counts(encoder, unfreezing)}; "
+        f"{encoder.tokenizer.cut(texts)} of {len(texts)} texts are longer than {encoder.tokenizer.length} tokens and "
+        "were cut at the end of a sentence"
     )
     data = LatentDataModule(
         prepared, moments, table, recipe.batch_size, min(recipe.validate_every, recipe.images), cfg.seed
@@ -209,6 +211,15 @@ def fit_ldm(
         "whitening": {"_target_": "cxr_ldm.networks.whitening.Whitening", "mean": mean, "std": std},
     }
     return module, specs, values
+
+
+def counts(encoder: TextEncoder, unfreezing: Unfreezing | None) -> str:
+    """How many parameters an encoder has, and how many of them train when."""
+    total, ever = parameter_count(encoder), parameter_count(encoder, trainable_only=True)
+    if unfreezing is None or not encoder.top:
+        return f"{total:,} parameters, {ever:,} of them train"
+    start = ever - parameter_count(encoder.top)
+    return f"{total:,} parameters, {start:,} train from the start and {ever:,} from step {unfreezing.at_step}"
 
 
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
