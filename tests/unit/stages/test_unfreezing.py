@@ -52,6 +52,8 @@ def make(folder, at_step=4, layers=1) -> tuple[LatentDiffusionStage, LatentDataM
     encoder = TextEncoder(TOKENIZER, ARCHITECTURE, 10, layers)
     table = text_table(encoder, TEXTS, folder / "cache", {"weights": encoder.frozen_sha256()}, torch.device("cpu"))
     network = UNet(2, 16, channels=[8, 16], blocks=1, attention_levels=[0, 1], middle_attention=True, heads=2, groups=4)
+    for parameter in network.parameters():  # away from its silent start, at which the text gets no gradient
+        torch.nn.init.normal_(parameter, std=0.1)
     stage = LatentDiffusionStage(
         Denoiser(network, RectifiedFlow(), Velocity()),
         encoder,
