@@ -35,8 +35,7 @@ from cxr_ldm.networks.whitening import Whitening, measure
 from cxr_ldm.stages.cache import moments_of, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
-from cxr_ldm.text.encoders import TextEncoder
-from cxr_ldm.text.unfreezing import Unfreezing
+from cxr_ldm.text.encoders import TextEncoder, counts
 
 
 def train(cfg: DictConfig) -> None:
@@ -211,15 +210,6 @@ def fit_ldm(
         "whitening": {"_target_": "cxr_ldm.networks.whitening.Whitening", "mean": mean, "std": std},
     }
     return module, specs, values
-
-
-def counts(encoder: TextEncoder, unfreezing: Unfreezing | None) -> str:
-    """How many parameters an encoder has, and how many of them train when."""
-    total, ever = parameter_count(encoder), parameter_count(encoder, trainable_only=True)
-    if unfreezing is None or not encoder.top:
-        return f"{total:,} parameters, {ever:,} of them train"
-    start = ever - parameter_count(encoder.top)
-    return f"{total:,} parameters, {start:,} train from the start and {ever:,} from step {unfreezing.at_step}"
 
 
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.text.tokenizer import Tokenizer, learn_wordpiece
 from cxr_ldm.text.unfreezing import Unfreezing, linked, run, split
 
@@ -169,6 +170,15 @@ def pretrained(
     encoder.top.load_state_dict(split(model, unfreeze.layers).state_dict(), strict=True)
     encoder.transformer.load_state_dict(model.state_dict(), strict=True)
     return encoder
+
+
+def counts(encoder: TextEncoder, unfreezing: Unfreezing | None) -> str:
+    """How many parameters an encoder has, and how many of them train when."""
+    total, ever = parameter_count(encoder), parameter_count(encoder, trainable_only=True)
+    if unfreezing is None or not encoder.top:
+        return f"{total:,} parameters, {ever:,} of them train"
+    start = ever - parameter_count(encoder.top)
+    return f"{total:,} parameters, {start:,} train from the start and {ever:,} from step {unfreezing.at_step}"
 
 
 def locate(source: str) -> str:

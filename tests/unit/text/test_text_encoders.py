@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.text.encoders import TextEncoder, locate, pretrained, scratch
+from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.text.encoders import TextEncoder, counts, locate, pretrained, scratch
 from cxr_ldm.text.tokenizer import learn_wordpiece
 from cxr_ldm.text.unfreezing import Unfreezing
 
@@ -97,11 +98,10 @@ def test_a_biobert_folder_loads_and_its_arguments_build_it_again(biobert_folder)
 
 
 def test_projection_at_biobert_width_is_the_slides():
-    from cxr_ldm.networks.blocks import parameter_count
-
     architecture = {"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 1, "num_attention_heads": 12}
     encoder = TextEncoder(learn_wordpiece(REPORTS, 100), architecture, length=16, trained_layers=0)
     assert parameter_count(encoder, trainable_only=True) == 593_664
+    assert counts(encoder, FROZEN).endswith("parameters, 593,664 of them train")
 
 
 def test_what_cannot_be_loaded_says_how_to_get_it(tmp_path, monkeypatch):

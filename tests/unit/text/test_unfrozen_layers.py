@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
+from cxr_ldm.bundle import load_bundle, save_bundle
 from cxr_ldm.errors import UserError
 from cxr_ldm.text.encoders import TextEncoder, locate, pretrained
 from cxr_ldm.text.tokenizer import learn_wordpiece
@@ -127,3 +128,27 @@ def test_what_cannot_be_parted_is_refused(tmp_path):
     with pytest.raises(UserError, match="needs an encoder of BERT's build"):
         pretrained([], str(tmp_path), 16, Unfreezing(1, 0, 1.0))
     assert pretrained([], str(tmp_path), 16, Unfreezing(0, 0, 1.0)).encode([""])[0].shape == (1, 2, 16)
+
+
+def test_a_bundle_keeps_every_tensor_of_both_parts(tmp_path):
+    encoder = tiny(2)
+    spec = {"_target_": "cxr_ldm.text.encoders.TextEncoder", **encoder.arguments}
+    save_bundle(tmp_path / "bundle", "ldm", {"text_encoder": spec}, {"text_encoder": encoder}, {})
+    again = load_bundle(tmp_path / "bundle", "ldm").parts["text_encoder"]
+    assert torch.equal(again.encode(REPORTS)[0], encoder.encode(REPORTS)[0])
+    assert {name for name, weight in again.named_parameters() if weight.requires_grad} == {
+        name for name, _ in encoder.named_parameters() if not name.startswith("transformer.")
+    }
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_half_precision_reaches_the_same_weights(trains):
+    """Autocast keeps the weights it cast without a gradient, so one step must not mix both ways."""
+    encoder = tiny(2)
+    ids, mask = encoder.tokenizer(REPORTS)
+    encoder.top_trains = trains
+    with torch.autocast("cpu", torch.bfloat16):
+        states = encoder(encoder.frozen(ids, mask), mask)
+    (states.float() * torch.randn(states.shape)).sum().backward()
+    assert all((weight.grad.abs().sum() > 0) == trains for weight in encoder.top.parameters())
+    torch.testing.assert_close(states.float(), encoder.encode(REPORTS)[0], rtol=0, atol=0.1)
