@@ -9,7 +9,21 @@ from cxr_ldm.artifacts import RECORD, fingerprint, read_json
 from cxr_ldm.errors import UserError
 
 # Already part of a name, or without influence on the result.
-SILENT = ("stage", "data", "vae", "denoiser", "paths", "name", "logger", "prepared", "vae_bundle", "bundle", "page")
+SILENT = (
+    "stage",
+    "data",
+    "vae",
+    "denoiser",
+    "paths",
+    "name",
+    "logger",
+    "prepared",
+    "vae_bundle",
+    "bundle",
+    "page",
+    "sweep",
+    "evaluate",
+)
 SILENT_VALUES = (
     "data.root",
     "data.size",

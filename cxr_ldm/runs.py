@@ -35,24 +35,32 @@ from cxr_ldm.networks.whitening import Whitening, measure
 from cxr_ldm.stages.cache import moments_of, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
-from cxr_ldm.text.encoders import TextEncoder
+from cxr_ldm.text.encoders import TextEncoder, counts
 
 
 def train(cfg: DictConfig) -> None:
     """python train.py"""
     check_values(cfg)
-    {"vae": train_vae, "ldm": train_ldm}[stage_of(cfg)](cfg)
+    stage = stage_of(cfg)
+    folder = {"vae": train_vae, "ldm": train_ldm}[stage](cfg)
+    if cfg.evaluate:
+        evaluate_bundle(cfg, folder / "bundle", stage)
 
 
 def evaluate(cfg: DictConfig) -> None:
     """python evaluate.py"""
-    from cxr_ldm.metrics import evaluate as evaluation
-
     check_values(cfg)
     stage = stage_of(cfg)
-    folder = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), stage, data_name(cfg)))
-    bundle = load_bundle(folder, stage, cfg.bundle_packages)
-    evaluation.evaluate(cfg, bundle, prepared_data(cfg))
+    evaluate_bundle(
+        cfg, Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), stage, data_name(cfg))), stage
+    )
+
+
+def evaluate_bundle(cfg: DictConfig, folder: Path, stage: str) -> None:
+    """Evaluate the bundle in `folder` on this command's data."""
+    from cxr_ldm.metrics import evaluate as evaluation
+
+    evaluation.evaluate(cfg, load_bundle(folder, stage, cfg.bundle_packages), prepared_data(cfg))
 
 
 def sample(cfg: DictConfig, prompt: str | None = None) -> None:
@@ -64,8 +72,8 @@ def sample(cfg: DictConfig, prompt: str | None = None) -> None:
     generate(cfg, Path(folder), cfg.prompt if prompt is None else prompt)
 
 
-def train_vae(cfg: DictConfig) -> None:
-    """python train.py stage=vae"""
+def train_vae(cfg: DictConfig) -> Path:
+    """python train.py stage=vae; the run's folder."""
     prepared, recipe = prepared_data(cfg), cfg.training.vae
     check_split_sizes(prepared)
     autoencoder = instantiate(cfg.vae.network)
@@ -92,8 +100,9 @@ def train_vae(cfg: DictConfig) -> None:
         save_bundle(folder / "bundle", "vae", specs, {"autoencoder": autoencoder}, bundle_info(prepared, folder))
         stated = {"data_range": DATA_RANGE, "split": "test", "reconstruction": "from the posterior's mean, clamped"}
         training.write_metrics(folder, values, len(prepared.rows("test")), cfg, stated)
-        training.finish(folder, settings, **facts)
+        training.finish(folder, settings, **facts, **training.cost(module.trainer))
     ending(folder, "bundle", "samples", "metrics.json")
+    return folder
 
 
 def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> Mapping[str, float]:
@@ -116,8 +125,8 @@ def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path)
     return values
 
 
-def train_ldm(cfg: DictConfig) -> None:
-    """python train.py stage=ldm"""
+def train_ldm(cfg: DictConfig) -> Path:
+    """python train.py stage=ldm; the run's folder."""
     prepared, recipe = prepared_data(cfg), cfg.training.ldm
     check_split_sizes(prepared)
     chosen = any(word.startswith(("vae=", "vae.")) for word in overrides())  # a VAE that was asked for must be that one
@@ -159,8 +168,9 @@ def train_ldm(cfg: DictConfig) -> None:
         save_bundle(folder / "bundle", "ldm", specs, parts, bundle_info(prepared, folder))
         stated = {"split": "val", "noise_levels": plain(cfg.diffusion.noise_levels), "noise": "fixed for each image"}
         training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
-        training.finish(folder, settings, **facts)
+        training.finish(folder, settings, **facts, **training.cost(module.trainer))
     ending(folder, "bundle", "samples", "metrics.json")
+    return folder
 
 
 def fit_ldm(
@@ -168,12 +178,13 @@ def fit_ldm(
 ) -> tuple[LatentDiffusionStage, dict[str, Any], Mapping[str, float]]:
     """Fill the caches, whiten, fit; the trained module, the specs of its bundle, and its last validation."""
     recipe, cache = cfg.training.ldm, Path(cfg.paths.outputs) / "cache"
+    unfreezing = instantiate(cfg.text_encoder.get("unfreeze"))
     device = device_of(cfg)
     autoencoder = vae.parts["autoencoder"]
     moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
     texts = prepared.texts(np.arange(len(prepared)))
-    tokens = artifacts.fingerprint(encoder.tokenizer.definition)
-    made_by = {"text_encoder": plain(cfg.text_encoder), "tokenizer": tokens, "weights": encoder.frozen_sha256()}
+    # not the config: when layers are freed, and how fast they train, changes nothing that is cached
+    made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
     table = text_table(encoder, texts, cache, made_by, device)
     mean, std = measure(torch.from_numpy(moments[prepared.rows("train")]))
 
@@ -189,13 +200,13 @@ def fit_ldm(
         recipe.warmup_steps,
         recipe.last_rate,
         cfg.seed,
-        attributes,
+        attributes=attributes,
+        unfreezing=unfreezing,
     )
     print(
-        f"denoiser: {parameter_count(denoiser) / 1e6:.2f}M parameters; text encoder: "
-        f"{parameter_count(encoder) / 1e6:.2f}M, {parameter_count(encoder, trainable_only=True) / 1e6:.2f}M of them "
-        f"train; {encoder.tokenizer.cut(texts)} of {len(texts)} texts are longer than {encoder.tokenizer.length} "
-        "tokens and were cut"
+        f"denoiser: {parameter_count(denoiser) / 1e6:.2f}M parameters; text encoder: {counts(encoder, unfreezing)}; "
+        f"{encoder.tokenizer.cut(texts)} of {len(texts)} texts are longer than {encoder.tokenizer.length} tokens and "
+        "were cut at the end of a sentence"
     )
     stretch, *_ = training.periods(recipe)
     people = None if attributes is None else attributes.encode(prepared.people(np.arange(len(prepared))))

@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -53,6 +53,13 @@ def finish(folder: Path, settings: Mapping[str, Any], **facts: Any) -> None:
     artifacts.write_record(folder, settings, complete=True, **facts)
 
 
+def cost(fitter: lightning.Trainer) -> dict[str, float]:
+    """Optimiser steps of a run, and the seconds of training behind its checkpoints, those before a resume included."""
+    callbacks: list[lightning.Callback] = fitter.callbacks  # type: ignore[attr-defined]
+    (timer,) = [callback for callback in callbacks if isinstance(callback, Timer)]
+    return {"steps": fitter.global_step, "seconds": round(timer.time_elapsed("train"), 1)}
+
+
 def precision_of(requested: int | str, accelerator: str) -> Any:
     """Lightning's name for the precision; 16 on a CPU becomes bf16, which is said."""
     on_gpu = torch.cuda.is_available() and accelerator != "cpu"
@@ -88,7 +95,7 @@ def fit(
     checkpoints = ModelCheckpoint(
         folder / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
-    callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), grid]
+    callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), Timer(), grid]
     if recipe.ema:
         callbacks.append(EMA(recipe.ema))
     if recipe.patience:
@@ -140,6 +147,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the text encoder means it
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 
 

@@ -9,10 +9,8 @@ import multiprocessing
 import os
 import resource
 import shutil
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cxr_ldm.benchmark.peers import decode_and_resize, open_resize_equalise
+from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
 from cxr_ldm.data.dicom import load_dicom
 from cxr_ldm.data.manifest import Record, Rejected
 from cxr_ldm.data.phantom import PhantomReader
@@ -110,10 +109,10 @@ def _prepare_against_floor(folder: Path, size: int, repeats: int, workers: int) 
         "size": size,
         "processes": workers,
         "peer": "pydicom's decode without its copies, and one OpenCV area resize, on as many processes",
-        **_seconds(pairs),
+        **seconds(pairs),
     }
     return {
-        "prepare_speed_to_peer": _ratio(pairs, len(paths), stated),
+        "prepare_speed_to_peer": ratio(pairs, len(paths), stated),
         "prepare_memory_gb": Metric(
             (own + workers * child) * 1024 / 1e9,
             len(paths),
@@ -155,39 +154,9 @@ def _reading_against_fly(folder: Path, images: int, size: int, repeats: int) -> 
         "files": f"{train} PNG files of {PNG_SIZE} × {PNG_SIZE}",
         "size": size,
         "on the fly": "open, area resize, CLAHE and tokenise each image, one process on both sides, no augmentation",
-        **_seconds(pairs),
+        **seconds(pairs),
     }
-    return {"reading_speed_to_peer": _ratio(pairs, train, stated)}
-
-
-def in_turns(ours: Callable[[], None], peer: Callable[[], None], repeats: int, label: str) -> list[tuple[float, float]]:
-    """Seconds of both, `repeats` times, each first in every other pair; one pair before warms the disk's cache."""
-    pairs = []
-    for turn in tqdm(range(repeats + 1), desc=label, unit="pair"):
-        if turn % 2:
-            pairs.append((_timed(ours), _timed(peer)))
-        else:
-            second = _timed(peer)
-            pairs.append((_timed(ours), second))
-    return pairs[1:]
-
-
-def _timed(call: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def _ratio(pairs: list[tuple[float, float]], n: int, settings: dict[str, Any]) -> Metric:
-    """How many times the peer's speed is ours: the median over the pairs."""
-    ratios = [peer / ours for ours, peer in pairs]
-    settings = {"ratios": [round(ratio, 3) for ratio in ratios], **settings}
-    return Metric(statistics.median(ratios), n, True, settings=settings, reason="a ratio of times on one machine")
-
-
-def _seconds(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    ours, peer = (round(statistics.median(times), 3) for times in zip(*pairs, strict=True))
-    return {"seconds": ours, "peer_seconds": peer}
+    return {"reading_speed_to_peer": ratio(pairs, train, stated)}
 
 
 def write_dicom_files(folder: Path, count: int) -> None:

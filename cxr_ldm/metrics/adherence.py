@@ -46,6 +46,15 @@ class PhantomAdherence:
     def __init__(self, threshold: float | None = None) -> None:
         self.threshold = threshold
 
+    @staticmethod
+    def shown(name: str) -> tuple[tuple[str, str], ...]:
+        """Name and side of what a prompt asks for, by its key in `prompts`.
+
+        >>> PhantomAdherence.shown("left pleural effusion"), PhantomAdherence.shown("normal")
+        ((('pleural effusion', 'left'),), ())
+        """
+        return tuple((EFFUSION, side) for side in SIDES if side in name)
+
     def calibrate(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> float:
         """Set the threshold with the best balanced accuracy for effusion against none.
 
@@ -103,6 +112,18 @@ class PhantomAdherence:
         expected = [truth[name] for name, pixels in samples.items() for _ in range(len(pixels))]
         settings = {"prompts": {name: self.prompts[name] for name in samples}}
         return self._rates(torch.cat(list(samples.values())), expected, "adherence", settings)
+
+    def of_texts(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> dict[str, Metric]:
+        """The same rates on images generated from the texts of a collection, any finding and any wording among them.
+
+        Args:
+            pixels: generated images, float32 [N, 1, H, W] in [-1, 1].
+            findings: what the text of each says; `ceiling` gives the rates of the real images of these texts.
+        """
+        _same_length(pixels, findings)
+        expected = [next((e["side"] for e in entries if e["name"] == EFFUSION), None) for entries in findings]
+        settings = {"images": "generated from the texts of test images, any finding"}
+        return self._rates(pixels, expected, "adherence", settings, "_texts")
 
     def ceiling(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> dict[str, Metric]:
         """The same rates on real images, where the truth is known: what a perfect generator would score.

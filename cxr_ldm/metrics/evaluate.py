@@ -25,6 +25,7 @@ from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
 from cxr_ldm.training import spread
 
+REAL_LIKE_PROMPTS = 600  # real images at most that show what the prompts of adherence ask for
 POOL = 3  # real images for the floor's splits, as a multiple of n
 
 
@@ -34,7 +35,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
         raise UserError(
             f"{bundle.folder} makes images of {bundle.info['size']} pixels and {prepared.folder} has {prepared.size}."
         )
-    if bundle.info["data"]["fingerprint"] != prepared.fingerprint and not cfg.external:
+    if bundle.info["data"]["fingerprint"] != prepared.fingerprint and not cfg.get("external"):
         raise UserError(
             f"{bundle.folder} was trained on {bundle.info['data']['name']} as it was prepared then, and "
             f"{prepared.folder} has another content or other splits, so its test images may have been trained on; "
@@ -59,7 +60,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
             artifacts.write_record(partial, settings, complete=True)
     content = results.read_metrics(folder / "metrics.json")
     report.print_table(content)
-    if cfg.page:
+    if cfg.get("page"):
         print(f"  {report.write_page(folder, Path(cfg.page))}")
     for name in ("metrics.json", "report.html", "grid.png"):
         print(f"  {folder / name}")
@@ -75,7 +76,7 @@ def finish(
         seed=cfg.seed,
         stage=bundle.kind,
         data={"name": prepared.name, "images": len(prepared), "size": prepared.size},
-        training=bundle.info["settings"]["training"],
+        trained={"run": bundle.info["run"], **bundle.info["settings"]},
     )
     results.write_metrics(folder / "metrics.json", metrics, run)
     report.write_html(folder)
@@ -143,8 +144,9 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     found = memorisation.search(images, prepared.pixels(prepared.rows("test")), chunks)
     metrics |= memorisation.near_copy_metrics(found, cfg.seed)
     metrics |= memorisation.diversity(images, prepared.pixels(rows), seed=cfg.seed)
+    metrics |= memorisation.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
-        metrics |= adherence(cfg, pipeline, prepared, folder)
+        metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)
     sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": plain(cfg.guidance)}
     facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
     save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
@@ -180,12 +182,19 @@ def distance(
     )
 
 
-def adherence(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
-    """Do samples show the finding and the side that their prompt names? Beside it: real images, the same measure."""
+def adherence(
+    cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, images: Tensor, rows: np.ndarray, folder: Path
+) -> dict[str, results.Metric]:
+    """Do samples show the finding and the side that their prompt names? Beside it: real images, the same measure.
+
+    Args:
+        images: generated from the texts of `rows`, `[N,1,H,W]`.
+    """
     measure = instantiate(cfg.data.adherence)
     train, test = prepared.rows("train"), prepared.rows("test")
     measure.calibrate(prepared.pixels(train), prepared.manifest["findings"].iloc[train].tolist())
     metrics = measure.ceiling(prepared.pixels(test), prepared.manifest["findings"].iloc[test].tolist())
+    metrics |= measure.of_texts(images, prepared.manifest["findings"].iloc[rows].tolist())
     count, samples = cfg.metrics.adherence_n, {}
     for index, (name, prompt) in enumerate(measure.prompts.items()):
         seeds = [cfg.seed + 10_000 * (index + 1) + number for number in range(count)]
@@ -194,4 +203,17 @@ def adherence(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, folder: 
     captions = [prompt for prompt in measure.prompts.values() for _ in range(4)]
     facts = {"synthetic": True, "prompts": captions, "bundle_sha256": pipeline.sha256}
     save_grid(folder / "adherence.png", shown, 4, captions, facts)
+    real = np.concatenate([train, test])
+    truths = [
+        tuple((entry["name"], entry["side"]) for entry in said) for said in prepared.manifest["findings"].iloc[real]
+    ]
+    asked = [measure.shown(name) for name, images in samples.items() for _ in images]
+    chosen = [row for row, truth in enumerate(truths) if truth in set(asked)][:REAL_LIKE_PROMPTS]
+    metrics |= memorisation.diversity_within(
+        torch.cat(list(samples.values())),
+        asked,
+        prepared.pixels(real[chosen]),
+        [truths[row] for row in chosen],
+        cfg.seed,
+    )
     return metrics | measure.rates(samples)

@@ -4,8 +4,9 @@ Nearness is Pearson's correlation of whole pictures, so brightness and contrast 
 search for real held-out images: how near two different pictures come without any copying.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -144,3 +145,47 @@ def diversity(generated: Tensor, real: Tensor, seed: int = 0) -> dict[str, Metri
         )
         for name, images in sets.items()
     }
+
+
+def diversity_within(
+    generated: Tensor, prompts: Sequence[Hashable], real: Tensor, truths: Sequence[Hashable], seed: int = 0
+) -> dict[str, Metric]:
+    """Mean SSIM of two images of one prompt and, as its floor, of two real images that say the same.
+
+    Every prompt gives as many pairs as every other, and as many generated as real ones.
+
+    Args:
+        generated: images `[N,1,H,W]`, and the prompt of each.
+        real: images `[M,1,H,W]`, and what each says, named as the prompts are.
+
+    Returns:
+        nothing where no prompt has two images of both kinds.
+    """
+    random = np.random.default_rng(seed)
+    places = [_places(groups) for groups in (prompts, truths)]
+    shared = [name for name, rows in places[0].items() if len(rows) > 1 and len(places[1].get(name, [])) > 1]
+    each = max(1, PAIRS // max(1, len(shared)))
+    similar: dict[str, list[Tensor]] = {"": [], "_floor": []}
+    for name in shared:
+        pairs = [list(combinations(rows[name], 2)) for rows in places]
+        count = min(each, *map(len, pairs))
+        for end, images, candidates in zip(similar, (generated, real), pairs, strict=True):
+            first, second = np.array(candidates)[random.permutation(len(candidates))[:count]].T
+            similar[end].append(ssim(images[first], images[second]))
+    pairs_made = sum(map(len, similar[""]))
+    settings = {"pairs": pairs_made, "prompts": len(shared), "data_range": 2.0, "seed": seed}
+    return {
+        f"pairwise_ssim_within_prompt{end}": Metric(
+            float(torch.cat(values).mean()), pairs_made, False, settings=settings, reason=NO_PAIR_INTERVAL
+        )
+        for end, values in similar.items()
+        if values
+    }
+
+
+def _places(groups: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+    """Where each value stands."""
+    places: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        places.setdefault(group, []).append(row)
+    return places

@@ -27,6 +27,7 @@ MEANINGS = {
     "near_copies": "generated images that are near copies of a training image",
     "nearest_training_correlation": "correlation with the nearest training image",
     "pairwise_ssim": "similarity of two images of the set: high where all look alike",
+    "pairwise_ssim_within_prompt": "similarity of two images of one prompt: high where all look alike",
 }
 # And its end.
 VARIANTS = {
@@ -35,6 +36,7 @@ VARIANTS = {
     "_difference": "above the floor",
     "_real": "the same on real images: the ceiling",
     "_real_all": "the same on real images with any finding",
+    "_texts": "on images generated from whole reports with any finding (compare with _real_all)",
 }
 DIRECTIONS = {True: "higher is better", False: "lower is better"}
 

@@ -45,7 +45,7 @@ class TextTable:
     """Every distinct text once, as the frozen part of the encoder left it; number 0 is the empty text.
 
     Attributes:
-        cached: ids int64 `[U,L]` or states float `[U,L,D]`.
+        cached: ids int64 `[U,L]` or states float `[U,L,D]`, those below the first layer that ever trains.
         mask: bool `[U,L]`.
         number: int64 `[N]`, the text of each image.
     """
@@ -86,7 +86,7 @@ def text_table(
             for start in tqdm(range(0, len(distinct), 64), desc="encoding texts", unit="batch"):
                 part = slice(start, start + 64)
                 cached = encoder.frozen(ids[part].to(device), mask[part].to(device)).cpu()
-                parts.append(cached if encoder.trains else cached.half())
+                parts.append(cached.half() if cached.is_floating_point() else cached)
             np.save(partial / "cached.npy", torch.cat(parts).numpy())
             np.save(partial / "mask.npy", mask.numpy())
             artifacts.write_record(partial, settings, complete=True)

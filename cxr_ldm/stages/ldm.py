@@ -5,6 +5,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from cxr_ldm.callbacks.unfreeze import Unfreeze
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.networks.autoencoder import sample_posterior
@@ -12,6 +13,7 @@ from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, finite, generator_at, optimisation
 from cxr_ldm.text.attributes import PatientAttributes, with_tokens
 from cxr_ldm.text.encoders import TextEncoder
+from cxr_ldm.text.unfreezing import Unfreezing
 
 GOLDEN = 0.618033988749895
 
@@ -26,6 +28,8 @@ class LatentDiffusionStage(lightning.LightningModule):
     Args:
         condition_dropout: probability, sample by sample, that the text is replaced by the empty text and all
             attributes by not known, and for each attribute, besides, that it alone is.
+        attributes: view, age and sex as further tokens; None for the text alone.
+        unfreezing: when the top layers of the text encoder begin to train; None: at once, if it has such.
     """
 
     def __init__(
@@ -40,12 +44,13 @@ class LatentDiffusionStage(lightning.LightningModule):
         last_rate: float,
         seed: int,
         attributes: PatientAttributes | None = None,
+        unfreezing: Unfreezing | None = None,
     ) -> None:
         super().__init__()
         self.denoiser, self.text_encoder, self.whitening, self.loss = denoiser, text_encoder, whitening, loss
         self.attributes = attributes
         self.optimizer, self.condition_dropout, self.seed = optimizer, condition_dropout, seed
-        self.warmup_steps, self.last_rate = warmup_steps, last_rate
+        self.warmup_steps, self.last_rate, self.unfreezing = warmup_steps, last_rate, unfreezing
 
     def condition(
         self, batch: dict[str, Tensor], text: Tensor, attributes: Tensor | None = None
@@ -90,4 +95,12 @@ class LatentDiffusionStage(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)
-        return optimisation([self.parameters()], self.optimizer, self.warmup_steps, total, self.last_rate)
+        late = list(self.text_encoder.top.parameters()) if self.unfreezing else []
+        groups = [([weight for weight in self.parameters() if weight not in set(late)], 1.0)]
+        if self.unfreezing and late:
+            groups.append((late, self.unfreezing.lr_scale))
+        return optimisation(groups, self.optimizer, self.warmup_steps, total, self.last_rate)
+
+    def configure_callbacks(self) -> list[lightning.Callback]:
+        """With layers that train later comes what keeps them until then; the Trainer adds it to its own."""
+        return [Unfreeze(self.unfreezing)] if self.unfreezing and self.text_encoder.top else []

@@ -28,10 +28,21 @@ def warmup_cosine(step: int, warmup: int, total: int, last: float) -> float:
 
 
 def optimisation(
-    groups: Iterable[Iterable[nn.Parameter]], make: MakeOptimizer, warmup: int, total: int, last: float
+    groups: Iterable[tuple[Iterable[nn.Parameter], float]],
+    make: MakeOptimizer,
+    warmup: int,
+    total: int,
+    last: float,
 ) -> OptimizerLRScheduler:
-    """What `configure_optimizers` returns: the parameters that train, by group, and a rate that changes each step."""
-    optimizer = make([{"params": [weight for weight in group if weight.requires_grad]} for group in groups])
+    """What `configure_optimizers` returns: the parameters that train, by group, and a rate that changes each step.
+
+    Args:
+        groups: parameters, and a factor on their learning rate.
+    """
+    weights, factors = zip(*groups, strict=True)
+    optimizer = make([{"params": [weight for weight in group if weight.requires_grad]} for group in weights])
+    for group, factor in zip(optimizer.param_groups, factors, strict=True):
+        group["lr"] *= factor
     schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total, last))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

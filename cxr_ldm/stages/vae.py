@@ -84,7 +84,7 @@ class VAEStage(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)
-        groups = [module.parameters() for module in (self.autoencoder, self.adversary) if module is not None]
+        groups = [(module.parameters(), 1.0) for module in (self.autoencoder, self.adversary) if module is not None]
         return optimisation(groups, self.optimizer, self.warmup_steps, total, self.last_rate)
 
     def configure_gradient_clipping(

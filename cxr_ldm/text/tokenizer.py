@@ -1,20 +1,27 @@
 """WordPiece tokens, from a vocabulary learnt here or one that came with a pretrained encoder."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import torch
-from tokenizers import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, Encoding
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.processors import BertProcessing
 from torch import Tensor
+
+# A mark with space or nothing behind it, so not the point of 2.5; abbreviations such as "approx. " count as ends.
+SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
 class Tokenizer:
     """Texts to token ids.
 
+    A text that does not fit the window is cut behind the last sentence that fits whole; where not even the first
+    does, at the window.
+
     Args:
         definition: the tokenizer as JSON text, as the `tokenizers` library writes it.
-        length: most tokens a text may have, the two special ones included; longer texts are cut.
+        length: most tokens a text may have, the two special ones included.
     """
 
     def __init__(self, definition: str, length: int) -> None:
@@ -26,6 +33,9 @@ class Tokenizer:
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """`U` texts -> ids int64 `[U,L]` and mask bool `[U,L]` (False at padding), L that of the longest text."""
         encoded = self._tokenizer.encode_batch(list(texts))
+        if any(entry.overflowing for entry in encoded):
+            pairs = zip(texts, encoded, strict=True)
+            encoded = self._tokenizer.encode_batch([whole_sentences(text, entry) for text, entry in pairs])
         ids = torch.tensor([entry.ids for entry in encoded])
         return ids, torch.tensor([entry.attention_mask for entry in encoded], dtype=torch.bool)
 
@@ -37,6 +47,14 @@ class Tokenizer:
     def vocabulary(self) -> int:
         """Number of tokens, special ones included."""
         return self._tokenizer.get_vocab_size()
+
+
+def whole_sentences(text: str, encoded: Encoding) -> str:
+    """The text up to its last sentence that was encoded whole; all of it where it fits, or where no sentence does."""
+    if not encoded.overflowing:
+        return text
+    reach = max(end for _, end in encoded.offsets)  # in characters; special tokens stand at 0
+    return text[: max((mark.end() for mark in SENTENCE_END.finditer(text) if mark.end() <= reach), default=None)]
 
 
 def learn_wordpiece(texts: Iterable[str], vocabulary: int) -> str:

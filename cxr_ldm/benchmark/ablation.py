@@ -1,0 +1,86 @@
+"""Collects a comparison of training choices: every run of the ablation experiments with its evaluation.
+
+The comparison itself is made by `train.py … experiment=ablation sweep=one_factor` (or `finalists`), which trains and
+evaluates; here nothing is trained or measured anew.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cxr_ldm.artifacts import RECORD, flatten, read_json
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.results import Metric, read_metrics
+
+WORD = "-ablation"  # of a run's name, which lists the experiment
+FACTORS = ("diffusion.", "text_encoder.", "training.", "denoiser.", "attributes.")
+
+
+def run(outputs: str) -> dict[str, Metric]:
+    """Number of runs; in its settings everything that the page shows.
+
+    Raises:
+        UserError: there is no finished run of the ablation below `outputs`.
+    """
+    runs = [described(*pair) for pair in finished(Path(outputs))]
+    if not runs:
+        raise UserError(
+            f"{outputs} holds no evaluated run of the ablation; make them by "
+            "`python train.py stage=ldm experiment=ablation sweep=one_factor`."
+        )
+    runs.sort(key=lambda each: (each["data"], sorted(each["changes"].items()), each["seed"]))
+    return {"runs": Metric(len(runs), len(runs), True, settings={"runs": runs}, reason="a count")}
+
+
+def finished(outputs: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """For every evaluated ablation run its metrics.json and the record of its training."""
+    for path in sorted((outputs / "evaluation").glob("*/metrics.json")):
+        content = read_metrics(path)
+        name = content["run"].get("trained", {}).get("run", "")
+        record = outputs / "ldm" / name / RECORD
+        if WORD in name and record.is_file():
+            yield content, read_json(record)
+
+
+def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """One run: its data and seed, how its settings differ from the default's, its cost, its metrics."""
+    settings = record["settings"]
+    flat = dict(flatten(settings))
+    chosen = {key: value for key, value in flat.items() if key.startswith(FACTORS)}
+    return {
+        "data": content["run"]["data"]["name"],
+        "seed": settings["seed"],
+        "images": settings["training"]["images"],
+        "changes": changes(chosen),
+        "steps": record["steps"],
+        "seconds": record["seconds"],
+        "metrics": {
+            name: {key: entry[key] for key in ("value", "ci95", "n")}
+            | {key: entry["settings"][key] for key in ("standard_error",) if key in entry["settings"]}
+            for name, entry in content.items()
+            if name != "run"
+        },
+    }
+
+
+def changes(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The factors of a run in words, from the classes and numbers of its settings.
+
+    >>> changes({"diffusion.scaling._target_": "a.Velocity", "diffusion.weighting._target_": "a.Unit",
+    ...     "text_encoder._target_": "a.scratch", "training.condition_dropout": 0.1})
+    {'objective': 'flow', 'weighting': 'unit', 'text': 'scratch', 'dropout': '0.1'}
+    """
+    objective = {"Velocity": "flow", "Epsilon": "eps_linear", "VPrediction": "v_zsnr"}
+    weighting = {"Unit": "unit", "MinSNR": "min_snr"}
+    text = str(chosen["text_encoder._target_"]).rpartition(".")[2]
+    if text == "pretrained":
+        freed = chosen.get("text_encoder.unfreeze.layers", 0)
+        text = f"{str(chosen['text_encoder.source']).partition(':')[2].partition('/')[0]}, " + (
+            f"top {freed} layers freed at step {chosen['text_encoder.unfreeze.at_step']}" if freed else "frozen"
+        )
+    return {
+        "objective": objective[str(chosen["diffusion.scaling._target_"]).rpartition(".")[2]],
+        "weighting": weighting[str(chosen["diffusion.weighting._target_"]).rpartition(".")[2]],
+        "text": text,
+        "dropout": str(chosen["training.condition_dropout"]),
+    }
