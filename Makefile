@@ -1,8 +1,8 @@
-# make install | demo | test. Each sets up .venv on its first run and reuses it afterwards.
+# make install | demo | demo-model | test. Each sets up .venv on its first run and reuses it afterwards.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test
+.PHONY: install demo demo-model test
 install: .venv/base.stamp
 
 .venv/base.stamp: pyproject.toml constraints.txt
@@ -22,6 +22,14 @@ demo: install
 	$(BIN)/python evaluate.py stage=ldm
 	$(BIN)/python sample.py prompt="Normal chest X-ray, clear lungs (no effusion)." n=4 seed=0
 	$(BIN)/python sample.py prompt="Large right pleural effusion." n=4 seed=0
+
+# The model that comes with the package, made anew.
+demo-model: install
+	$(BIN)/python train.py stage=vae experiment=demo_model
+	$(BIN)/python train.py stage=ldm experiment=demo_model
+	rm -rf cxr_ldm/assets/demo
+	$(BIN)/python -m cxr_ldm.export experiment=demo_model out=cxr_ldm/assets/demo
+	$(BIN)/python evaluate.py stage=ldm experiment=demo_model bundle=cxr_ldm/assets/demo page=docs/results/demo_model.md
 
 test: .venv/test.stamp
 	$(BIN)/ruff check .

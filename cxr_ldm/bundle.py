@@ -62,9 +62,37 @@ def save_bundle(
             "parts": {name: dict(spec) for name, spec in specs.items()},
         }
         artifacts.write_json(partial / "config.json", config)
-        files = sorted(path for path in partial.iterdir())
-        artifacts.write_text(partial / SUMS, "".join(f"{artifacts.sha256_file(f)}  {f.name}\n" for f in files))
+        write_sums(partial)
     return bundle_sha256(folder)
+
+
+def save_half(source: Path, folder: Path) -> str:
+    """Write a bundle's weights again as float16, half the size, under its own identity; returns its sha256.
+
+    They are loaded into float32 networks; `info.made_from` names the bundle that they were rounded from.
+
+    Raises:
+        UserError: `source` is damaged, or `folder` exists.
+    """
+    verify(source)
+    if folder.exists():
+        raise UserError(f"out={folder} exists already; delete it or name another folder.")
+    config = artifacts.read_json(source / "config.json")
+    config["info"] = config["info"] | {"weights": "float16", "made_from": bundle_sha256(source)}
+    with artifacts.building(folder) as partial:
+        for weights in sorted(source.glob("*.safetensors")):
+            tensors = load_file(weights)
+            half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+            save_file(half, partial / weights.name)
+        artifacts.write_json(partial / "config.json", config)
+        write_sums(partial)
+    return bundle_sha256(folder)
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS of every file in a folder."""
+    files = sorted(path for path in folder.iterdir())
+    artifacts.write_text(folder / SUMS, "".join(f"{artifacts.sha256_file(f)}  {f.name}\n" for f in files))
 
 
 def bundle_sha256(folder: Path) -> str:

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr_ldm.errors import UserError
+from cxr_ldm.errors import Paused, UserError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 LITERAL = "prompt="
@@ -51,6 +51,9 @@ def one_sentence() -> Iterator[None]:
         yield
     except UserError as error:
         stop(str(error))
+    except Paused as pause:
+        print(pause)
+        sys.exit(75)  # sysexits.h: try again later
     except (HydraException, OmegaConfBaseException) as error:
         cause: BaseException | None = error
         while cause is not None:  # an object that refused its arguments stands behind Hydra's own words

@@ -29,6 +29,7 @@ NUMBERS: dict[str, tuple[Any, int]] = {
     "data.size": (WHOLE, 8),
     "sampler.steps": (WHOLE, 1),
     "guidance.scale": (REAL, 0),
+    "trainer.max_minutes": (REAL, 0),
     "metrics.n": (WHOLE, 2),
     "metrics.adherence_n": (WHOLE, 1),
 } | {

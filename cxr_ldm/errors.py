@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     Commands print the sentence and end with exit code 2; anything else keeps its traceback.
     """
+
+
+class Paused(Exception):
+    """A run stopped where it was asked to, before its end; the same command goes on."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_ldm.artifacts import RECORD, fingerprint, read_json
+from cxr_ldm.assets import DEMO
 from cxr_ldm.errors import UserError
 
 # Already part of a name, or without influence on the result.
@@ -69,6 +70,23 @@ def complete_runs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     records = [(path, read_json(path)) for path in folder.glob(f"*/{RECORD}")]
     done = [(path.parent, record) for path, record in records if record["complete"]]
     yield from sorted(done, key=lambda entry: entry[1].get("finished", ""), reverse=True)
+
+
+def sampling_bundle(chosen: str | None, outputs: Path, data: str, kind: str) -> Path:
+    """The bundle to sample from: the one chosen, `demo` for the package's own, or the newest run on this data.
+
+    Where there is no run yet, phantoms come from the package's own; prints what was taken.
+
+    Raises:
+        UserError: nothing was chosen, there is no run, and the data are not phantoms.
+    """
+    if chosen not in (None, "demo"):
+        return Path(str(chosen))
+    trained = any((outputs / "ldm").glob(f"*/{RECORD}"))
+    if chosen == "demo" or (kind == "phantom" and not trained):
+        print(f"using {DEMO}, the model that comes with the package: it knows generated phantoms, no real chest")
+        return DEMO
+    return newest_bundle(outputs, "ldm", data)
 
 
 def newest_bundle(outputs: Path, stage: str, data: str, needed: Mapping[str, Any] | None = None) -> Path:

@@ -68,8 +68,8 @@ def sample(cfg: DictConfig, prompt: str | None = None) -> None:
     from cxr_ldm.sampling import sample as generate
 
     check_values(cfg)
-    folder = cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg))
-    generate(cfg, Path(folder), cfg.prompt if prompt is None else prompt)
+    folder = naming.sampling_bundle(cfg.bundle, Path(cfg.paths.outputs), data_name(cfg), cfg.data.kind)
+    generate(cfg, folder, cfg.prompt if prompt is None else prompt)
 
 
 def train_vae(cfg: DictConfig) -> Path:

@@ -21,12 +21,16 @@ from cxr_ldm import artifacts
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.callbacks.slice import Slice
 from cxr_ldm.checkpoints import WholeCheckpoints
 from cxr_ldm.compose import PRECISIONS
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.errors import Paused
 from cxr_ldm.metrics import results
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.stages.ldm import LatentDiffusionStage
+from cxr_ldm.stages.vae import VAEStage
 
 
 def begin(folder: Path, settings: Mapping[str, Any], cfg: DictConfig, overrides: list[str], **facts: Any) -> bool:
@@ -70,7 +74,7 @@ def precision_of(requested: int | str, accelerator: str) -> Any:
 
 
 def fit(
-    module: lightning.LightningModule,
+    module: VAEStage | LatentDiffusionStage,
     data: lightning.LightningDataModule,
     folder: Path,
     recipe: DictConfig,
@@ -88,6 +92,9 @@ def fit(
     Args:
         monitor: metric and mode ("min" or "max") for early stopping.
         make_logger: partial of a Lightning logger, completed with the run's folder and name.
+
+    Raises:
+        Paused: `trainer.max_minutes` were over before the end.
     """
     quiet()
     lightning.seed_everything(seed, verbose=False)
@@ -98,6 +105,8 @@ def fit(
     callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), Timer(), grid]
     if recipe.ema:
         callbacks.append(EMA(recipe.ema))
+    if trainer.max_minutes:
+        callbacks.append(Slice(trainer.max_minutes))
     if recipe.patience:
         callbacks.append(EarlyStopping(monitor[0], mode=monitor[1], patience=recipe.patience))
     fitter = lightning.Trainer(
@@ -117,7 +126,14 @@ def fit(
         enable_model_summary=False,
     )
     last = folder / "checkpoints" / "last.ckpt"
+    if trainer.compile:
+        for network in module.networks():
+            network.compile(backend=trainer.compile)  # in place, so that the keys of checkpoints stay
     fitter.fit(module, data, ckpt_path=last if last.exists() else None)
+    if any(isinstance(callback, Slice) and callback.over for callback in callbacks):
+        raise Paused(
+            f"stopped after {trainer.max_minutes} minutes at step {fitter.global_step}; {folder} is unfinished."
+        )
     if recipe.ema:
         # a run that was stopped after its last checkpoint trains no more, and Lightning would leave the raw weights
         module.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"], strict=True)

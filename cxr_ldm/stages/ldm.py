@@ -3,7 +3,7 @@
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxr_ldm.callbacks.unfreeze import Unfreeze
 from cxr_ldm.diffusion.denoiser import Denoiser
@@ -51,6 +51,10 @@ class LatentDiffusionStage(lightning.LightningModule):
         self.attributes = attributes
         self.optimizer, self.condition_dropout, self.seed = optimizer, condition_dropout, seed
         self.warmup_steps, self.last_rate, self.unfreezing = warmup_steps, last_rate, unfreezing
+
+    def networks(self) -> list[nn.Module]:
+        """What is worth compiling."""
+        return [self.denoiser.network]
 
     def condition(
         self, batch: dict[str, Tensor], text: Tensor, attributes: Tensor | None = None

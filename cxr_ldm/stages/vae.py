@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
@@ -64,6 +64,10 @@ class VAEStage(lightning.LightningModule):
         self.log_dict(logged)
         self.log("train/loss", loss, prog_bar=True)
         return finite(loss, self, batch["row"])
+
+    def networks(self) -> list[nn.Module]:
+        """What is worth compiling."""
+        return [self.autoencoder.encoder, self.autoencoder.decoder]
 
     def progress(self) -> float:
         """Share of the run's optimiser steps that are done."""

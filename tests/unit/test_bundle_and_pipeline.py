@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cxr_ldm import artifacts
-from cxr_ldm.bundle import SUMS, load_bundle, save_bundle
+from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, save_bundle, save_half
 from cxr_ldm.diffusion import samplers
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
@@ -15,6 +15,7 @@ from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import scratch
 
 UNET = {"channels": [8, 16], "blocks": 1, "attention_levels": [0, 1], "middle_attention": True, "heads": 2, "groups": 4}
@@ -161,3 +162,44 @@ def test_bad_calls_are_refused(folder):
     for prompts, seeds, steps in (([], [], 3), (["a"], [0, 1], 3), (["a"], [0], 0)):
         with pytest.raises(UserError):
             pipeline(prompts, seeds, steps=steps)
+
+
+def test_half_the_size_gives_nearly_the_same_images(folder, tmp_path):
+    """float16 has 11 bits: the latents differ by thousandths, and the images hardly."""
+    save_half(folder, tmp_path / "half")
+    weights = [
+        sum(path.stat().st_size for path in place.glob("*.safetensors")) for place in (folder, tmp_path / "half")
+    ]
+    assert weights[1] < 0.6 * weights[0]
+    info = load_bundle(tmp_path / "half", "ldm").info
+    assert info["weights"] == "float16"
+    assert info["made_from"] == bundle_sha256(folder)
+    whole, half = (
+        TextToCXR.from_bundle(place)(["Normal."], seeds=[0], steps=4) for place in (folder, tmp_path / "half")
+    )
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, whole, rtol=0, atol=0.02)
+    with pytest.raises(UserError, match="exists already"):
+        save_half(folder, tmp_path / "half")
+
+
+def with_attributes(pipeline):
+    torch.manual_seed(1)
+    attributes = PatientAttributes(["view", "age", "sex"], 16)
+    parts = (pipeline.autoencoder, pipeline.denoiser, pipeline.text_encoder, pipeline.whitening)
+    return TextToCXR(*parts, pipeline.size, pipeline.sha256, attributes)
+
+
+def test_view_age_and_sex_change_the_image_and_nothing_known_is_the_default(folder):
+    pipeline = with_attributes(TextToCXR.from_bundle(folder))
+    people = [{}, {"age": None}, {"view": "AP"}, {"age": 80}, {"sex": "male"}]
+    images = pipeline(["Normal."] * 6, seeds=[0] * 6, steps=3, patients=[*people, {"age": 80}], batch_size=4)
+    assert torch.equal(images[0], images[1])
+    for one, other in ((0, 2), (0, 3), (0, 4), (2, 3)):
+        assert (images[one] - images[other]).abs().max() > 1e-3
+    torch.testing.assert_close(images[3], images[5])
+
+
+def test_a_patient_is_refused_by_a_model_that_does_not_know_patients(folder):
+    with pytest.raises(UserError, match="patient.age is set, but this model was trained without"):
+        TextToCXR.from_bundle(folder)(["Normal."], seeds=[0], steps=1, patients=[{"age": 50, "sex": None}])

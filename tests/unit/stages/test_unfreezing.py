@@ -38,7 +38,15 @@ RECIPE = {
     "ema": 0.9,
     "patience": None,
 }  # 8 steps
-TRAINER = {"accelerator": "cpu", "devices": 1, "precision": 32, "gradient_clip": 1.0, "log_every": 1}
+TRAINER = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "precision": 32,
+    "gradient_clip": 1.0,
+    "log_every": 1,
+    "compile": None,
+    "max_minutes": None,
+}
 ARCHITECTURE = {"model_type": "bert", "vocab_size": 100, "hidden_size": 16, "num_hidden_layers": 2}
 ARCHITECTURE |= {"num_attention_heads": 2, "intermediate_size": 32}
 TOKENIZER = learn_wordpiece(TEXTS * 3, 60)

@@ -1,0 +1,27 @@
+"""python -m cxr_ldm.export: a trained bundle in another form."""
+
+from pathlib import Path
+from typing import Any
+
+
+def main(cfg: Any) -> None:
+    """Everything heavy is imported here, after the command line was read."""
+    from cxr_ldm import naming
+    from cxr_ldm.bundle import save_half
+    from cxr_ldm.compose import data_name
+    from cxr_ldm.errors import UserError
+
+    if cfg.out is None:
+        raise UserError("out is not set; name the folder to write, for example out=exported.")
+    if cfg.form != "half":
+        raise UserError(f"form={cfg.form} cannot be written; form=half can.")
+    bundle = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg)))
+    save_half(bundle, Path(cfg.out))
+    megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6
+    print(f"  {cfg.out} ({megabytes:.1f} MB)")
+
+
+if __name__ == "__main__":
+    from cxr_ldm.cli import launch
+
+    launch(main, "export")

@@ -1,0 +1,85 @@
+"""The page of the ablation says what the runs below a folder say, and no more."""
+
+import json
+import re
+
+import pytest
+
+from cxr_ldm.benchmark.ablation import run
+from cxr_ldm.benchmark.ablation_page import page
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
+
+KID = "kid_efficientnet_lite0"
+
+
+def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout=0.1, trained=True):
+    settings = {
+        "seed": seed,
+        "training": {"images": 3200, "condition_dropout": dropout},
+        "diffusion": {
+            "scaling": {"_target_": f"cxr_ldm.diffusion.scaling.{objective}"},
+            "weighting": {"_target_": "cxr_ldm.diffusion.weighting.Unit"},
+        },
+        "text_encoder": {"_target_": f"cxr_ldm.text.encoders.{text}"},
+    }
+    if text == "pretrained":
+        settings["text_encoder"] |= {"source": "package:gt_minilm/model", "unfreeze": {"layers": 2, "at_step": 7}}
+    record = {"settings": settings, "steps": 100, "seconds": 12.3}
+    folder = outputs / "ldm" / name
+    folder.mkdir(parents=True)
+    if trained:
+        (folder / "run.json").write_text(json.dumps(record))
+    metrics = {
+        KID: Metric(kid, 64, False, ci95=(kid - 0.01, kid + 0.01), settings={"standard_error": 0.005}),
+        f"{KID}_floor": Metric(0.0007, 64, False, reason="x"),
+        "adherence_side_texts": Metric(0.875, 64, True, ci95=(0.77, 0.93)),
+    }
+    entry = run_entry(
+        config={}, bundle_sha256=None, seed=0, command="x", data={"name": "phantom-64"}, trained={"run": name}
+    )
+    path = outputs / "evaluation" / name / "metrics.json"
+    write_metrics(path, metrics, entry)
+
+
+def rows(text):
+    return [line for line in text.splitlines() if line.startswith("| ")]
+
+
+def collected(outputs):
+    path = outputs / "metrics.json"
+    write_metrics(path, run(str(outputs)), run_entry(config={}, bundle_sha256=None, seed=0, command="x"))
+    return page(json.loads(path.read_text()))
+
+
+def test_each_run_has_a_row_and_the_default_stands_first(tmp_path):
+    make(tmp_path, "a-ablation-1", 0, 0.300, objective="VPrediction")
+    make(tmp_path, "b-ablation-2", 0, 0.2512)
+    make(tmp_path, "c-ablation-3", 0, 0.400, text="pretrained", dropout=0.0)
+    make(tmp_path, "d-other", 0, 0.1)
+    text = collected(tmp_path)
+    first, *others = rows(text)[2:5]
+    assert first == "| default | 0 | 0.2512 ± 0.0050 | 0.8750 (0.7700 to 0.9300) | 100 | 12 |"
+    assert any(row.startswith("| objective v_zsnr | 0 | 0.3000") for row in others)
+    assert any(row.startswith("| text gt_minilm, top 2 layers freed at step 7, dropout 0.0 | 0 |") for row in others)
+    assert "KID of real against real 0.0007" in text
+    assert "3,200 images seen" in text
+    assert "0.1000" not in text
+    assert "One seed each: no difference here can be called significant." in text
+
+
+@pytest.mark.parametrize(("kids", "verdict"), [((0.30, 0.31), "yes"), ((0.30, 0.265), "not significant")])
+def test_worse_is_worse_in_every_seed_beyond_the_intervals(tmp_path, kids, verdict):
+    for seed, kid in enumerate((0.25, 0.26)):
+        make(tmp_path, f"a-ablation-{seed}", seed, kid)
+    for seed, kid in enumerate(kids):
+        make(tmp_path, f"b-ablation-{seed}", seed, kid, objective="Epsilon")
+    (best,) = [row for row in rows(collected(tmp_path)) if re.match(r"\| default \| 2 \|", row)]
+    assert best.endswith("| – |")
+    (other,) = [row for row in rows(collected(tmp_path)) if re.match(r"\| objective eps_linear \| 2 \|", row)]
+    assert other.endswith(f"| {verdict} |")
+
+
+def test_nothing_to_collect_is_said(tmp_path):
+    with pytest.raises(UserError, match="holds no evaluated run of the ablation; make them by"):
+        run(str(tmp_path))
