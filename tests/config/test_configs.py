@@ -17,10 +17,10 @@ COMMANDS = {
     "prepare": [],
     "benchmark": ["suite=findings"],
 }
-GROUP_NAMES = {file.split("/")[0] for file in FILES}
 # Groups that not every command has.
 ONLY = {"stage": ("train", "evaluate"), "suite": ("benchmark",), "arm": ("train",), "sweep": ("train",)}
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/**/*.yaml"))
+GROUP_NAMES = {file.split("/")[0] for file in FILES}
 EXPERIMENTS = [file.split("/")[1] for file in FILES if file.startswith("experiment/")]
 GROUPS = [file for file in FILES if not file.startswith("experiment/")]
 

@@ -239,7 +239,7 @@ def test_a_run_stopped_after_its_last_checkpoint_still_ends_with_the_average(tmp
 
 
 def test_half_precision_follows_the_curve_of_full_precision(tmp_path):
-    """bf16 has 8 bits: from one start the mean losses of 20 steps stay within 0.02, where they fall by 0.5 and more."""
+    """bf16 has 8 bits: from one start the mean losses of 20 steps stay within 5 %, and they fall by far more."""
     curves = {}
     for precision in (32, "bf16"):
         stage, data = ldm_stage(tmp_path, images_per_epoch=640)
@@ -260,7 +260,7 @@ def test_half_precision_follows_the_curve_of_full_precision(tmp_path):
         curves[precision] = torch.tensor(losses).view(8, 20).mean(dim=1)
     assert curves[32][0] - curves[32][-1] > 0.5
     assert not torch.equal(curves[32], curves["bf16"])
-    torch.testing.assert_close(curves["bf16"], curves[32], rtol=0, atol=0.02)
+    torch.testing.assert_close(curves["bf16"], curves[32], rtol=0.05, atol=0)
 
 
 def test_the_pictures_of_a_run_are_joined_into_an_animation(tmp_path):
