@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cxr_ldm.metrics.report import number
+from cxr_ldm.metrics.report import cell, number
 
 DEFAULT = {"objective": "flow", "weighting": "unit", "text": "scratch", "dropout": "0.1"}
 COLUMNS = {
@@ -113,13 +113,3 @@ def worse(these: Sequence[Mapping[str, Any]], those: Sequence[Mapping[str, Any]]
     lowest = min(run["metrics"][COLUMNS["KID"]]["ci95"][0] for run in these)
     highest = max(run["metrics"][COLUMNS["KID"]]["ci95"][1] for run in those)
     return lowest > highest
-
-
-def cell(entry: Mapping[str, Any] | None) -> str:
-    """A figure with its standard error or its interval."""
-    if entry is None:
-        return "–"
-    if "standard_error" in entry:
-        return f"{number(entry['value'])} ± {number(entry['standard_error'])}"
-    ends = entry["ci95"]
-    return number(entry["value"]) + (f" ({number(ends[0])} to {number(ends[1])})" if ends else "")

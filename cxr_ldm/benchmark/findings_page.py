@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cxr_ldm.benchmark.findings_codes import AIMED, FURTHER, TARGETS, Target
-from cxr_ldm.metrics.report import number
+from cxr_ldm.metrics.report import cell
 
 INTRO = """Structured findings are read from the text of a report (findings and impression) by the rules of
 `cxr_ldm/data/findings.py`. Here they are compared with the MeSH codes that experts gave each report of the Indiana
@@ -49,14 +49,14 @@ def page(content: Mapping[str, Any]) -> str:
         "",
     ]
     lines += [
-        f"Mean F1 of the six: **{_cell(mean)}**; of the development half {_cell(developed)}. "
-        f"Were uncertain findings counted as found, it would be {_cell(doubt)}.",
+        f"Mean F1 of the six: **{cell(mean)}**; of the development half {cell(developed)}. "
+        f"Were uncertain findings counted as found, it would be {cell(doubt)}.",
         "",
     ]
     if side := content.get("side_agreement"):
         lines += [
             "Where coder and text each state one side of an effusion, atelectasis or opacity, it is the same in "
-            f"{_cell(side)} of {side['n']} cases.",
+            f"{cell(side)} of {side['n']} cases.",
             "",
         ]
     lines += ["## Other classes", "", *table(content, FURTHER), ""]
@@ -88,13 +88,6 @@ def table(content: Mapping[str, Any], names: Mapping[str, Target], end: str = ""
     for name in names:
         if f"{name}_f1{end}" in content:
             support = content[f"{name}_f1{end}"]["settings"]["support"]
-            cells = [_cell(content.get(f"{name}_{key}")) for key in keys]
+            cells = [cell(content.get(f"{name}_{key}")) for key in keys]
             lines.append(f"| {name.replace('_', ' ')} | {support} | {' | '.join(cells)} |")
     return lines
-
-
-def _cell(entry: Mapping[str, Any] | None) -> str:
-    if entry is None:
-        return "–"
-    ends = entry["ci95"]
-    return number(entry["value"]) + (f" ({number(ends[0])} to {number(ends[1])})" if ends else "")

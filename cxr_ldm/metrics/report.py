@@ -113,6 +113,21 @@ def number(value: float) -> str:
     return f"{value:,.{max(4 - whole, 0) if whole > 1 else 4}f}"
 
 
+def cell(entry: Mapping[str, Any] | None) -> str:
+    """A table's cell: the value with its standard error or its interval, where it has one; a dash for nothing.
+
+    >>> cell({"value": 0.5, "ci95": [0.25, 0.75], "settings": {}}), cell(None)
+    ('0.5000 (0.2500 to 0.7500)', '–')
+    """
+    if entry is None:
+        return "–"
+    error = entry.get("standard_error", entry.get("settings", {}).get("standard_error"))
+    if error is not None:
+        return f"{number(entry['value'])} ± {number(error)}"
+    ends = entry["ci95"]
+    return number(entry["value"]) + (f" ({number(ends[0])} to {number(ends[1])})" if ends else "")
+
+
 def meaning(name: str) -> str:
     """A metric's plain meaning.
 
