@@ -43,11 +43,17 @@ def train_loader(
     batch_size: int,
     images_per_epoch: int,
     seed: int,
+    first_epoch: int,
     **options: Any,
 ) -> DataLoader:
-    """Batches in the order of a `StepSampler`; an epoch is rounded up to whole batches, so that all have one size."""
+    """Batches in the order of a `StepSampler`; an epoch is rounded up to whole batches, so that all have one size.
+
+    Args:
+        first_epoch: the epoch that comes first.
+    """
     per_epoch = -(-images_per_epoch // batch_size) * batch_size
     sampler = StepSampler(rows, seed, per_epoch)
+    sampler.set_epoch(first_epoch)
     options |= {"persistent_workers": options.get("num_workers", 0) > 0}  # a stretch ends often
     return DataLoader(RowDataset(fetch), batch_size, sampler=sampler, collate_fn=as_collated, **options)
 
@@ -57,7 +63,23 @@ def ordered_loader(fetch: Fetch, rows: np.ndarray, *, batch_size: int, **options
     return DataLoader(RowDataset(fetch), batch_size, sampler=rows.tolist(), collate_fn=as_collated, **options)
 
 
-class ImageDataModule(lightning.LightningDataModule):
+class StreamDataModule(lightning.LightningDataModule):
+    """Training data as one endless stream, of which a run that is resumed knows its place.
+
+    Lightning makes the loader, and worker processes begin to fetch, before it has told the sampler the epoch.
+    """
+
+    first_epoch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in each checkpoint, which stands at the end of an epoch."""
+        return {"next_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.first_epoch = state_dict["next_epoch"]
+
+
+class ImageDataModule(StreamDataModule):
     """Images of a prepared folder: {"pixels": float32 [B, 1, H, W] in [-1, 1], "row": int64 [B]}.
 
     Args:
@@ -98,6 +120,7 @@ class ImageDataModule(lightning.LightningDataModule):
             batch_size=self.batch_size,
             images_per_epoch=self.images_per_epoch,
             seed=self.seed,
+            first_epoch=self.first_epoch,
             num_workers=self.num_workers,
         )
 

@@ -1,17 +1,16 @@
 """Cached moments and texts as batches for the diffusion stage."""
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cxr_ldm.data.datamodule import ordered_loader, train_loader
+from cxr_ldm.data.datamodule import StreamDataModule, ordered_loader, train_loader
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.stages.cache import TextTable
 
 
-class LatentDataModule(lightning.LightningDataModule):
+class LatentDataModule(StreamDataModule):
     """Batches of `moments [B,2C,h,w]`, `row [B]`, and the distinct texts that they need (see `TextTable.batch`).
 
     Args:
@@ -53,6 +52,7 @@ class LatentDataModule(lightning.LightningDataModule):
             batch_size=self.batch_size,
             images_per_epoch=self.images_per_epoch,
             seed=self.seed,
+            first_epoch=self.first_epoch,
             num_workers=self.num_workers,
         )
 
