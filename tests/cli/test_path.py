@@ -56,10 +56,58 @@ def test_a_run_leaves_what_the_contract_says(outputs):
 
 
 def test_half_precision_on_a_cpu_is_bf16_and_said(outputs, command):
-    printed = command(
-        "train.py", "stage=ldm", "trainer.precision=16", "name=again", *TINY, *LENGTHS, f"paths.outputs={outputs}"
-    ).stdout
+    half = ["trainer.precision=16", "attributes=patient", "name=again"]
+    printed = command("train.py", "stage=ldm", *half, *TINY, *LENGTHS, f"paths.outputs={outputs}").stdout
     assert "bf16" in printed
+
+
+def test_sample_takes_view_age_and_sex(outputs, command):
+    here = [f"bundle={outputs}/ldm/again/bundle", "n=1", "sampler.steps=2", f"paths.outputs={outputs}"]
+    command("sample.py", "prompt=Known.", "patient.view=AP", "patient.age=70", "patient.sex=female", *here)
+    facts = json.loads((only(outputs, "samples/Known*") / "0000.json").read_text())
+    assert facts["patient"] == {"view": "AP", "age": 70, "sex": "female"}
+    assert (
+        "patient.sex=x is none of female, male"
+        in command("sample.py", "prompt=x", "patient.sex=x", *here, code=2).stderr
+    )
+
+
+def test_what_cannot_work_together_is_refused_before_anything_is_written(outputs, command):
+    before = sorted(outputs.glob("ldm/*"))
+    arguments = ["stage=ldm", "diffusion=eps_linear", "diffusion.schedule.zero_terminal=true", *TINY]
+    error = command("train.py", *arguments, f"paths.outputs={outputs}", code=2).stderr
+    assert "Epsilon cannot be read where the schedule ends in pure noise" in error
+    assert sorted(outputs.glob("ldm/*")) == before
+
+
+def test_a_comparison_is_trained_measured_and_collected(outputs, command):
+    """The ablation in miniature: two arms, each evaluated, one page."""
+    where = f"paths.outputs={outputs}"
+    small = ["metrics.n=8", "metrics.adherence_n=2", "sampler.steps=2", *LENGTHS[2:], "training.ldm.images=64"]
+    arguments = ["stage=ldm", "experiment=ablation", "arm=default,min_snr", "evaluate=true"]
+    command("train.py", "-m", *arguments, *small, *TINY, where)
+    command("-m", "cxr_ldm.benchmark", "suite=ablation", f"page={outputs}/ablation.md", where)
+    page = (outputs / "ablation.md").read_text()
+    assert "| default | 0 |" in page
+    assert "| weighting min_snr | 0 |" in page
+    assert len(list(outputs.glob("evaluation/*ablation*/report.html"))) == 2
+
+
+def test_a_slice_ends_with_a_code_of_its_own_and_the_next_goes_on(outputs, command):
+    arguments = ["train.py", "stage=ldm", "name=sliced", *TINY, *LENGTHS, f"paths.outputs={outputs}"]
+    first = command(*arguments, "trainer.max_minutes=0.0001", code=75).stdout
+    assert "is unfinished" in first
+    assert not (outputs / "ldm/sliced/bundle").exists()
+    assert "resuming" in command(*arguments).stdout
+    assert (outputs / "ldm/sliced/bundle").exists()
+
+
+def test_a_bundle_is_exported_at_half_the_size(outputs, command, tmp_path):
+    command("-m", "cxr_ldm.export", f"out={tmp_path}/half", f"bundle={outputs}/ldm/again/bundle")
+    sizes = [
+        (place / "network.safetensors").stat().st_size for place in (outputs / "ldm/again/bundle", tmp_path / "half")
+    ]
+    assert sizes[1] < 0.6 * sizes[0]
 
 
 def test_the_second_run_reuses_the_first(outputs, command):
@@ -70,9 +118,10 @@ def test_the_second_run_reuses_the_first(outputs, command):
 def test_a_multirun_makes_a_run_for_each(outputs, command):
     lengths = [*LENGTHS[:2], "training.ldm.images=32", "training.ldm.validate_every=32", "training.ldm.batch_size=32"]
     tiny = [option for option in TINY if not option.startswith("denoiser")]
+    before = set(outputs.glob("ldm/*/bundle"))
     command("train.py", "-m", "stage=ldm", "denoiser=tiny,small", *tiny, *lengths, f"paths.outputs={outputs}")
-    assert len(list(outputs.glob("ldm/phantom-32-tiny-*/bundle"))) == 2  # this one and the fixture's
-    assert len(list(outputs.glob("ldm/phantom-32-small-*/bundle"))) == 1
+    made = sorted(path.parent.name for path in set(outputs.glob("ldm/*/bundle")) - before)
+    assert [name.split("-")[2] for name in made] == ["small", "tiny"]
 
 
 def test_a_vae_that_was_asked_for_must_exist(outputs, command):
