@@ -33,13 +33,16 @@ def run(outputs: str) -> dict[str, Metric]:
 
 
 def finished(outputs: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """For every evaluated ablation run its metrics.json and the record of its training."""
-    for path in sorted((outputs / "evaluation").glob("*/metrics.json")):
+    """For every evaluated ablation run its newest metrics.json and the record of its training."""
+    paths = (outputs / "evaluation").glob("*/metrics.json")
+    newest: dict[str, Mapping[str, Any]] = {}
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         content = read_metrics(path)
-        name = content["run"].get("trained", {}).get("run", "")
+        newest[content["run"].get("trained", {}).get("run", "")] = content
+    for name, measured in newest.items():
         record = outputs / "ldm" / name / RECORD
         if WORD in name and record.is_file():
-            yield content, read_json(record)
+            yield measured, read_json(record)
 
 
 def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:

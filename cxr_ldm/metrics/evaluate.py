@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,17 +159,36 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     }
 
 
+def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+    """What `compute` gives, from the cache where the same settings gave it before."""
+    folder = cache / f"features-{artifacts.fingerprint(made_by)}"
+    if not folder.exists():
+        with artifacts.building(folder) as partial:
+            np.save(partial / "features.npy", compute().cpu().numpy())
+            artifacts.write_record(partial, made_by, complete=True)
+    return torch.from_numpy(np.load(folder / "features.npy"))
+
+
 def distance(
     cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: Tensor, sets: dict[str, str]
 ) -> dict[str, results.Metric]:
     """FID and KID of `generated` against the real images of `rows`, with their floors."""
     extractor = instantiate(cfg.features)
     size, n = cfg.metrics.batch_size, len(rows)
-    real = prepared.pixels(rows)
     pool = np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]
+    device, cache = device_of(cfg), Path(cfg.paths.outputs) / "cache"
+
+    def features_of(pixels: Tensor, name: str) -> Tensor:
+        return extract(extractor, batches(pixels, size, f"features of {name} images"), device)
+
+    def of_real(rows: np.ndarray, name: str) -> Tensor:
+        made_by = {"data": prepared.fingerprint, "rows": rows.tolist(), **extractor.settings()}
+        return kept(cache, made_by, lambda: features_of(prepared.pixels(rows), name))
+
     features = {
-        name: extract(extractor, batches(pixels, size, f"features of {name} images"), device_of(cfg))
-        for name, pixels in (("real", real), ("generated", generated), ("floor", prepared.pixels(pool)))
+        "real": of_real(rows, "real"),
+        "generated": features_of(generated, "generated"),
+        "floor": of_real(pool, "floor"),
     }
     return distances.distance_metrics(
         features["real"],

@@ -184,6 +184,7 @@ def test_early_stopping_stops(tmp_path):
 
 
 def test_ema_follows_its_recursion():
+    """Defect 9: there was no EMA."""
     averaged, current = [torch.zeros(3)], [torch.ones(3)]
     average = EMA(0.9)._kwargs["multi_avg_fn"]
     for n in range(4):

@@ -1,0 +1,27 @@
+"""Each of the eleven defects of the project that this one grew out of has a test that names it."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def named() -> dict[int, list[str]]:
+    """Defect number -> tests whose name or docstring names it."""
+    found: dict[int, list[str]] = {}
+    for path in TESTS.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                words = f"{node.name.replace('_', ' ')} {ast.get_docstring(node) or ''}"
+                for numbers in re.findall(r"[Dd]efects? ([\d, and]+)", words):
+                    for number in re.findall(r"\d+", numbers):
+                        found.setdefault(int(number), []).append(node.name)
+    return found
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_defect_has_a_test(number):
+    assert named().get(number)
