@@ -34,6 +34,11 @@ def test_images_texts_and_splits_are_those_of_the_parts(parts, tmp_path):
     assert mix.manifest["split"].tolist() == [split for part in parts for split in part.manifest["split"]]
     assert mix.manifest.groupby("patient_id")["split"].nunique().max() == 1
     np.testing.assert_array_equal(mix.draws(), mix.rows("train"))
+    assert mix.people(rows) == [person for part in parts for person in part.people(np.arange(len(part)))]
+    person = mix.people(rows)[-1]
+    assert person["view"] in ("PA", "AP")
+    assert person["sex"] in ("female", "male")
+    assert 0 < person["age"] < 120
 
 
 def test_weights_decide_how_often_training_draws_and_nothing_else(parts, tmp_path):

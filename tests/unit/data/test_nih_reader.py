@@ -40,6 +40,8 @@ def test_rows_become_records_wherever_the_images_lie(tmp_path, folders):
     ]
     assert [record.labels for record in results][:2] == [["Cardiomegaly", "Emphysema", "Effusion"], ["No Finding"]]
     assert [record.patient_id for record in results] == ["1", "1", "2"]
+    assert [record.sex for record in results] == ["male", "male", "female"]
+    assert [record.age for record in results] == [58.0, 58.0, 16.0]
     names = [[found["name"] for found in record.findings] for record in results]
     assert names == [["cardiomegaly", "pleural effusion"], ["no finding"], ["pleural thickening"]]
     for number, record in enumerate(results):

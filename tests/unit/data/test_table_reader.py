@@ -155,3 +155,15 @@ def test_a_table_of_dicom_files_takes_the_view_of_their_headers_and_rejects_late
     first, *rejected = TableReader(tmp_path, **options, frontal_only=True).records()
     assert first.view == "PA"
     assert [(item.image_id, item.reason) for item in rejected] == [("b.dcm", "lateral"), ("c.dcm", "view unknown")]
+
+
+def test_age_and_sex_are_read_where_columns_are_named(table_root, table_options):
+    lines = (table_root / "list.csv").read_text().splitlines()
+    people = [("70", "F"), ("", "O"), ("6M", "male"), ("old", "")] * 6
+    cells = [f"{line},{age},{sex}" for line, (age, sex) in zip(lines[1:], people, strict=True)]
+    (table_root / "list.csv").write_text("\n".join([f"{lines[0]},years,gender", *cells]) + "\n")
+    records = list(TableReader(table_root, **table_options, age="years", sex="gender").records())
+    expected = [(70.0, "female"), (None, None), (0.5, "male"), (None, None)]
+    assert [(record.age, record.sex) for record in records[:4]] == expected
+    with pytest.raises(UserError, match="has no column 'birthday'"):
+        list(TableReader(table_root, **table_options, age="birthday").records())
