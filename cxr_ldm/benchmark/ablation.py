@@ -12,6 +12,12 @@ from cxr_ldm.artifacts import RECORD, flatten, read_json
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import Metric, read_metrics
 
+# What a scaling is called in conf/diffusion, and the noise levels that it has there.
+OBJECTIVES = {
+    "Velocity": ("flow", "LogitNormal"),
+    "Epsilon": ("eps_linear", "Uniform"),
+    "VPrediction": ("v_zsnr", "Uniform"),
+}
 WORD = "-ablation"  # of a run's name, which lists the experiment
 FACTORS = ("diffusion.", "text_encoder.", "training.", "denoiser.", "attributes.")
 
@@ -70,10 +76,11 @@ def changes(chosen: Mapping[str, Any]) -> dict[str, str]:
     """The factors of a run in words, from the classes and numbers of its settings.
 
     >>> changes({"diffusion.scaling._target_": "a.Velocity", "diffusion.weighting._target_": "a.Unit",
-    ...     "text_encoder._target_": "a.scratch", "training.condition_dropout": 0.1})
-    {'objective': 'flow', 'weighting': 'unit', 'text': 'scratch', 'dropout': '0.1'}
+    ...     "diffusion.noise_levels._target_": "a.LogitNormal", "text_encoder._target_": "a.scratch", "training.condition_dropout": 0.1})
+    {'objective': 'flow', 'levels': 'its own', 'weighting': 'unit', 'text': 'scratch', 'dropout': '0.1'}
     """
-    objective = {"Velocity": "flow", "Epsilon": "eps_linear", "VPrediction": "v_zsnr"}
+    objective = OBJECTIVES[str(chosen["diffusion.scaling._target_"]).rpartition(".")[2]]
+    levels = str(chosen["diffusion.noise_levels._target_"]).rpartition(".")[2]
     weighting = {"Unit": "unit", "MinSNR": "min_snr"}
     text = str(chosen["text_encoder._target_"]).rpartition(".")[2]
     if text == "pretrained":
@@ -82,7 +89,8 @@ def changes(chosen: Mapping[str, Any]) -> dict[str, str]:
             f"top {freed} layers freed at step {chosen['text_encoder.unfreeze.at_step']}" if freed else "frozen"
         )
     return {
-        "objective": objective[str(chosen["diffusion.scaling._target_"]).rpartition(".")[2]],
+        "objective": objective[0],
+        "levels": "its own" if levels == objective[1] else levels,
         "weighting": weighting[str(chosen["diffusion.weighting._target_"]).rpartition(".")[2]],
         "text": text,
         "dropout": str(chosen["training.condition_dropout"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 from cxr_ldm.metrics.report import cell, number
 
-DEFAULT = {"objective": "flow", "weighting": "unit", "text": "scratch", "dropout": "0.1"}
+DEFAULT = {"objective": "flow", "levels": "its own", "weighting": "unit", "text": "scratch", "dropout": "0.1"}
 COLUMNS = {
     "KID": "kid_efficientnet_lite0",
     "above its floor": "kid_efficientnet_lite0_difference",

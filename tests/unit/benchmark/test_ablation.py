@@ -10,6 +10,7 @@ from cxr_ldm.benchmark.ablation_page import page
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
 
+LEVELS = {"Velocity": "LogitNormal", "Epsilon": "Uniform", "VPrediction": "Uniform"}
 KID = "kid_efficientnet_lite0"
 
 
@@ -19,6 +20,7 @@ def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout
         "training": {"images": 3200, "condition_dropout": dropout},
         "diffusion": {
             "scaling": {"_target_": f"cxr_ldm.diffusion.scaling.{objective}"},
+            "noise_levels": {"_target_": f"x.{LEVELS[objective]}"},
             "weighting": {"_target_": "cxr_ldm.diffusion.weighting.Unit"},
         },
         "text_encoder": {"_target_": f"cxr_ldm.text.encoders.{text}"},
