@@ -76,7 +76,8 @@ def changes(chosen: Mapping[str, Any]) -> dict[str, str]:
     """The factors of a run in words, from the classes and numbers of its settings.
 
     >>> changes({"diffusion.scaling._target_": "a.Velocity", "diffusion.weighting._target_": "a.Unit",
-    ...     "diffusion.noise_levels._target_": "a.LogitNormal", "text_encoder._target_": "a.scratch", "training.condition_dropout": 0.1})
+    ...     "diffusion.noise_levels._target_": "a.LogitNormal",
+    ...     "text_encoder._target_": "a.scratch", "training.condition_dropout": 0.1})
     {'objective': 'flow', 'levels': 'its own', 'weighting': 'unit', 'text': 'scratch', 'dropout': '0.1'}
     """
     objective = OBJECTIVES[str(chosen["diffusion.scaling._target_"]).rpartition(".")[2]]
