@@ -62,7 +62,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
     content = results.read_metrics(folder / "metrics.json")
     report.print_table(content)
     if cfg.get("page"):
-        print(f"  {report.write_page(folder, Path(cfg.page))}")
+        print(f"  {report.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
     for name in ("metrics.json", "report.html", "grid.png"):
         print(f"  {folder / name}")
 

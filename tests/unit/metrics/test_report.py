@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from cxr_ldm.metrics.report import print_table, render_markdown, rows, write_html, write_page
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.report import figures, print_table, render_markdown, rows, write_html, write_page
 from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
 
 
@@ -71,3 +72,16 @@ def test_every_number_of_the_page_comes_from_the_file(folder):
     assert one != two
     assert one.replace("0.9531", "0.1234") == two
     assert [row["name"] for row in rows(content)] == [name for name in content if name != "run"]
+
+
+def test_a_page_shows_the_figures_of_an_earlier_page_beside_its_own(folder):
+    first = write_page(folder, folder / "docs" / "first.md")
+    second = write_page(folder, folder / "docs" / "second.md", before=first).read_text()
+    name, value = next(iter(figures(first).items()))
+    assert "| n | before | meaning |" in second
+    (row,) = [line for line in second.splitlines() if line.startswith(f"| `{name}`")]
+    assert row.split(" | ")[1] == row.split(" | ")[4] == value
+    assert "before" not in first.read_text().split("## Settings")[0]
+    (folder / "else.md").write_text("# Something else")
+    with pytest.raises(UserError, match="holds no table of metrics"):
+        write_page(folder, folder / "docs" / "third.md", before=folder / "else.md")
