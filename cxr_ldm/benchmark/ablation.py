@@ -52,7 +52,7 @@ def finished(outputs: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, An
 
 
 def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """One run: its data and seed, how its settings differ from the default's, its cost, its metrics."""
+    """One run: its data and seed, what was chosen, its cost, its metrics."""
     settings = record["settings"]
     flat = dict(flatten(settings))
     chosen = {key: value for key, value in flat.items() if key.startswith(FACTORS)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from cxr_ldm.metrics.report import cell, number
 
-DEFAULT = {"objective": "flow", "levels": "its own", "weighting": "unit", "text": "scratch", "dropout": "0.1"}
+BASELINE = {"objective": "flow", "levels": "its own", "weighting": "unit", "text": "scratch", "dropout": "0.1"}
 COLUMNS = {
     "KID": "kid_efficientnet_lite0",
     "above its floor": "kid_efficientnet_lite0_difference",
@@ -15,6 +15,8 @@ COLUMNS = {
     "side, of reports": "adherence_side_texts",
     "SSIM within a prompt": "pairwise_ssim_within_prompt",
 }
+# What the choices are judged by over several seeds: 1 where lower is better, -1 where higher is.
+JUDGED = {"KID": 1, "finding, of reports": -1, "side, of reports": -1}
 INTRO = """Diffusion models trained alike but for one choice, at equal images seen, each evaluated on images generated
 from the texts of its test patients. The commands stand in `conf/experiment/ablation.yaml` and `ablation_nih.yaml`;
 the VAE, the sampler and the guidance scale are the same for all runs of a collection.
@@ -26,9 +28,9 @@ the VAE, the sampler and the guidance scale are the same for all runs of a colle
   names one, and on its side, read off the image by its geometry. Where no prompt is followed these are near the shares
   of the most frequent answer, not 0.
 - *seconds* are of training, on a machine with two cores that did other things at the same time."""
-SIGNIFICANCE = """A choice is called worse than the best where all its KIDs, over two seeds or more, lie above all of
-the best's with their 95 % intervals. The intervals count images only; that no seed disagrees stands for the chance of a
-training run. With one seed nothing is called so."""
+SIGNIFICANCE = """A choice is called worse than the best where all its values, over two seeds or more, lie on the worse
+side of all values of the best with their 95 % intervals. The intervals count images only; that no seed disagrees stands
+for the chance of a training run. With one seed nothing is called so."""
 
 
 def page(content: Mapping[str, Any]) -> str:
@@ -47,12 +49,12 @@ def page(content: Mapping[str, Any]) -> str:
 
 
 def words(changes: Mapping[str, str]) -> str:
-    """A run's difference from the default.
+    """A run's difference from the baseline.
 
-    >>> words(DEFAULT), words(DEFAULT | {"objective": "v_zsnr"})
-    ('default', 'objective v_zsnr')
+    >>> words(BASELINE), words(BASELINE | {"objective": "v_zsnr"})
+    ('baseline', 'objective v_zsnr')
     """
-    return ", ".join(f"{key} {value}" for key, value in changes.items() if DEFAULT[key] != value) or "default"
+    return ", ".join(f"{key} {value}" for key, value in changes.items() if BASELINE[key] != value) or "baseline"
 
 
 def floors(run: Mapping[str, Any]) -> str:
@@ -65,16 +67,16 @@ def floors(run: Mapping[str, Any]) -> str:
         "SSIM within what says the same, real": "pairwise_ssim_within_prompt_floor",
     }
     stated = [f"{label} {number(metrics[name]['value'])}" for label, name in real.items() if name in metrics]
-    default = ", ".join(f"{key} {value}" for key, value in DEFAULT.items())
-    return f"{run['images']:,} images seen. Default: {default}. {'; '.join(stated)}."
+    baseline = ", ".join(f"{key} {value}" for key, value in BASELINE.items())
+    return f"{run['images']:,} images seen. Baseline: {baseline}. {'; '.join(stated)}."
 
 
 def table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A Markdown row for each run, the default first."""
+    """A Markdown row for each run, the baseline first."""
     columns = {head: name for head, name in COLUMNS.items() if any(name in run["metrics"] for run in runs)}
-    lines = [f"| change to the default | seed | {' | '.join(columns)} | steps | seconds |"]
+    lines = [f"| change to the baseline | seed | {' | '.join(columns)} | steps | seconds |"]
     lines += ["| --- |" + " ---: |" * (len(columns) + 3)]
-    for run in sorted(runs, key=lambda run: (words(run["changes"]) != "default", words(run["changes"]), run["seed"])):
+    for run in sorted(runs, key=lambda run: (words(run["changes"]) != "baseline", words(run["changes"]), run["seed"])):
         cells = [cell(run["metrics"].get(name)) for name in columns.values()]
         cost = f"{run['steps']} | {run['seconds']:.0f}"
         lines.append(f"| {words(run['changes'])} | {run['seed']} | {' | '.join(cells)} | {cost} |")
@@ -82,18 +84,22 @@ def table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def seeds(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For every choice with several seeds its mean KID and, against the best of them, whether that is significant."""
-    groups = dict(grouped(runs))
-    several = {name: each for name, each in groups.items() if len(each) > 1}
+    """For every choice with several seeds the mean of what is judged and, against the best, whether it is worse."""
+    several = {name: each for name, each in grouped(runs) if len(each) > 1}
     if len(several) < 2:
         return ["One seed each: no difference here can be called significant."]
-    best = min(several, key=lambda name: statistics.mean(kids(several[name])))
-    lines = ["| choice | seeds | mean KID | least | most | worse than the best |", "| --- |" + " ---: |" * 5]
-    for name, each in sorted(several.items(), key=lambda pair: statistics.mean(kids(pair[1]))):
-        values = kids(each)
-        verdict = "–" if name == best else "yes" if worse(each, several[best]) else "not significant"
-        figures = " | ".join(number(value) for value in (statistics.mean(values), min(values), max(values)))
-        lines.append(f"| {name} | {len(each)} | {figures} | {verdict} |")
+    judged = [
+        head for head in JUDGED if all(COLUMNS[head] in run["metrics"] for each in several.values() for run in each)
+    ]
+    lines = [f"| choice | seeds | {' | '.join(f'{head}, mean | worse than the best' for head in judged)} |"]
+    lines += ["| --- | ---: |" + " ---: | --- |" * len(judged)]
+    for name, each in several.items():
+        cells = []
+        for head in judged:
+            best = min(several.values(), key=lambda runs, head=head: JUDGED[head] * mean(runs, head))  # type: ignore[misc]
+            verdict = "–" if best is each else "yes" if worse(each, best, head) else "not significant"
+            cells.append(f"{number(mean(each, head))} | {verdict}")
+        lines.append(f"| {name} | {len(each)} | {' | '.join(cells)} |")
     return lines
 
 
@@ -103,13 +109,14 @@ def grouped(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mappi
         yield name, [run for run in runs if words(run["changes"]) == name]
 
 
-def kids(runs: Sequence[Mapping[str, Any]]) -> list[float]:
-    """KID of each run."""
-    return [run["metrics"][COLUMNS["KID"]]["value"] for run in runs]
+def mean(runs: Sequence[Mapping[str, Any]], head: str) -> float:
+    """Mean of a column over runs."""
+    return statistics.mean(run["metrics"][COLUMNS[head]]["value"] for run in runs)
 
 
-def worse(these: Sequence[Mapping[str, Any]], those: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether every one of `these` has a KID above every one of `those`, intervals included."""
-    lowest = min(run["metrics"][COLUMNS["KID"]]["ci95"][0] for run in these)
-    highest = max(run["metrics"][COLUMNS["KID"]]["ci95"][1] for run in those)
-    return lowest > highest
+def worse(these: Sequence[Mapping[str, Any]], those: Sequence[Mapping[str, Any]], head: str) -> bool:
+    """Whether every one of `these` is worse than every one of `those`, intervals included."""
+    ends = [[run["metrics"][COLUMNS[head]]["ci95"] for run in runs] for runs in (these, those)]
+    if JUDGED[head] > 0:
+        return min(low for low, _ in ends[0]) > max(high for _, high in ends[1])
+    return max(high for _, high in ends[0]) < min(low for low, _ in ends[1])

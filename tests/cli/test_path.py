@@ -84,11 +84,11 @@ def test_a_comparison_is_trained_measured_and_collected(outputs, command):
     """The ablation in miniature: two arms, each evaluated, one page."""
     where = f"paths.outputs={outputs}"
     small = ["metrics.n=8", "metrics.adherence_n=2", "sampler.steps=2", *LENGTHS[2:], "training.ldm.images=64"]
-    arguments = ["stage=ldm", "experiment=ablation", "arm=default,min_snr", "evaluate=true"]
+    arguments = ["stage=ldm", "experiment=ablation", "arm=baseline,min_snr", "evaluate=true"]
     command("train.py", "-m", *arguments, *small, *TINY, where)
     command("-m", "cxr_ldm.benchmark", "suite=ablation", f"page={outputs}/ablation.md", where)
     page = (outputs / "ablation.md").read_text()
-    assert "| default | 0 |" in page
+    assert "| baseline | 0 |" in page
     assert "| weighting min_snr | 0 |" in page
     assert len(list(outputs.glob("evaluation/*ablation*/report.html"))) == 2
 
