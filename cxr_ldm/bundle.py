@@ -166,4 +166,9 @@ def build(spec: Mapping[str, Any], packages: Sequence[str], folder: Path) -> Any
             f"bundle={folder} asks for {target}, which is not part of cxr_ldm; if you trust it, allow it with "
             f"bundle_packages=[{target.partition('.')[0]}]."
         )
-    return get_object(target)(**{key: value for key, value in spec.items() if key != "_target_"})
+    try:
+        return get_object(target)(**{key: value for key, value in spec.items() if key != "_target_"})
+    except TypeError as error:
+        raise UserError(
+            f"bundle={folder} was made by another version of {target} ({error}); train it again."
+        ) from error

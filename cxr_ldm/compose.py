@@ -23,20 +23,28 @@ PRECISIONS: dict[str, Any] = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-m
 # Keys whose values users change most: what they must be, and the least that works.
 WHOLE: Any = (int,)
 REAL: Any = (int, float)
-NUMBERS: dict[str, tuple[Any, int]] = {
-    "seed": (WHOLE, 0),
-    "n": (WHOLE, 1),
-    "data.size": (WHOLE, 8),
-    "sampler.steps": (WHOLE, 1),
-    "guidance.scale": (REAL, 0),
-    "trainer.max_minutes": (REAL, 0),
-    "metrics.n": (WHOLE, 2),
-    "metrics.adherence_n": (WHOLE, 1),
-} | {
-    f"training.{stage}.{key}": (WHOLE, 1)
-    for stage in ("vae", "ldm")
-    for key in ("batch_size", "images", "validate_every", "checkpoint_every", "accumulate")
-}
+NUMBERS: dict[str, tuple[Any, int]] = (
+    {
+        "seed": (WHOLE, 0),
+        "n": (WHOLE, 1),
+        "data.size": (WHOLE, 8),
+        "sampler.steps": (WHOLE, 1),
+        "guidance.scale": (REAL, 0),
+        "trainer.max_minutes": (REAL, 0),
+        "trainer.log_every": (WHOLE, 1),
+        "trainer.gradient_clip": (REAL, 0),
+        "metrics.n": (WHOLE, 2),
+        "metrics.adherence_n": (WHOLE, 1),
+    }
+    | {
+        f"training.{stage}.{key}": (WHOLE, 1)
+        for stage in ("vae", "ldm")
+        for key in ("batch_size", "images", "validate_every", "checkpoint_every", "accumulate", "patience")
+    }
+    | {f"training.{stage}.{key}": (WHOLE, 0) for stage in ("vae", "ldm") for key in ("workers", "warmup_steps")}
+)
+SHARES = [f"training.{stage}.{key}" for stage in ("vae", "ldm") for key in ("last_rate", "ema")]
+SHARES += ["training.ldm.condition_dropout"]
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 
@@ -48,6 +56,10 @@ def check_values(cfg: DictConfig) -> None:
             kind = "whole number" if kinds == WHOLE else "number"
             raise UserError(f"{key}={value} must be a {kind} of {least} or more.")
     guidance_of(cfg)
+    for key in SHARES:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, REAL) or not 0 <= value <= 1):
+            raise UserError(f"{key}={value} must be a number from 0 to 1.")
     if cfg.trainer.accelerator not in ACCELERATORS:
         raise UserError(f"trainer.accelerator={cfg.trainer.accelerator} is not one of {', '.join(ACCELERATORS)}.")
     if str(cfg.trainer.precision) not in PRECISIONS:

@@ -25,6 +25,8 @@ SILENT = (
     "sweep",
     "evaluate",
 )
+# Groups that no training depends on.
+UNTRAINED = ("paths", "logger", "hydra", "metrics", "features", "sampler", "guidance")
 SILENT_VALUES = (
     "data.root",
     "data.size",
@@ -33,6 +35,9 @@ SILENT_VALUES = (
     "prepare.dry_run",
     "trainer.accelerator",
     "format",
+    "trainer.max_minutes",
+    "trainer.compile",
+    "trainer.log_every",
     "training.vae.workers",
     "training.ldm.workers",
 )
@@ -59,10 +64,10 @@ def override_words(overrides: Sequence[str]) -> list[str]:
     words = []
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key in SILENT or key in SILENT_VALUES or key.split(".")[0] in ("paths", "logger", "hydra"):
+        if key in SILENT or key in SILENT_VALUES or key.split(".")[0] in UNTRAINED:
             continue
         words.append(override.partition("=")[2] if key == "experiment" else override)
-    return words
+    return sorted(words)  # the same settings have the same name, however they were typed
 
 
 def complete_runs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -82,7 +87,7 @@ def sampling_bundle(chosen: str | None, outputs: Path, data: str, kind: str) -> 
     """
     if chosen not in (None, "demo"):
         return Path(str(chosen))
-    trained = any((outputs / "ldm").glob(f"*/{RECORD}"))
+    trained = any(record["data"] == data for _, record in complete_runs(outputs / "ldm"))
     if chosen == "demo" or (kind == "phantom" and not trained):
         print(f"using {DEMO}, the model that comes with the package: it knows generated phantoms, no real chest")
         return DEMO

@@ -126,6 +126,11 @@ class TextToCXR:
             raise UserError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
         if steps < 1:
             raise UserError(f"sampler.steps={steps} must be 1 or more.")
+        levels = self.denoiser.schedule.levels
+        if levels is not None and steps > levels:
+            raise UserError(f"sampler.steps={steps} is more than the {levels} noise levels of this model.")
+        if patients is not None and len(patients) != len(prompts):
+            raise UserError(f"{len(prompts)} prompts and {len(patients)} patients: one is needed for each prompt.")
         attributes = self.known(patients or [{}] * len(prompts))
         grid = times(steps, self.denoiser.schedule.levels)
         images = []

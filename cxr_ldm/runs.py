@@ -35,12 +35,14 @@ from cxr_ldm.networks.whitening import Whitening, measure
 from cxr_ldm.stages.cache import moments_of, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
+from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import TextEncoder, counts
 
 
 def train(cfg: DictConfig) -> None:
     """python train.py"""
     check_values(cfg)
+    training.check_backend(cfg.trainer.compile)
     stage = stage_of(cfg)
     folder = {"vae": train_vae, "ldm": train_ldm}[stage](cfg)
     if cfg.evaluate:
@@ -189,7 +191,7 @@ def fit_ldm(
     mean, std = measure(torch.from_numpy(moments[prepared.rows("train")]))
 
     denoiser, loss = objective(cfg, vae, encoder)
-    attributes = instantiate(cfg.attributes, width=encoder.width) if cfg.get("attributes") else None
+    attributes = patient_attributes(cfg, encoder)
     module = LatentDiffusionStage(
         denoiser,
         encoder,
@@ -237,12 +239,17 @@ def objective(cfg: DictConfig, vae: Bundle, encoder: TextEncoder) -> tuple[Denoi
     return denoiser, loss
 
 
+def patient_attributes(cfg: DictConfig, encoder: TextEncoder) -> PatientAttributes | None:
+    """The condition beside the text, where one is chosen."""
+    return instantiate(cfg.attributes, width=encoder.width) if cfg.get("attributes") else None
+
+
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
     """What decides the result of every training run."""
     return {
         "data": prepared.fingerprint,
         "training": {key: value for key, value in plain(recipe).items() if key != "workers"},
-        "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip")},
+        "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip", "devices")},
         "seed": cfg.seed,
     }
 
@@ -256,6 +263,7 @@ def check_denoiser(cfg: DictConfig, vae: Bundle, prepared: Prepared, encoder: Te
     """Build the denoiser and call it once, so that what cannot work is refused before anything is written."""
     side = prepared.size // vae.parts["autoencoder"].factor
     denoiser, _ = objective(cfg, vae, encoder)
+    patient_attributes(cfg, encoder)
     with torch.no_grad():
         states, mask = encoder.encode([""])
         denoiser.network(

@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -21,11 +21,12 @@ from cxr_ldm import artifacts
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.callbacks.patience import Patience
 from cxr_ldm.callbacks.slice import Slice
 from cxr_ldm.checkpoints import WholeCheckpoints
 from cxr_ldm.compose import PRECISIONS
 from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.errors import Paused
+from cxr_ldm.errors import Paused, UserError
 from cxr_ldm.metrics import results
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.pipeline import TextToCXR
@@ -105,10 +106,10 @@ def fit(
     callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), Timer(), grid]
     if recipe.ema:
         callbacks.append(EMA(recipe.ema))
-    if trainer.max_minutes:
+    if trainer.max_minutes is not None:
         callbacks.append(Slice(trainer.max_minutes))
     if recipe.patience:
-        callbacks.append(EarlyStopping(monitor[0], mode=monitor[1], patience=recipe.patience))
+        callbacks.append(Patience(monitor, recipe.patience))
     fitter = lightning.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
@@ -138,6 +139,13 @@ def fit(
         # a run that was stopped after its last checkpoint trains no more, and Lightning would leave the raw weights
         module.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"], strict=True)
     return fitter
+
+
+def check_backend(name: str | None) -> None:
+    """Raises UserError where torch.compile knows no backend of this name."""
+    known = torch.compiler.list_backends(exclude_tags=None)
+    if name is not None and name not in known:
+        raise UserError(f"trainer.compile={name} is not one of {', '.join(known)}.")
 
 
 def periods(recipe: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -170,7 +178,7 @@ def quiet() -> None:
 def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path) -> ImageGrid:
     """The picture of a diffusion run: the same validation texts and seeds, drawn again at each validation."""
     rows = spread(prepared.rows("val"), 8)
-    prompts, people, seeds = prepared.texts(rows), prepared.people(rows), list(range(len(rows)))
+    prompts, seeds = prepared.texts(rows), list(range(len(rows)))
 
     def draw(module: Any) -> Tensor:
         pipeline = TextToCXR(
@@ -182,7 +190,9 @@ def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path) -> I
             "",
             module.attributes,
         )
-        return pipeline(prompts, seeds, steps=20, guidance=2.0, patients=people if module.attributes else None)
+        return pipeline(
+            prompts, seeds, steps=20, guidance=2.0, patients=prepared.people(rows) if module.attributes else None
+        )
 
     return ImageGrid(draw, folder, columns=4, captions=prompts)
 

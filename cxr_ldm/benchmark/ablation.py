@@ -4,11 +4,13 @@ The comparison itself is made by `train.py … experiment=ablation sweep=one_fac
 evaluates; here nothing is trained or measured anew.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cxr_ldm.artifacts import RECORD, flatten, read_json
+from cxr_ldm.artifacts import RECORD, fingerprint, flatten, read_json
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import Metric, read_metrics
 
@@ -19,6 +21,9 @@ OBJECTIVES = {
     "VPrediction": ("v_zsnr", "Uniform"),
 }
 WORD = "-ablation"  # of a run's name, which lists the experiment
+KID = "kid_efficientnet_lite0"
+# What `changes` words; further differences are given by their hash alone.
+COMPARED = ("diffusion.", "text_encoder.", "training.condition_dropout")
 FACTORS = ("diffusion.", "text_encoder.", "training.", "denoiser.", "attributes.")
 
 
@@ -28,7 +33,7 @@ def run(outputs: str) -> dict[str, Metric]:
     Raises:
         UserError: there is no finished run of the ablation below `outputs`.
     """
-    runs = [described(*pair) for pair in finished(Path(outputs))]
+    runs = unique(described(*pair) for pair in finished(Path(outputs)))
     if not runs:
         raise UserError(
             f"{outputs} holds no evaluated run of the ablation; make them by "
@@ -51,6 +56,30 @@ def finished(outputs: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, An
             yield measured, read_json(record)
 
 
+def unique(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One run for each data, choice and seed; what else differs within a collection is named among its changes.
+
+    Raises:
+        UserError: two runs of a collection were not measured alike.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    measured: dict[str, Any] = {}
+    rest: dict[str, list[str]] = {}
+    for run in runs:
+        data = run["data"]
+        if measured.setdefault(data, run["measured"]) != run["measured"]:
+            raise UserError(
+                f"the runs on {data} were measured with other sampling or other n, {measured[data]} and "
+                f"{run['measured']}; evaluate them alike."
+            )
+        rest.setdefault(data, []).append(json.dumps(run.pop("rest"), sort_keys=True))
+        found[data, *sorted(run["changes"].items()), run["seed"], rest[data][-1]] = run
+    for key, run in found.items():
+        if key[-1] != Counter(rest[run["data"]]).most_common(1)[0][0]:
+            run["changes"]["other settings"] = fingerprint(key[-1])[:6]
+    return list(found.values())
+
+
 def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """One run: its data and seed, what was chosen, its cost, its metrics."""
     settings = record["settings"]
@@ -61,6 +90,8 @@ def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
         "seed": settings["seed"],
         "images": settings["training"]["images"],
         "changes": changes(chosen),
+        "rest": {key: value for key, value in chosen.items() if not key.startswith(COMPARED)},
+        "measured": {"n": content[KID]["n"], **content[KID]["settings"].get("sampling", {})},
         "steps": record["steps"],
         "seconds": record["seconds"],
         "metrics": {
@@ -86,7 +117,8 @@ def changes(chosen: Mapping[str, Any]) -> dict[str, str]:
     text = str(chosen["text_encoder._target_"]).rpartition(".")[2]
     if text == "pretrained":
         freed = chosen.get("text_encoder.unfreeze.layers", 0)
-        text = f"{str(chosen['text_encoder.source']).partition(':')[2].partition('/')[0]}, " + (
+        source = str(chosen["text_encoder.source"]).removeprefix("package:").removesuffix("/model")
+        text = f"{source.rpartition('/')[2]}, " + (
             f"top {freed} layers freed at step {chosen['text_encoder.unfreeze.at_step']}" if freed else "frozen"
         )
     return {

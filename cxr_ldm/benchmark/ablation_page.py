@@ -54,7 +54,7 @@ def words(changes: Mapping[str, str]) -> str:
     >>> words(BASELINE), words(BASELINE | {"objective": "v_zsnr"})
     ('baseline', 'objective v_zsnr')
     """
-    return ", ".join(f"{key} {value}" for key, value in changes.items() if BASELINE[key] != value) or "baseline"
+    return ", ".join(f"{key} {value}" for key, value in changes.items() if BASELINE.get(key) != value) or "baseline"
 
 
 def floors(run: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What the guidance scale does to the images of a phantom model: adherence to the prompt, and how far they move."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,12 @@ def run(
     before = None
     for scale in scales:
         images = pipeline(prompts, seeds, steps=steps, guidance=float(scale), sampler=sampler)
-        settings = {"guidance": scale, "steps": steps, "bundle_sha256": pipeline.sha256}
+        settings = {"guidance": scale, "steps": steps, "sampler": named(sampler), "bundle_sha256": pipeline.sha256}
         rates = measure.rates(dict(zip(names, images.split(n // len(names)), strict=True)))
-        metrics |= {f"{name}_at_{scale:g}": metric for name, metric in rates.items()}
+        metrics |= {
+            f"{name}_at_{scale:g}": replace(metric, settings=metric.settings | settings)
+            for name, metric in rates.items()
+        }
         alike = float(pairwise_ssim(images, seed=seed).mean())
         metrics[f"pairwise_ssim_at_{scale:g}"] = Metric(alike, len(images), False, settings=settings, reason="pairs")
         if before is not None:
@@ -65,6 +69,11 @@ def run(
             metrics[f"moved_at_{scale:g}"] = Metric(moved, len(images), True, settings=settings, reason="a description")
         before = images
     return metrics
+
+
+def named(sampler: Callable[..., Tensor]) -> str:
+    """A sampler's name, options bound or not."""
+    return str(getattr(getattr(sampler, "func", sampler), "__name__", sampler))
 
 
 def real(count: int, size: int, seed: int) -> tuple[Tensor, list[Sequence[Finding]]]:

@@ -70,8 +70,8 @@ class MixReader:
                     source=row["source"],
                     load=partial(load_row, part.folder, number),
                     split=row["split"],
-                    age=row["age"],
-                    sex=row["sex"],
+                    age=row.get("age"),
+                    sex=row.get("sex"),
                     weight=weight,
                 )
 

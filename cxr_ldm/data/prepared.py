@@ -90,7 +90,13 @@ class Prepared:
         return self.manifest["image_id"].iloc[np.asarray(rows)].tolist()
 
     def people(self, rows: np.ndarray) -> list[dict[str, Any]]:
-        """View, age and sex of `rows`, None where not known."""
+        """View, age and sex of `rows`, None where not known.
+
+        Raises:
+            UserError: the folder was made before they were kept.
+        """
+        if "age" not in self.manifest:
+            raise UserError(f"{self.folder} holds no age and sex; prepare the collection again.")
         return self.manifest[["view", "age", "sex"]].iloc[np.asarray(rows)].to_dict("records")
 
     def patients(self, rows: np.ndarray) -> list[str]:

@@ -5,7 +5,9 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
+from cxr_ldm.diffusion.guidance_rule import is_number
 from cxr_ldm.diffusion.schedules import Schedule
+from cxr_ldm.errors import UserError
 
 
 class NoiseLevels(Protocol):
@@ -24,7 +26,7 @@ class LogitNormal:
     """logit(t) ~ N(mean, std²): more training where the denoiser decides most (Esser et al. 2024, section 3.1)."""
 
     def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
-        self.mean, self.std = mean, std
+        self.mean, self.std = checked(mean, std)
 
     def at(self, quantile: Tensor, schedule: Schedule) -> Tensor:
         """Quantile `[...]` in [0, 1) -> t `[...]` in (0, 1).
@@ -43,7 +45,7 @@ class LogNormal:
     """
 
     def __init__(self, mean: float = -0.4, std: float = 1.2) -> None:
-        self.mean, self.std = mean, std
+        self.mean, self.std = checked(mean, std)
 
     def at(self, quantile: Tensor, schedule: Schedule) -> Tensor:
         """Quantile `[...]` in [0, 1) -> t `[...]` in (0, 1].
@@ -53,6 +55,13 @@ class LogNormal:
         0.5
         """
         return schedule.time_of(torch.exp(self.mean + self.std * standard_normal(quantile)))
+
+
+def checked(mean: float, std: float) -> tuple[float, float]:
+    """Both, once they are numbers; raises UserError else."""
+    if not is_number(mean) or not is_number(std) or std <= 0:
+        raise UserError(f"diffusion.noise_levels: mean={mean} must be a number and std={std} one above 0.")
+    return mean, std
 
 
 def standard_normal(quantile: Tensor) -> Tensor:

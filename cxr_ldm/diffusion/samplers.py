@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cxr_ldm.diffusion.denoiser import Schedule
 from cxr_ldm.diffusion.guidance import Denoise
+from cxr_ldm.diffusion.guidance_rule import is_number
 from cxr_ldm.diffusion.steps import (
     Noise,
     Point,
@@ -53,8 +54,10 @@ def ddim(
         eta: 0 is deterministic, 1 is ancestral sampling, `ddpm`.
 
     Raises:
-        UserError: eta is above 0 and `noise` is None.
+        UserError: eta is outside [0, 1], or above 0 and `noise` is None.
     """
+    if not is_number(eta) or not 0 <= eta <= 1:
+        raise UserError(f"sampler.step.eta={eta} must be a number from 0 to 1.")
     for step, t, _, at_t, at_s in walk(x, times, schedule, progress):
         data = denoise(x, t)
         fresh = eta * posterior_variance(at_t, at_s).sqrt()

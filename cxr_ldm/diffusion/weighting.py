@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from cxr_ldm.diffusion.guidance_rule import is_number
 from cxr_ldm.errors import UserError
 
 
@@ -27,8 +28,8 @@ class MinSNR:
     """
 
     def __init__(self, gamma: float = 5.0) -> None:
-        if not gamma > 0:
-            raise UserError(f"diffusion.weighting.gamma={gamma} must be above 0: every weight would be 0.")
+        if not is_number(gamma) or gamma <= 0:
+            raise UserError(f"diffusion.weighting.gamma={gamma} must be a number above 0: every weight would be 0.")
         self.gamma = gamma
 
     def __call__(self, alpha: Tensor, sigma: Tensor, gain: Tensor) -> Tensor:

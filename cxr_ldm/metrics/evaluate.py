@@ -145,9 +145,10 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     found = memorisation.search(images, prepared.pixels(prepared.rows("test")), chunks)
     metrics |= memorisation.near_copy_metrics(found, cfg.seed)
     metrics |= memorisation.diversity(images, prepared.pixels(rows), seed=cfg.seed)
-    metrics |= memorisation.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
         metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)
+    else:
+        metrics |= memorisation.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
     sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": plain(cfg.guidance)}
     facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
     save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)

@@ -1,5 +1,7 @@
 """The latent-diffusion stage: whitened latents and their text to a denoiser."""
 
+from typing import Any
+
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -10,7 +12,7 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.networks.autoencoder import sample_posterior
 from cxr_ldm.networks.whitening import Whitening
-from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, finite, generator_at, optimisation
+from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
 from cxr_ldm.text.attributes import PatientAttributes, with_tokens
 from cxr_ldm.text.encoders import TextEncoder
 from cxr_ldm.text.unfreezing import Unfreezing
@@ -69,7 +71,7 @@ class LatentDiffusionStage(lightning.LightningModule):
         return with_tokens(self.attributes(attributes), states, mask)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        random = generator_at(self.seed, 1, batch_number(self, batch_index))
+        random = generator_of(self, 1, batch_number(self, batch_index))
         latents = self.whitening.whiten(sample_posterior(batch["moments"].float(), random))
         dropped = (torch.rand(len(latents), generator=random) < self.condition_dropout).to(latents.device)
         text = torch.where(dropped, torch.zeros_like(batch["text"]), batch["text"])
@@ -86,7 +88,7 @@ class LatentDiffusionStage(lightning.LightningModule):
         return batch["attributes"].masked_fill(alone.to(dropped.device) | dropped[:, None], torch.nan)
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        random = generator_at(self.seed, 2, batch_index)
+        random = generator_of(self, 2, batch_index)
         moments = batch["moments"].float()
         latents = self.whitening.whiten(sample_posterior(moments, random))
         # the same image meets the same noise and level at every validation, so that two of them compare
@@ -95,7 +97,7 @@ class LatentDiffusionStage(lightning.LightningModule):
         losses = self.loss.at(
             self.denoiser, latents, noise, t, *self.condition(batch, batch["text"], batch.get("attributes"))
         )
-        self.log("val/loss", losses.mean(), prog_bar=True, batch_size=len(latents))
+        self.log("val/loss", finite(losses.mean(), self, batch["row"]), prog_bar=True, batch_size=len(latents))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)
@@ -104,6 +106,12 @@ class LatentDiffusionStage(lightning.LightningModule):
         if self.unfreezing and late:
             groups.append((late, self.unfreezing.lr_scale))
         return optimisation(groups, self.optimizer, self.warmup_steps, total, self.last_rate)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By the norm of all gradients, which must be finite."""
+        clip(self, self.parameters(), gradient_clip_val)
 
     def configure_callbacks(self) -> list[lightning.Callback]:
         """With layers that train later comes what keeps them until then; the Trainer adds it to its own."""

@@ -56,8 +56,29 @@ def generator_at(*position: int) -> Generator:
     return torch.Generator().manual_seed(hash(position) & 0x7FFF_FFFF_FFFF_FFFF)  # tuples of ints hash alike anywhere
 
 
+def generator_of(module: Any, stream: int, position: int) -> Generator:
+    """The generator of a stage at a position of one of its streams; every process of a run has its own."""
+    rank = (module.global_rank,) if module.global_rank else ()
+    return generator_at(module.seed, stream, position, *rank)
+
+
+def clip(module: Any, weights: Iterable[nn.Parameter], largest: float | None) -> None:
+    """Scale gradients down to a norm of `largest`; None leaves them as they are.
+
+    Raises:
+        UserError: they are not finite, so that the step would make every weight so. In float16 the step is left out
+            instead, by the gradient scaler.
+    """
+    norm = nn.utils.clip_grad_norm_(list(weights), largest or float("inf"))
+    if not torch.isfinite(norm) and module.trainer.precision != "16-mixed":
+        raise UserError(
+            f"the gradient is {norm.item()} at step {module.global_step} (precision {module.trainer.precision}); lower "
+            "the learning rate, or train with trainer.precision=32."
+        )
+
+
 def finite(loss: Tensor, module: Any, rows: Tensor) -> Tensor:
-    """The loss itself; a NaN or an infinity stops the run before it reaches a checkpoint.
+    """The loss itself; a NaN or an infinity stops the run.
 
     Raises:
         UserError: the loss is not finite; names the step, the images and the precision.

@@ -6,13 +6,12 @@ from typing import Any
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
 from cxr_ldm.stages.adversary import Adversary
-from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, finite, generator_at, optimisation
+from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
 
 DATA_RANGE = 2.0  # pixels lie in [-1, 1]
 
@@ -51,7 +50,7 @@ class VAEStage(lightning.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         pixels = batch["pixels"]
         moments = self.autoencoder.encode(pixels)
-        noise = generator_at(self.seed, 0, batch_number(self, batch_index))
+        noise = generator_of(self, 0, batch_number(self, batch_index))
         reconstruction = self.autoencoder.decode(sample_posterior(moments, noise)).float()
         error = self.reconstruction(reconstruction, pixels)
         divergence = kl_divergence(moments.float())
@@ -95,6 +94,5 @@ class VAEStage(lightning.LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """By the norm of each network's gradients: the discriminator's must not shrink the autoencoder's."""
-        if gradient_clip_val:
-            for group in optimizer.param_groups:
-                clip_grad_norm_(group["params"], gradient_clip_val)
+        for group in optimizer.param_groups:
+            clip(self, group["params"], gradient_clip_val)

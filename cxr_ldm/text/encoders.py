@@ -51,6 +51,11 @@ class TextEncoder(nn.Module):
             "length": length,
             "trained_layers": trained_layers,
         }
+        most = architecture.get("max_position_embeddings", length)
+        if type(length) is not int or not 3 <= length <= most:
+            raise UserError(
+                f"text_encoder.length={length} must be a whole number from 3 to {most}, this encoder's window."
+            )
         self.tokenizer = Tokenizer(tokenizer, length)
         self.transformer = AutoModel.from_config(AutoConfig.for_model(**architecture))
         self.transformer.pooler = None  # sentence embedding of the pre-training task; the states do not need it

@@ -47,7 +47,10 @@ def undisturbed(command, tmp_path_factory):
 
 
 def killed_at(outputs: Path, arguments: list[str], run: Path, stretches: int, wait: float) -> None:
-    """Start a run and SIGKILL it, with its workers, `wait` seconds after its checkpoint number `stretches`."""
+    """Start a run and SIGKILL it, with its workers, `wait` seconds after its checkpoint number `stretches`.
+
+    Number 0 is the moment at which it claims its folder.
+    """
     process = subprocess.Popen(
         [sys.executable, "train.py", *arguments, f"paths.outputs={outputs}"],
         cwd=ROOT,
@@ -58,6 +61,9 @@ def killed_at(outputs: Path, arguments: list[str], run: Path, stretches: int, wa
     )
     checkpoint, written, seen = run / "checkpoints" / "last.ckpt", 0, 0
     deadline = time.monotonic() + 240
+    while not (run / "run.json").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
     while written < stretches and process.poll() is None:
         assert time.monotonic() < deadline
         now = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
@@ -74,7 +80,7 @@ def test_killed_and_started_again_ends_with_the_same_weights(undisturbed, comman
     chance = random.Random(stretches)  # the step at which it dies is anywhere between two checkpoints
     name = f"killed{stretches}"
     run = undisturbed / "ldm" / name
-    wait = chance.uniform(0.0, 0.25) if stretches else 3.0
+    wait = chance.uniform(0.0, 0.25)
     killed_at(undisturbed, ["stage=ldm", *LDM, f"name={name}"], run, stretches, wait)
     assert not (run / "bundle").exists()
     command("train.py", "stage=ldm", *LDM, f"name={name}", f"paths.outputs={undisturbed}")

@@ -102,7 +102,7 @@ def test_a_weighting_that_divides_by_zero_is_refused():
     denoiser = Denoiser(Silent(), SCHEDULES["zero terminal"], VPrediction())
     with pytest.raises(UserError, match=r"not finite at t=1 .*divides by an SNR of 0"):
         DiffusionLoss(Uniform(), for_noise).check(denoiser)
-    with pytest.raises(UserError, match=r"gamma=0 must be above 0"):
+    with pytest.raises(UserError, match=r"gamma=0 must be a number above 0"):
         MinSNR(0)
 
 

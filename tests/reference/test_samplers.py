@@ -360,3 +360,9 @@ def test_missing_noise_and_unknown_variances_are_refused():
         ddim(*call, eta=0.5)
     with pytest.raises(UserError, match="variance=medium is not one of small, large"):
         ddpm(*call, variance="medium", noise=lambda step: 0.0)
+
+
+@pytest.mark.parametrize("eta", [-1, 1.5, "foo", True, math.nan])
+def test_an_eta_outside_its_range_is_refused(eta):
+    with pytest.raises(UserError, match=r"sampler\.step\.eta=.* must be a number from 0 to 1"):
+        ddim(lambda x, t: x, torch.zeros(1, 1, 1, 1), trailing(2), RectifiedFlow(), eta=eta)

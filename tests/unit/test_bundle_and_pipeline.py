@@ -203,3 +203,24 @@ def test_view_age_and_sex_change_the_image_and_nothing_known_is_the_default(fold
 def test_a_patient_is_refused_by_a_model_that_does_not_know_patients(folder):
     with pytest.raises(UserError, match="patient.age is set, but this model was trained without"):
         TextToCXR.from_bundle(folder)(["Normal."], seeds=[0], steps=1, patients=[{"age": 50, "sex": None}])
+
+
+def test_more_steps_than_noise_levels_and_fewer_patients_than_prompts_are_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["parts"]["schedule"] = {"_target_": "cxr_ldm.diffusion.schedules.LinearBeta", "levels": 10}
+    (folder / "config.json").write_text(json.dumps(config))
+    resum(folder)
+    pipeline = TextToCXR.from_bundle(folder)
+    with pytest.raises(UserError, match="sampler.steps=11 is more than the 10 noise levels"):
+        pipeline(["Normal."], seeds=[0], steps=11)
+    with pytest.raises(UserError, match="2 prompts and 1 patients"):
+        pipeline(["Normal."] * 2, seeds=[0, 1], steps=2, patients=[{}])
+
+
+def test_a_bundle_of_another_version_is_refused_in_a_sentence(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["parts"]["whitening"]["trains"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    resum(folder)
+    with pytest.raises(UserError, match=r"made by another version of .*Whitening .*train it again"):
+        load_bundle(folder, "ldm")

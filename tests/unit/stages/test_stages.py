@@ -176,11 +176,38 @@ def test_resume_equals_no_resume_bit_for_bit(tmp_path, make):
     assert all(torch.equal(value, expected[name]) for name, value in resumed.state_dict().items())
 
 
-def test_early_stopping_stops(tmp_path):
+def impatient(tmp_path):
+    """A stage that never improves."""
     stage, data = ldm_stage(tmp_path)
     stage.optimizer = partial(torch.optim.SGD, lr=0.0)
-    trainer = fit(stage, data, tmp_path / "run", images=400, patience=2, ema=None)
-    assert trainer.current_epoch < 10
+    return stage, data
+
+
+def test_early_stopping_stops_and_a_run_that_is_started_again_does_not_go_on(tmp_path):
+    recipe = {"images": 400, "patience": 2, "ema": None}
+    stage, data = impatient(tmp_path)
+    steps = fit(stage, data, tmp_path / "run", **recipe).global_step
+    assert steps == 6
+    stage, data = impatient(tmp_path)
+    assert fit(stage, data, tmp_path / "run", **recipe).global_step == steps
+
+
+def test_slices_do_not_lose_patience(tmp_path):
+    for _ in range(2):
+        stage, data = impatient(tmp_path)
+        with pytest.raises(Paused):
+            fit(stage, data, tmp_path / "run", images=400, patience=2, ema=None, changes={"max_minutes": 0})
+    stage, data = impatient(tmp_path)
+    trainer = fit(stage, data, tmp_path / "run", images=400, patience=2, ema=None, changes={"max_minutes": 0})
+    assert trainer.global_step == 6
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(tmp_path):
+    stage, data = ldm_stage(tmp_path)
+    stage.denoiser.network.conv_out.bias.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(UserError, match="the gradient is (inf|nan) at step 0"):
+        fit(stage, data, tmp_path / "run")
+    assert all(parameter.isfinite().all() for parameter in stage.parameters())
 
 
 def test_ema_follows_its_recursion():

@@ -2,6 +2,8 @@
 
 import pytest
 
+from cxr_ldm.errors import UserError
+from cxr_ldm.text.encoders import TextEncoder
 from cxr_ldm.text.tokenizer import Tokenizer, learn_wordpiece
 
 WORDS = ["a nodule of 2.5 cm . ! ? in the left lung approx no effusion heart is normal size what now"] * 3
@@ -46,3 +48,10 @@ def test_long_texts_are_counted_and_neighbours_are_not_changed():
     ids, mask = tokenizer(texts)
     assert mask.sum(dim=1).tolist() == [5, 4, 8]
     assert ids[1][mask[1]].tolist() == tokenizer(["Normal."])[0][0].tolist()
+
+
+@pytest.mark.parametrize("length", [-1, 2, 513, 10.0])
+def test_a_window_that_the_encoder_does_not_have_is_refused(length):
+    architecture = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    with pytest.raises(UserError, match=r"text_encoder\.length=.* must be a whole number from 3 to 512"):
+        TextEncoder(DEFINITION, architecture | {"max_position_embeddings": 512}, length, 0)
