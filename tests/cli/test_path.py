@@ -178,8 +178,8 @@ def test_a_damaged_bundle_is_refused_by_both_commands(outputs, command, tmp_path
 def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
     where = f"paths.outputs={outputs}"
     small = ["metrics.n=8", "metrics.adherence_n=2", "sampler.steps=2", "logger=csv"]
-    command("evaluate.py", f"stage={stage}", f"page={outputs}/{stage}.md", *small, *DATA, where)
-    metrics = json.loads(only(outputs, f"evaluation/{stage}-*/metrics.json").read_text())
+    command("evaluate.py", f"stage={stage}", f"name={stage}", f"page={outputs}/{stage}.md", *small, *DATA, where)
+    metrics = json.loads((outputs / "evaluation" / stage / "metrics.json").read_text())
     expected = {
         "vae": {"ssim", "psnr", "fid_efficientnet_lite0"},
         "ldm": {"fid_efficientnet_lite0", "kid_efficientnet_lite0", "adherence_finding", "adherence_side"},
@@ -192,5 +192,5 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
         sampling = metrics["fid_efficientnet_lite0"]["settings"]["sampling"]
         assert sampling["guidance"] == {"scale": 2.0, "interval": [0.0, 1.0], "rescale": 0.0}
     assert len(metrics["run"]["bundle_sha256"]) == 64
-    assert only(outputs, f"evaluation/{stage}-*/report.html").stat().st_size > 1000
+    assert (outputs / "evaluation" / stage / "report.html").stat().st_size > 1000
     assert (outputs / f"{stage}.md").is_file()
