@@ -89,7 +89,7 @@ def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
         "data": content["run"]["data"]["name"],
         "seed": settings["seed"],
         "images": settings["training"]["images"],
-        "changes": changes(chosen),
+        "changes": changes(chosen, record["steps"]),
         "rest": {key: value for key, value in chosen.items() if not key.startswith(COMPARED)},
         "measured": {"n": content[KID]["n"], **content[KID]["settings"].get("sampling", {})},
         "steps": record["steps"],
@@ -103,12 +103,12 @@ def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
     }
 
 
-def changes(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """The factors of a run in words, from the classes and numbers of its settings.
+def changes(chosen: Mapping[str, Any], steps: int) -> dict[str, str]:
+    """The factors of a run of `steps` steps in words, from the classes and numbers of its settings.
 
     >>> changes({"diffusion.scaling._target_": "a.Velocity", "diffusion.weighting._target_": "a.Unit",
     ...     "diffusion.noise_levels._target_": "a.LogitNormal",
-    ...     "text_encoder._target_": "a.scratch", "training.condition_dropout": 0.1})
+    ...     "text_encoder._target_": "a.scratch", "training.condition_dropout": 0.1}, 400)
     {'objective': 'flow', 'levels': 'its own', 'weighting': 'unit', 'text': 'scratch', 'dropout': '0.1'}
     """
     objective = OBJECTIVES[str(chosen["diffusion.scaling._target_"]).rpartition(".")[2]]
@@ -116,11 +116,12 @@ def changes(chosen: Mapping[str, Any]) -> dict[str, str]:
     weighting = {"Unit": "unit", "MinSNR": "min_snr"}
     text = str(chosen["text_encoder._target_"]).rpartition(".")[2]
     if text == "pretrained":
-        freed = chosen.get("text_encoder.unfreeze.layers", 0)
+        freed, at_step = chosen.get("text_encoder.unfreeze.layers", 0), chosen.get("text_encoder.unfreeze.at_step", 0)
         source = str(chosen["text_encoder.source"]).removeprefix("package:").removesuffix("/model")
-        text = f"{source.rpartition('/')[2]}, " + (
-            f"top {freed} layers freed at step {chosen['text_encoder.unfreeze.at_step']}" if freed else "frozen"
-        )
+        when = f"top {freed} layers freed at step {at_step}" if freed and at_step < steps else "frozen"
+        if freed and at_step >= steps:
+            when += f" to the end, since step {at_step} was never reached"
+        text = f"{source.rpartition('/')[2]}, {when}"
     return {
         "objective": objective[0],
         "levels": "its own" if levels == objective[1] else levels,

@@ -14,7 +14,7 @@ LEVELS = {"Velocity": "LogitNormal", "Epsilon": "Uniform", "VPrediction": "Unifo
 KID = "kid_efficientnet_lite0"
 
 
-def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout=0.1, trained=True):
+def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout=0.1, trained=True, steps=100):
     settings = {
         "seed": seed,
         "training": {"images": 3200, "condition_dropout": dropout},
@@ -27,7 +27,7 @@ def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout
     }
     if text == "pretrained":
         settings["text_encoder"] |= {"source": "package:gt_minilm/model", "unfreeze": {"layers": 2, "at_step": 7}}
-    record = {"settings": settings, "steps": 100, "seconds": 12.3}
+    record = {"settings": settings, "steps": steps, "seconds": 12.3}
     folder = outputs / "ldm" / name
     folder.mkdir(parents=True)
     if trained:
@@ -65,6 +65,8 @@ def test_each_run_has_a_row_and_the_baseline_stands_first(tmp_path):
     assert any(row.startswith("| objective v_zsnr | 0 | 0.3000") for row in others)
     assert any(row.startswith("| text gt_minilm, top 2 layers freed at step 7, dropout 0.0 | 0 |") for row in others)
     assert "KID of real against real 0.0007" in text
+    make(tmp_path, "e-ablation-5", 0, 0.4, text="pretrained", steps=5)
+    assert "| text gt_minilm, frozen to the end, since step 7 was never reached | 0 |" in collected(tmp_path)
     assert "3,200 images seen" in text
     assert "0.1000" not in text
     assert "One seed each: no difference here can be called significant." in text
