@@ -59,7 +59,7 @@ def override_words(overrides: Sequence[str]) -> list[str]:
     """The overrides of a command line that are worth showing in a name.
 
     >>> override_words(["stage=ldm", "denoiser=tiny", "trainer.precision=16", "data.root=/x", "experiment=deck"])
-    ['trainer.precision=16', 'deck']
+    ['deck', 'trainer.precision=16']
     """
     words = []
     for override in overrides:

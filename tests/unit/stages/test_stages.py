@@ -115,7 +115,7 @@ def test_vae_loss_is_mse_plus_weighted_kl_both_means_over_elements():
     torch.manual_seed(0)
     network = Autoencoder(2, [8, 8], 1, 4)
     stage = vae_stage(network, mse_loss)
-    stage._trainer = SimpleNamespace(num_training_batches=10, current_epoch=0)
+    stage._trainer = SimpleNamespace(num_training_batches=10, current_epoch=0, global_rank=0)
     logged = {}
     stage.log_dict, stage.log = lambda values: logged.update(values), lambda name, value, **_: None
     pixels = torch.rand(3, 1, 16, 16) * 2 - 1
@@ -130,7 +130,7 @@ def test_vae_loss_is_mse_plus_weighted_kl_both_means_over_elements():
 def test_the_condition_is_dropped_sample_by_sample_for_the_empty_text(tmp_path):
     """Defect 6: a whole batch lost its condition at once."""
     stage, data = ldm_stage(tmp_path, dropout=0.5)
-    stage._trainer = SimpleNamespace(num_training_batches=100, current_epoch=0)
+    stage._trainer = SimpleNamespace(num_training_batches=100, current_epoch=0, global_rank=0)
     stage.log = lambda *_, **__: None
     batch, seen = data.fetch(np.arange(4)), []
     stage.condition = lambda *given: seen.append(given[1]) or LatentDiffusionStage.condition(stage, *given)
