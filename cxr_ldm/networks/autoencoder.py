@@ -47,11 +47,13 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pixels `[N,1,H,W]` -> features `[N,2C,H/f,W/f]`, from which `quant_conv` makes the moments."""
+    """Planes `[N,P,H,W]` -> features `[N,2C,H/f,W/f]`, from which `quant_conv` makes the moments."""
 
-    def __init__(self, latent_channels: int, channels: Sequence[int], blocks: int, groups: int, attention: bool):
+    def __init__(
+        self, planes: int, latent_channels: int, channels: Sequence[int], blocks: int, groups: int, attention: bool
+    ):
         super().__init__()
-        self.conv_in = nn.Conv2d(1, channels[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(planes, channels[0], 3, padding=1)
         widths = [channels[0], *channels]
         self.down_blocks = nn.ModuleList(
             Level(widths[i], widths[i + 1], blocks, groups, "down" if i < len(channels) - 1 else None)
@@ -69,9 +71,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents `[N,C,H/f,W/f]` -> pixels `[N,1,H,W]`; one residual block more a level than the encoder."""
+    """Latents `[N,C,H/f,W/f]` -> planes `[N,P,H,W]`; one residual block more a level than the encoder."""
 
-    def __init__(self, latent_channels: int, channels: Sequence[int], blocks: int, groups: int, attention: bool):
+    def __init__(
+        self, planes: int, latent_channels: int, channels: Sequence[int], blocks: int, groups: int, attention: bool
+    ):
         super().__init__()
         widths = [channels[-1], *reversed(channels)]
         self.conv_in = nn.Conv2d(latent_channels, channels[-1], 3, padding=1)
@@ -81,7 +85,7 @@ class Decoder(nn.Module):
             for i in range(len(channels))
         )
         self.conv_norm_out = nn.GroupNorm(groups, channels[0], eps=1e-6)
-        self.conv_out = nn.Conv2d(channels[0], 1, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels[0], planes, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid_block(self.conv_in(z))
@@ -95,39 +99,50 @@ class Autoencoder(nn.Module):
 
     Args:
         latent_channels: C, channels of the latent.
-        channels: feature channels of each level; the reduction is f = 2 ** (levels - 1).
+        channels: feature channels of each level; the reduction is f = patch * 2 ** (levels - 1).
         blocks: residual blocks a level in the encoder (the decoder has one more).
         groups: groups of every GroupNorm; must divide each of `channels`.
         attention: whether the middle attends over all positions.
+        patch: side of the squares of pixels that are taken as one position with patch² planes, so that no convolution
+            runs at full size (Shi et al. 2016, section 2.2); with 1 every pixel is a position of its own.
 
     Raises:
-        UserError: `groups` does not divide `channels`, or a picture's size is no multiple of f.
+        UserError: `groups` does not divide `channels`, patch is below 1, or a picture's size is no multiple of f.
     """
 
     def __init__(
-        self, latent_channels: int, channels: Sequence[int], blocks: int, groups: int, attention: bool = True
+        self,
+        latent_channels: int,
+        channels: Sequence[int],
+        blocks: int,
+        groups: int,
+        attention: bool = True,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         if any(width % groups for width in channels):
             raise UserError(f"vae.network.groups={groups} must divide every entry of vae.network.channels={channels}.")
-        self.latent_channels = latent_channels
-        self.factor = 2 ** (len(channels) - 1)
-        self.encoder = Encoder(latent_channels, channels, blocks, groups, attention)
+        if patch < 1:
+            raise UserError(f"vae.network.patch={patch} must be 1 or more.")
+        self.latent_channels, self.patch = latent_channels, patch
+        self.factor = patch * 2 ** (len(channels) - 1)
+        self.encoder = Encoder(patch**2, latent_channels, channels, blocks, groups, attention)
         self.quant_conv = nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1)
         self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
-        self.decoder = Decoder(latent_channels, channels, blocks, groups, attention)
+        self.decoder = Decoder(patch**2, latent_channels, channels, blocks, groups, attention)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels `[N,1,H,W]` in [-1, 1] -> moments (mean, log-variance) `[N,2C,H/f,W/f]`."""
         if pixels.shape[-1] % self.factor or pixels.shape[-2] % self.factor:
             size = tuple(pixels.shape[-2:])
             raise UserError(f"data.size must be a multiple of {self.factor} for this VAE; the images are {size}.")
-        mean, log_variance = self.quant_conv(self.encoder(pixels)).chunk(2, dim=1)
+        planes = functional.pixel_unshuffle(pixels, self.patch)
+        mean, log_variance = self.quant_conv(self.encoder(planes)).chunk(2, dim=1)
         return torch.cat([mean, log_variance.clamp(-30.0, 20.0)], dim=1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents `[N,C,H/f,W/f]` -> pixels `[N,1,H,W]`, in [-1, 1] up to the network's error (not clamped)."""
-        return self.decoder(self.post_quant_conv(latents))
+        return functional.pixel_shuffle(self.decoder(self.post_quant_conv(latents)), self.patch)
 
 
 def sample_posterior(moments: Tensor, generator: Generator | None = None) -> Tensor:

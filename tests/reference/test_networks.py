@@ -18,13 +18,14 @@ def randomised(module: torch.nn.Module) -> torch.nn.Module:
     return module.double().eval()
 
 
-@pytest.mark.parametrize("attention", [True, False])
-def test_autoencoder_equals_diffusers(attention):
+@pytest.mark.parametrize(("attention", "patch"), [(True, 1), (False, 1), (True, 2)])
+def test_autoencoder_equals_diffusers(attention, patch):
+    """With a patch, the same on the planes that its pixels make: plane number patch * row + column within a square."""
     channels, groups = (8, 16, 24), 4
-    ours = randomised(Autoencoder(4, channels, blocks=1, groups=groups, attention=attention))
+    ours = randomised(Autoencoder(4, channels, blocks=1, groups=groups, attention=attention, patch=patch))
     theirs = diffusers.AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
+        in_channels=patch**2,
+        out_channels=patch**2,
         latent_channels=4,
         block_out_channels=channels,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -34,13 +35,16 @@ def test_autoencoder_equals_diffusers(attention):
         mid_block_add_attention=attention,
     )
     theirs.double().eval().load_state_dict(ours.state_dict(), strict=True)
-    pixels = torch.randn(2, 1, 16, 24, dtype=torch.float64)
+    pixels = torch.randn(2, 1, 16 * patch, 24 * patch, dtype=torch.float64)
+    planes = torch.cat([pixels[..., row::patch, column::patch] for row in range(patch) for column in range(patch)], 1)
     with torch.no_grad():
-        expected = theirs.encode(pixels).latent_dist
+        expected = theirs.encode(planes).latent_dist
         moments = ours.encode(pixels)
         torch.testing.assert_close(moments, torch.cat([expected.mean, expected.logvar], 1), rtol=1e-9, atol=1e-9)
         latents = torch.randn(2, 4, 4, 6, dtype=torch.float64)
-        torch.testing.assert_close(ours.decode(latents), theirs.decode(latents).sample, rtol=1e-9, atol=1e-9)
+        decoded = ours.decode(latents)
+        planes = torch.cat([decoded[..., row::patch, col::patch] for row in range(patch) for col in range(patch)], 1)
+        torch.testing.assert_close(planes, theirs.decode(latents).sample, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("levels, middle", [([0, 1], True), ([1], True), ([0, 2], False)])
