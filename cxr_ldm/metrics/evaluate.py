@@ -20,7 +20,7 @@ from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import distances, memorisation, reconstruction, report, results
+from cxr_ldm.metrics import distances, memorisation, reconstruction, report, report_html, results
 from cxr_ldm.metrics.features import extract
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
@@ -80,7 +80,7 @@ def finish(
         trained={"run": bundle.info["run"], **bundle.info["settings"]},
     )
     results.write_metrics(folder / "metrics.json", metrics, run)
-    report.write_html(folder)
+    report_html.write_html(folder)
     logger = instantiate(cfg.logger)(save_dir=str(folder))
     logger.log_metrics({f"evaluation/{name}": metric.value for name, metric in metrics.items()})
     if isinstance(logger, WandbLogger):

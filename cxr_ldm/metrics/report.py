@@ -1,13 +1,11 @@
-"""The same table three times, from metrics.json alone: on the terminal, as report.html, as a page of docs/results."""
+"""A metrics.json as a table: on the terminal, and as a page of docs/results (report_html.py makes the HTML)."""
 
-import base64
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
@@ -39,43 +37,6 @@ VARIANTS = {
     "_texts": "on images generated from whole reports with any finding (compare with _real_all)",
 }
 DIRECTIONS = {True: "higher is better", False: "lower is better"}
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title><style>
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .4rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th.number { text-align: right; } small { opacity: .75; } code { font-size: .85em; overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; background: #000; image-rendering: auto; } figure { margin: 1rem 0; }
-tr.floor td { background: var(--soft); }
-@media print { body { max-width: none; margin: 0; } details { display: block; } }
-</style></head><body>
-<h1>{{ title }}</h1>
-<p>Every number below is read from <code>metrics.json</code>; intervals are 95 %.</p>
-<div class="wide"><table>
-<thead><tr><th>metric</th><th class="number">value</th><th class="number">interval</th>
-<th class="number">n</th></tr></thead>
-<tbody>{% for row in rows %}
-<tr{% if row.is_floor %} class="floor"{% endif %}><td><strong>{{ row.name }}</strong><br><small>{{ row.meaning }}
- · {{ row.direction }}</small></td>
-<td class="number">{{ row.value }}{% if row.error %}<br><small>± {{ row.error }} SE</small>{% endif %}</td>
-<td class="number">{{ row.interval }}</td><td class="number">{{ row.n }}</td></tr>{% endfor %}
-</tbody></table></div>
-{% for caption, source in images %}<figure><img src="{{ source }}" alt="{{ caption }}">
-<figcaption>{{ caption }}</figcaption></figure>{% endfor %}
-<h2>Settings</h2>
-<div class="wide"><table><tbody>{% for row in rows %}
-<tr><td>{{ row.name }}</td><td><code>{{ row.settings }}</code>{% if row.reason %}<br><small>no interval:
- {{ row.reason }}</small>{% endif %}</td></tr>{% endfor %}</tbody></table></div>
-<h2>Run</h2>
-<div class="wide"><table><tbody>{% for key, value in run %}
-<tr><td>{{ key }}</td><td><code>{{ value }}</code></td></tr>{% endfor %}</tbody></table></div>
-</body></html>
-"""
 
 
 def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -152,23 +113,6 @@ def print_table(content: Mapping[str, Any], console: Console | None = None) -> N
         table.add_row(row["name"], value, row["interval"], row["n"], row["direction"])
     console = console or Console()
     console.print(table, width=max(console.width, TABLE_WIDTH))
-
-
-def render_html(content: Mapping[str, Any], images: Mapping[str, Path], heading: str) -> str:
-    """One self-contained HTML page; `images` maps captions to PNG files, which are embedded."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    embedded = [(caption, _data_uri(path)) for caption, path in images.items()]
-    run = [(key, _plain(value)) for key, value in content["run"].items()]
-    return environment.from_string(PAGE).render(title=heading, rows=rows(content), images=embedded, run=run)
-
-
-def write_html(folder: Path, images: Mapping[str, Path] | None = None) -> Path:
-    """Write `folder`/report.html from `folder`/metrics.json, with its pictures unless `images` names others."""
-    if images is None:
-        images = {path.stem: path for path in (folder / "grid.png", folder / "adherence.png") if path.exists()}
-    content = read_metrics(folder / "metrics.json")
-    write_text(folder / "report.html", render_html(content, images, title(content)))
-    return folder / "report.html"
 
 
 def write_page(folder: Path, page: Path, before: Path | None = None) -> Path:
@@ -265,13 +209,6 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value of the "run" entry as text: words as they are, all else as JSON."""
     return value if isinstance(value, str) else _json(value)
-
-
-def _data_uri(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"report: the image {path} cannot be read ({error.strerror}).") from None
-    return "data:image/png;base64," + base64.b64encode(data).decode()

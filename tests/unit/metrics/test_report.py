@@ -8,7 +8,9 @@ from PIL import Image
 from rich.console import Console
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.report import figures, print_table, render_markdown, rows, write_html, write_page
+from cxr_ldm.metrics.figures import curve_figure
+from cxr_ldm.metrics.report import figures, print_table, render_markdown, rows, write_page
+from cxr_ldm.metrics.report_html import sections, write_html
 from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
 
 
@@ -21,7 +23,9 @@ def folder(tmp_path):
         "adherence_side": Metric(0.9531, 64, True, ci95=(0.87, 0.98), settings={"prompts": {"a": "<b>Right</b>"}}),
         "near_copies": Metric(0, 500, False, reason="a count"),
     }
-    run = run_entry(config={}, bundle_sha256=None, seed=0, stage="ldm", data={"name": "phantom"})
+    run = run_entry(
+        config={}, bundle_sha256=None, seed=0, stage="ldm", data={"name": "phantom", "images": 9, "size": 64}
+    )
     write_metrics(tmp_path / "metrics.json", metrics, run)
     Image.new("L", (8, 8)).save(tmp_path / "grid.png")
     return tmp_path
@@ -42,9 +46,36 @@ def test_html_is_self_contained_and_escaped(folder):
     text = write_html(folder).read_text()
     assert "29.43" in text
     assert "data:image/png;base64," in text
-    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "<b>Right</b>" not in text
     assert "Evaluation of ldm on phantom" in text
+
+
+def test_html_sorts_by_section_and_sets_real_images_beside_what_they_belong_to(folder):
+    content = json.loads((folder / "metrics.json").read_text())
+    rows_of = {section["title"]: section["rows"] for section in sections(content, {})}
+    (fid, difference) = rows_of["Distance from real images"]
+    assert (fid["name"], fid["value"], fid["real"]) == ("fid_net", "29.43", "21.00")
+    assert (difference["name"], difference["real"]) == ("kid_net_difference", "–")
+    assert [row["name"] for row in rows_of["Memory of the training images"]] == ["near_copies"]
+    shown = [row["name"] for each in rows_of.values() for row in each]
+    assert sorted(shown) == sorted(name for name in content if name not in ("run", "fid_net_floor"))
+
+
+def test_html_says_what_was_not_measured_and_draws_the_curves_it_has(folder):
+    content = json.loads((folder / "metrics.json").read_text())
+    content["run"]["not_measured"] = {"inception": "torch-fidelity is not installed"}
+    for steps, value in ((5, 0.3), (10, 0.25), (40, 0.2)):
+        content[f"kid_net_at_steps_{steps}"] = content["kid_net_difference"] | {"value": value, "ci95": [0.1, 0.4]}
+    assert curve_figure(content, "guidance") is None
+    drawing = curve_figure(content, "steps")
+    assert drawing.startswith(b"<?xml")
+    changed = json.loads(json.dumps(content).replace("0.25", "0.29"))
+    assert curve_figure(changed, "steps") != drawing
+    (folder / "metrics.json").write_text(json.dumps(content))
+    text = write_html(folder).read_text()
+    assert "torch-fidelity is not installed" in text
+    assert text.count("data:image/svg+xml") == 1
 
 
 def test_page_shows_generated_images_only_when_none_is_a_near_copy(folder):
