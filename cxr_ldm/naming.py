@@ -15,11 +15,13 @@ SILENT = (
     "data",
     "vae",
     "denoiser",
+    "classifier_network",
     "paths",
     "name",
     "logger",
     "prepared",
     "vae_bundle",
+    "classifier",
     "bundle",
     "page",
     "sweep",
@@ -40,6 +42,7 @@ SILENT_VALUES = (
     "trainer.log_every",
     "training.vae.workers",
     "training.ldm.workers",
+    "training.classifier.workers",
 )
 
 
