@@ -97,6 +97,15 @@ def sampling_bundle(chosen: str | None, outputs: Path, data: str, kind: str) -> 
     return newest_bundle(outputs, "ldm", data)
 
 
+def newest(outputs: Path, stage: str, data: str) -> Path | None:
+    """Bundle of the newest complete run of `stage` on the data set named `data`, which is printed; None without one."""
+    for run, record in complete_runs(outputs / stage):
+        if record["data"] == data:
+            print(f"using {run / 'bundle'} (the newest complete run of stage {stage} on {data})")
+            return run / "bundle"
+    return None
+
+
 def newest_bundle(outputs: Path, stage: str, data: str, needed: Mapping[str, Any] | None = None) -> Path:
     """Bundle of the newest complete run of `stage` on the data set named `data`; prints which.
 
