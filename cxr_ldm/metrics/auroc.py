@@ -22,7 +22,7 @@ def auroc(
     Args:
         scores: float [N].
         truth: bool [N].
-        groups: int [N]; None: all images are of one.
+        groups: int or str [N]; None: all images are of one.
         weights: float [B,N], how often each image counts; None: once.
 
     Returns:

@@ -29,7 +29,7 @@ class Judged:
         targets: [N,C]: 1 shown, 0 not shown, NaN unknown.
         prevalence: of each class where the classifier was trained, [C].
         texts, patients: of each image, N.
-        sources: int [N].
+        sources: name of the source of each image, [N].
     """
 
     classes: Sequence[str]
@@ -77,6 +77,8 @@ def auroc_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any])
         counts: dict[str, Any] = {"shown": int(truth.sum()), "not_shown": int((~truth).sum())}
         if len(np.unique(sources)) > 1:
             counts |= {"pairs": "of one source", "over_all_pairs": float(auroc(scores, truth))}
+            own = {str(name): sources == name for name in np.unique(sources)}
+            counts["by_source"] = {name: float(auroc(scores[at], truth[at])) for name, at in own.items()}
         value = float(auroc(scores, truth, sources))
         metrics[_metric_name(name)] = _entry(value, len(rows), draws[name], settings | counts)
     plain = [name for name in draws if not is_sided(name) and name != NO_FINDING]
@@ -106,24 +108,30 @@ def _comparable(judged: Judged, place: int) -> np.ndarray:
 def side_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any]) -> dict[str, Metric]:
     """`side_accuracy`: where a text names one side of a finding, whether that side is the more probable of the two.
 
-    A pair of image and finding counts once, a tie as one half. An image that shows nothing scores 0.5 by chance.
+    A tie is one half. The two sides of a finding count alike, and a finding as much as its rarer side, so that images
+    that ignore their prompts get 0.5 in expectation, whatever side is the more frequent.
     """
-    rows, hits, of_finding = [], [], {}
-    for name, (right, left) in pairs(judged.classes).items():
-        truth = judged.targets[:, [right, left]]
+    rows, hits, shares, of_finding = [], [], [], {}
+    for name, columns in pairs(judged.classes).items():
+        truth = judged.targets[:, columns]
         chosen = np.flatnonzero(truth.sum(axis=1) == SHOWN)  # one side shown and the other known not to be
-        scores = judged.probabilities[chosen][:, [right, left]]
-        true, false = np.where(truth[chosen, :1] == SHOWN, scores, scores[:, ::-1]).T
-        hit = (true > false) + (true == false) / 2
+        right = truth[chosen, 0] == SHOWN
+        difference = np.diff(judged.probabilities[chosen][:, columns])[:, 0] * np.where(right, -1, 1)
+        sides = right.sum(), (~right).sum()
+        if min(sides) == 0:
+            continue
         rows.append(chosen)
-        hits.append(hit)
-        if len(chosen):
-            of_finding[name] = {"accuracy": float(hit.mean()), "n": len(chosen)}
-    chosen, hit = (np.concatenate(parts) if parts else np.empty(0, dtype=int) for parts in (rows, hits))
-    if len(set(np.asarray(judged.patients)[chosen])) < FEWEST:
+        hits.append((np.sign(difference) + 1) / 2)
+        shares.append(min(sides) / np.where(right, *sides))
+        accuracy = float(np.average(hits[-1], weights=shares[-1]))
+        of_finding[name] = {"accuracy": accuracy, "right": int(sides[0]), "left": int(sides[1])}
+    if len({judged.patients[row] for part in rows for row in part.tolist()}) < FEWEST:
         return {}
+    hit, share = np.concatenate(hits), np.concatenate(shares)
+    drawn = weights[:, np.concatenate(rows)] * share
     stated = settings | {"chance": 0.5, "findings": of_finding, "counted": "pairs of image and finding"}
-    return {"side_accuracy": _entry(float(hit.mean()), len(hit), _means(hit, weights[:, chosen]), stated)}
+    value = float(np.average(hit, weights=share))
+    return {"side_accuracy": _entry(value, len(hit), _means(hit, drawn), stated)}
 
 
 def retrieval_metrics(
@@ -134,7 +142,7 @@ def retrieval_metrics(
         rank_prompts(shown, judged.targets, judged.texts, judged.prevalence, seed)
         for shown in (judged.probabilities, np.where(np.isnan(judged.targets), judged.prevalence, judged.targets))
     )
-    different = float(np.average(ranked.prompts, weights=ranked.weights))
+    different = float(ranked.weights.sum() / (len(ranked.rows) / ranked.group))  # of a group, on average
     common = settings | {"among_images": ranked.group, "different_prompts": different, "each_prompt": "counts alike"}
     drawn = weights[:, ranked.rows] * ranked.weights
     metrics = {}

@@ -93,7 +93,7 @@ def judged(
         np.asarray(classifier.info["prevalence"]),
         prepared.texts(rows),
         prepared.patients(rows),
-        targets.sources[rows],
+        prepared.manifest["source"].to_numpy(dtype=str)[rows],
     )
 
 
