@@ -24,7 +24,7 @@ class Bundle:
 
     Attributes:
         folder: where it was loaded from.
-        kind: "vae" or "ldm".
+        kind: "vae", "ldm" or "classifier".
         parts: the built objects by name, weights loaded.
         spec: what each part was built from.
         info: what made it: data, size, settings.
@@ -123,7 +123,7 @@ def load_bundle(folder: Path | str, kind: str, packages: Sequence[str] = ()) -> 
 
     Args:
         folder: the bundle's folder.
-        kind: the kind that is needed, "vae" or "ldm".
+        kind: the kind that is needed, "vae", "ldm" or "classifier".
         packages: packages besides cxr_ldm whose classes the bundle may build: a bundle is data, and data
             must not choose what code runs.
 

@@ -17,6 +17,7 @@ from cxr_ldm.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+STAGES = ("vae", "ldm", "classifier")  # those that have a section of conf/training
 PRECISIONS: dict[str, Any] = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # ours and Lightning's names
 
 
@@ -35,15 +36,16 @@ NUMBERS: dict[str, tuple[Any, int]] = (
         "trainer.gradient_clip": (REAL, 0),
         "metrics.n": (WHOLE, 2),
         "metrics.adherence_n": (WHOLE, 1),
+        "classifier_network.min_images": (WHOLE, 1),
     }
     | {
         f"training.{stage}.{key}": (WHOLE, 1)
-        for stage in ("vae", "ldm")
+        for stage in STAGES
         for key in ("batch_size", "images", "validate_every", "checkpoint_every", "accumulate", "patience")
     }
-    | {f"training.{stage}.{key}": (WHOLE, 0) for stage in ("vae", "ldm") for key in ("workers", "warmup_steps")}
+    | {f"training.{stage}.{key}": (WHOLE, 0) for stage in STAGES for key in ("workers", "warmup_steps")}
 )
-SHARES = [f"training.{stage}.{key}" for stage in ("vae", "ldm") for key in ("last_rate", "ema")]
+SHARES = [f"training.{stage}.{key}" for stage in STAGES for key in ("last_rate", "ema")]
 SHARES += ["training.ldm.condition_dropout"]
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
@@ -96,7 +98,7 @@ def device_of(cfg: DictConfig) -> "torch.device":
 def stage_of(cfg: DictConfig) -> str:
     """The chosen stage; raises UserError where none is."""
     if cfg.get("stage") is None:
-        raise UserError("stage is not set; choose stage=vae or stage=ldm.")
+        raise UserError("stage is not set; choose stage=vae, stage=ldm or stage=classifier.")
     return cfg.stage.name
 
 

@@ -15,11 +15,13 @@ SILENT = (
     "data",
     "vae",
     "denoiser",
+    "classifier_network",
     "paths",
     "name",
     "logger",
     "prepared",
     "vae_bundle",
+    "classifier",
     "bundle",
     "page",
     "sweep",
@@ -40,6 +42,7 @@ SILENT_VALUES = (
     "trainer.log_every",
     "training.vae.workers",
     "training.ldm.workers",
+    "training.classifier.workers",
 )
 
 
@@ -92,6 +95,15 @@ def sampling_bundle(chosen: str | None, outputs: Path, data: str, kind: str) -> 
         print(f"using {DEMO}, the model that comes with the package: it knows generated phantoms, no real chest")
         return DEMO
     return newest_bundle(outputs, "ldm", data)
+
+
+def newest(outputs: Path, stage: str, data: str) -> Path | None:
+    """Bundle of the newest complete run of `stage` on the data set named `data`, which is printed; None without one."""
+    for run, record in complete_runs(outputs / stage):
+        if record["data"] == data:
+            print(f"using {run / 'bundle'} (the newest complete run of stage {stage} on {data})")
+            return run / "bundle"
+    return None
 
 
 def newest_bundle(outputs: Path, stage: str, data: str, needed: Mapping[str, Any] | None = None) -> Path:

@@ -43,8 +43,10 @@ def train(cfg: DictConfig) -> None:
     """python train.py"""
     check_values(cfg)
     training.check_backend(cfg.trainer.compile)
+    from cxr_ldm.runs_classifier import train_classifier
+
     stage = stage_of(cfg)
-    folder = {"vae": train_vae, "ldm": train_ldm}[stage](cfg)
+    folder = {"vae": train_vae, "ldm": train_ldm, "classifier": train_classifier}[stage](cfg)
     if cfg.evaluate:
         evaluate_bundle(cfg, folder / "bundle", stage)
 

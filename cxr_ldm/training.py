@@ -30,6 +30,7 @@ from cxr_ldm.errors import Paused, UserError
 from cxr_ldm.metrics import results
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.stages.classifier import ClassifierStage
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import VAEStage
 
@@ -75,13 +76,13 @@ def precision_of(requested: int | str, accelerator: str) -> Any:
 
 
 def fit(
-    module: VAEStage | LatentDiffusionStage,
+    module: VAEStage | LatentDiffusionStage | ClassifierStage,
     data: lightning.LightningDataModule,
     folder: Path,
     recipe: DictConfig,
     trainer: DictConfig,
     monitor: tuple[str, str],
-    grid: ImageGrid,
+    grid: ImageGrid | None,
     make_logger: Any,
     seed: int,
 ) -> lightning.Trainer:
@@ -92,6 +93,7 @@ def fit(
 
     Args:
         monitor: metric and mode ("min" or "max") for early stopping.
+        grid: draws at each validation; None for a stage that makes no images.
         make_logger: partial of a Lightning logger, completed with the run's folder and name.
 
     Raises:
@@ -103,7 +105,9 @@ def fit(
     checkpoints = ModelCheckpoint(
         folder / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
-    callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), Timer(), grid]
+    callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), Timer()]
+    if grid is not None:
+        callbacks.append(grid)
     if recipe.ema:
         callbacks.append(EMA(recipe.ema))
     if trainer.max_minutes is not None:

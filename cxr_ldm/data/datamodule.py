@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from cxr_ldm.data.order import StepSampler
 from cxr_ldm.data.prepared import Prepared, to_pixels
 from cxr_ldm.data.splits import Split
+from cxr_ldm.data.targets import Targets
 from cxr_ldm.data.transforms import Augment
 
 Batch = dict[str, torch.Tensor]
@@ -89,6 +90,8 @@ class ImageDataModule(StreamDataModule):
         seed: of the order of the training images.
         num_workers: processes that fetch; reading is an array copy, so 0 is the fastest for most sizes.
         augment: changes training images, never those of validation and test.
+        targets: what each image shows; batches then also hold {"targets": float32 [B, C], NaN unknown, "source":
+            int64 [B]}, and images of which nothing is known are left out.
     """
 
     def __init__(
@@ -99,24 +102,32 @@ class ImageDataModule(StreamDataModule):
         seed: int,
         num_workers: int = 0,
         augment: Augment | None = None,
+        targets: Targets | None = None,
     ):
         super().__init__()
         self.prepared, self.batch_size, self.seed = prepared, batch_size, seed
         self.images_per_epoch = images_per_epoch or len(prepared.rows("train"))
-        self.num_workers, self.augment = num_workers, augment
+        self.num_workers, self.augment, self.targets = num_workers, augment, targets
 
     def fetch(self, rows: np.ndarray, positions: np.ndarray | None = None) -> Batch:
         """One batch; of training images where `positions` says which of the stream they are."""
         images = self.prepared.images[rows]
         if self.augment is not None and positions is not None:
             images = self.augment(images, positions)
-        return {"pixels": to_pixels(images), "row": torch.from_numpy(rows)}
+        batch = {"pixels": to_pixels(images), "row": torch.from_numpy(rows)}
+        if self.targets is not None:
+            batch["targets"] = torch.from_numpy(self.targets.values[rows])
+            batch["source"] = torch.from_numpy(self.targets.sources[rows])
+        return batch
+
+    def _known(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self.targets is None else rows[self.targets.known[rows]]
 
     def train_dataloader(self) -> DataLoader:
         """Training images, endlessly shuffled."""
         return train_loader(
             self.fetch,
-            self.prepared.draws(),
+            self._known(self.prepared.draws()),
             batch_size=self.batch_size,
             images_per_epoch=self.images_per_epoch,
             seed=self.seed,
@@ -133,5 +144,5 @@ class ImageDataModule(StreamDataModule):
         return self._ordered("test")
 
     def _ordered(self, split: Split) -> DataLoader:
-        rows = self.prepared.rows(split)
+        rows = self._known(self.prepared.rows(split))
         return ordered_loader(self.fetch, rows, batch_size=self.batch_size, num_workers=self.num_workers)

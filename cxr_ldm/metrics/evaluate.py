@@ -20,7 +20,7 @@ from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import distances, memorisation, reconstruction, report, report_html, results
+from cxr_ldm.metrics import distances, judge, memorisation, reconstruction, report, report_html, results
 from cxr_ldm.metrics.features import extract
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
@@ -42,12 +42,18 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
             f"{prepared.folder} has another content or other splits, so its test images may have been trained on; "
             "prepared=FOLDER names the right one, and external=true says that these patients are others."
         )
-    measures: dict[str, Callable[..., dict[str, results.Metric]]] = {"vae": measure_vae, "ldm": measure_ldm}
+    measures: dict[str, Callable[..., dict[str, results.Metric]]] = {
+        "vae": measure_vae,
+        "ldm": measure_ldm,
+        "classifier": judge.measure_classifier,
+    }
+    cfg = judge.with_judges(cfg, bundle.kind, prepared)
     settings = {
         "bundle": bundle.sha256,
         "data": prepared.fingerprint,
         "seed": cfg.seed,
         **{group: plain(cfg[group]) for group in ("metrics", "features", "sampler", "guidance")},
+        **judge.stated(cfg),
     }
     words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
     folder = Path(cfg.paths.outputs) / "evaluation" / str(cfg.name or naming.slug(words, settings))
@@ -78,6 +84,7 @@ def finish(
         stage=bundle.kind,
         data={"name": prepared.name, "images": len(prepared), "size": prepared.size},
         trained={"run": bundle.info["run"], **bundle.info["settings"]},
+        **({"faithfulness": cfg.get("classifier") or judge.NONE} if bundle.kind == "ldm" else {}),
     )
     results.write_metrics(folder / "metrics.json", metrics, run)
     report_html.write_html(folder)
@@ -144,6 +151,7 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     chunks = (prepared.pixels(part) for part in np.array_split(train, max(1, len(train) // memorisation.BATCH)))
     found = memorisation.search(images, prepared.pixels(prepared.rows("test")), chunks)
     metrics |= memorisation.near_copy_metrics(found, cfg.seed)
+    metrics |= judge.of_prompts(cfg, prepared, rows, images)
     metrics |= memorisation.diversity(images, prepared.pixels(rows), seed=cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
         metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)

@@ -191,6 +191,7 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
     if stage == "ldm":
         sampling = metrics["fid_efficientnet_lite0"]["settings"]["sampling"]
         assert sampling["guidance"] == {"scale": 2.0, "interval": [0.0, 1.0], "rescale": 0.0}
+        assert "python train.py stage=classifier" in metrics["run"]["faithfulness"]  # none was trained here
     assert len(metrics["run"]["bundle_sha256"]) == 64
     assert (outputs / "evaluation" / stage / "report.html").stat().st_size > 1000
     assert (outputs / f"{stage}.md").is_file()

@@ -80,9 +80,9 @@ def test_every_node_takes_its_arguments(file):
     group, option = file.rsplit("/", 1)
     built = instantiate(OmegaConf.select(composed("train", f"{group}={option}"), group.replace("/", ".")))
     if group == "training":
-        assert set(built) == {"vae", "ldm"}
-        assert built["vae"]["optimizer"]([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] > 0
-        assert built["ldm"]["optimizer"]([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] > 0
+        assert set(built) == {"vae", "ldm", "classifier"}
+        for recipe in built.values():
+            assert recipe["optimizer"]([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] > 0
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -97,6 +97,12 @@ def test_an_experiment_opens_with_its_goal_its_minutes_and_its_command(experimen
 def test_denoisers_build(option):
     cfg = composed("train", f"denoiser={option}")
     assert instantiate(cfg.denoiser, latent_channels=8, context_width=32) is not None
+
+
+def test_a_folder_is_no_option_of_a_group():
+    """Hydra reads KEY=VALUE as a choice wherever conf/ has a folder of that name, so these names must stay free."""
+    assert not {"bundle", "vae_bundle", "classifier", "teacher", "prepared"} & {path.name for path in CONF.iterdir()}
+    assert composed("evaluate", "classifier=/some/folder", "features=classifier").features.bundle == "/some/folder"
 
 
 def test_a_mistyped_key_gets_the_nearest():

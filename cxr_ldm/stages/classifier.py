@@ -1,0 +1,97 @@
+"""The classifier stage: real radiographs to the findings that they show."""
+
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxr_ldm.data.targets import is_sided
+from cxr_ldm.metrics.auroc import FindingAUROC
+from cxr_ldm.networks.classifier import Classifier
+from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation
+
+
+def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy in nats, as the mean over the known targets; NaN is unknown and does not count.
+
+    No class is weighted: rare ones train more slowly, but probabilities stay those of the training set, which the
+    retrieval of prompts needs, and AUROC does not depend on a threshold.
+
+    Args:
+        logits: float `[N,C]`.
+        targets: float `[N,C]`: 1 shown, 0 not shown, NaN unknown; at least one is known.
+
+    >>> round(masked_cross_entropy(torch.zeros(1, 2), torch.tensor([[1.0, torch.nan]])).item(), 4)
+    0.6931
+    """
+    known = ~targets.isnan()
+    return functional.binary_cross_entropy_with_logits(logits[known].float(), targets[known])
+
+
+class ClassifierStage(lightning.LightningModule):
+    """Trains a finding classifier on batches of `pixels [B,1,H,W]`, `targets [B,C]` and `source [B]`.
+
+    Validation and test report AUROC of each class, over pairs of one source, and its mean over the findings
+    without their sides.
+    """
+
+    def __init__(
+        self, network: Classifier, optimizer: MakeOptimizer, warmup_steps: int, last_rate: float, seed: int
+    ) -> None:
+        super().__init__()
+        self.network, self.optimizer, self.seed = network, optimizer, seed
+        self.warmup_steps, self.last_rate = warmup_steps, last_rate
+        self.val_auroc, self.test_auroc = FindingAUROC(network.classes), FindingAUROC(network.classes)
+
+    def networks(self) -> list[nn.Module]:
+        """What is worth compiling."""
+        return [self.network]
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        loss = masked_cross_entropy(self.network(batch["pixels"]), batch["targets"])
+        self.log("train/loss", loss, prog_bar=True)
+        return finite(loss, self, batch["row"])
+
+    def judge(self, batch: dict[str, Tensor], auroc: FindingAUROC, split: str) -> None:
+        """Log the loss of one batch and keep what AUROC needs."""
+        logits = self.network(batch["pixels"])
+        loss = finite(masked_cross_entropy(logits, batch["targets"]), self, batch["row"])
+        auroc.update(logits, batch["targets"], batch["source"])
+        self.log(f"{split}/loss", loss, prog_bar=True, batch_size=int((~batch["targets"].isnan()).sum()))
+
+    def log_auroc(self, auroc: FindingAUROC, split: str) -> None:
+        """Log AUROC of each class that can be measured, and the mean of those that are no side."""
+        values = auroc.compute()
+        auroc.reset()
+        for name, value in values.items():
+            self.log(f"{split}/auroc_{name.replace(' ', '_')}", value)
+        plain = [value for name, value in values.items() if not is_sided(name)]
+        if plain:
+            self.log(f"{split}/auroc_mean", torch.stack(plain).mean(), prog_bar=True)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        self.judge(batch, self.val_auroc, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_auroc(self.val_auroc, "val")
+
+    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        self.judge(batch, self.test_auroc, "test")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_auroc(self.test_auroc, "test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        total = int(self.trainer.estimated_stepping_batches)
+        return optimisation(
+            [(self.network.parameters(), 1.0)], self.optimizer, self.warmup_steps, total, self.last_rate
+        )
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By the norm of all gradients, which must be finite."""
+        clip(self, self.parameters(), gradient_clip_val)
