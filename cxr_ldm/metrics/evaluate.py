@@ -198,7 +198,7 @@ def distance(
         prepared.patients(pool),
         extractor.settings() | sets,
         repeats=cfg.metrics.floor_repeats,
-        subsets=cfg.metrics.kid_subsets,
+        neighbours=cfg.metrics.neighbours,
         seed=cfg.seed,
     )
 
