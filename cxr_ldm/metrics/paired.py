@@ -17,6 +17,8 @@ from cxr_ldm.metrics.statistics import mean_over_patients, normal_interval, owne
 FLIPS = 4999
 EXCHANGES = 199  # of a distance, each of which is two whole distances
 
+ROUNDING = 1e-12  # of sums in float64
+
 Distance = Callable[[Tensor, Tensor], float]
 
 
@@ -150,7 +152,8 @@ def kernel_difference_shares(real: Tensor, first: Tensor, second: Tensor) -> Ten
     own = own_sums(joined, each, 2 * n)[0]
     across = cross_sums(real.double(), joined, torch.zeros(len(real), dtype=torch.int64), each, 2 * n)[1]
     scores = own / (n * (n - 1)) - 2 * across / (n * len(real))
-    return scores[:n] - scores[n:]
+    shares = scores[:n] - scores[n:]
+    return shares.where(shares.abs() > ROUNDING * scores.abs().max(), 0.0)  # equal images have no share at all
 
 
 def _stated(settings: dict[str, object], p_value: float, test: str) -> dict[str, object]:
