@@ -11,7 +11,7 @@ from cxr_ldm.assets import DEMO
 from cxr_ldm.data.phantom import PhantomReader
 from cxr_ldm.data.prepared import to_pixels
 from cxr_ldm.metrics.adherence import Finding, PhantomAdherence
-from cxr_ldm.metrics.memorisation import pairwise_ssim
+from cxr_ldm.metrics.diversity import pairwise_ssim
 from cxr_ldm.metrics.report import cell
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.pipeline import TextToCXR

@@ -1,166 +1,92 @@
-"""Distances between two sets of image features: Fréchet (FID) and kernel (KID), each with its real-against-real floor.
+"""Entries of metrics.json for two sets of image features: each distance with its interval and its floor.
 
-All in float64, on features that were computed once. KID runs through torchmetrics. FID does so too as a cross-check
-only: torchmetrics takes square roots of the eigenvalues of a product of covariances, and with fewer images than
-features those that should be 0 are rounding noise, so it is off by about 1e-5 and negative on identical sets. The trace
-of the square root is a nuclear norm of the centred features themselves, which is exact for sets of any rank.
+The floor is the same distance of real from real images at the same n, over repeated patient-disjoint splits. All in
+float64, on features that were computed once.
 """
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-# The package itself exports these two only where torch-fidelity is installed.
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
-
-from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.coverage import coverage
+from cxr_ldm.metrics.frechet import covariance_settings, frechet_distance
+from cxr_ldm.metrics.kernel import ONE_PATIENT, kernel_distance, kernel_jackknife
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.statistics import normal_interval, spread
 
 SPLIT_ATTEMPTS = 20
-NO_FID_INTERVAL = "the bootstrap of FID is biased; an interval by subsampling is not computed yet"
-CLOSED_FORM = "nuclear norm of centred features, float64"
-
-
-class Precomputed(nn.Module):
-    """Stands where torchmetrics expects an extractor, and hands on features that exist already."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+SHARES = ("precision", "recall", "density", "coverage")
+SPLITS = "real against real, disjoint by patient, same n"
+OVERLAP = "the splits overlap, so their spread is no interval"
+Pair = tuple[Tensor, Tensor]
+# Ends of what a statistic can be.
+RANGES = {"fid": (0.0, np.inf), "density": (0.0, np.inf), **dict.fromkeys(("precision", "recall", "coverage"), (0, 1))}
 
 
 @dataclass(frozen=True)
 class Floors:
-    """Distances of real from real images at the same n, one for each patient-disjoint split; or why there are none."""
+    """Distances of real from real images at the same n, one for each patient-disjoint split; or why there are none.
+
+    Attributes:
+        n: images on each side.
+        values: of each split, by "fid", "kid" and the names of SHARES.
+        reason: why there are none.
+    """
 
     n: int
-    fid: tuple[float, ...] = ()
-    kid: tuple[float, ...] = ()
+    values: dict[str, tuple[float, ...]] = field(default_factory=dict)
     reason: str | None = None
 
 
-def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """Fréchet distance of the two Gaussians fitted to features [N, D] and [M, D] (Heusel et al. 2017, eq. 6).
-
-    |μ1 - μ2|² + Tr(Σ1) + Tr(Σ2) - 2 Tr((Σ1 Σ2)^½). With Σ = AᵀA for centred features A over sqrt(N - 1), the last
-    trace is the sum of the singular values of A1 A2ᵀ. Unbiased covariances, as in torchmetrics.
-
-    >>> x = torch.tensor([[-1.0], [1.0]])
-    >>> round(frechet_distance(x, 2 * x + 3), 6)  # means 0 and 3, standard deviations √2 and 2√2
-    11.0
-    """
-    first, second = _checked(real, generated)
-    mean = (first.mean(0) - second.mean(0)).square().sum()
-    one, two = _factor(first), _factor(second)
-    covariance = one.square().sum() + two.square().sum() - 2 * torch.linalg.svdvals(one @ two.T).sum()
-    return max(float(mean + covariance), 0.0)
-
-
-def _factor(features: Tensor) -> Tensor:
-    """A with AᵀA the covariance, at most D rows."""
-    centred = (features - features.mean(0)) / (len(features) - 1) ** 0.5
-    return torch.linalg.qr(centred, mode="r").R if len(centred) > centred.shape[1] else centred
-
-
-def torchmetrics_frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """The same by torchmetrics' FrechetInceptionDistance; agrees to about 1e-4 (see the module's docstring)."""
-    first, second = _checked(real, generated)
-    metric = FrechetInceptionDistance(feature=Precomputed(first.shape[1]))
-    metric.update(first, real=True)
-    metric.update(second, real=False)
-    return float(metric.compute())
-
-
-def kernel_distance(
-    real: Tensor, generated: Tensor, subset_size: int = 500, subsets: int = 50, seed: int = 0
-) -> tuple[float, float]:
-    """KID, the unbiased squared MMD with the kernel (xᵀy / D + 1)³ (Bińkowski et al. 2018), by torchmetrics.
-
-    Returns:
-        Mean and standard deviation over random subsets of `subset_size`; with one full subset the deviation is 0.
-
-    Raises:
-        UserError: a set is smaller than `subset_size`.
-    """
-    first, second = _checked(real, generated)
-    if min(len(first), len(second)) < subset_size:
-        raise UserError(f"KID: {len(first)} real and {len(second)} generated images are fewer than {subset_size=}.")
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.filterwarnings("ignore", message=".*will save all extracted features.*")
-        torch.manual_seed(seed)  # torchmetrics draws its subsets from torch's global generator
-        metric = KernelInceptionDistance(Precomputed(first.shape[1]), subsets=subsets, subset_size=subset_size)
-        metric.update(first, real=True)
-        metric.update(second, real=False)
-        mean, deviation = metric.compute()
-    return float(mean), float(deviation)
-
-
-def kernel_distance_error(real: Tensor, generated: Tensor) -> float:
-    """Standard error of KID over all images: the two-sample jackknife (Arvesen 1969), images taken as independent."""
-    first, second = _checked(real, generated)
-    across = _kernel(first, second)
-    variance = 0.0
-    for own, cross in ((_kernel(first, first), across), (_kernel(second, second), across.T)):
-        n, m = cross.shape
-        sums = own.sum(1) - own.diagonal()
-        within = (sums.sum() - 2 * sums) / ((n - 1) * (n - 2))
-        between = (cross.sum() - cross.sum(1)) / ((n - 1) * m)
-        left_out = within - 2 * between
-        variance += float((n - 1) / n * (left_out - left_out.mean()).square().sum())
-    return variance**0.5
-
-
-def _kernel(first: Tensor, second: Tensor) -> Tensor:
-    return (first @ second.T / first.shape[1] + 1) ** 3
-
-
 def floors(
-    features: Tensor, patients: Sequence[str], n: int, repeats: int = 5, seed: int = 0, *, kid_subset: int, subsets: int
+    features: Tensor, patients: Sequence[str], n: int, repeats: int = 5, seed: int = 0, neighbours: int = 5
 ) -> Floors:
-    """FID and KID of n real against n other real images of other patients, over `repeats` random splits.
+    """Distances of n real from n other real images of other patients, over `repeats` random splits.
 
     Args:
         features: of real images, [N, D].
         patients: patient of each image.
+        neighbours: of precision, recall, density and coverage.
 
     Returns:
         The values, or a reason where two groups of n images with disjoint patients cannot be formed.
     """
-    if len(patients) != len(features):
-        raise ValueError(f"{len(features)} features and {len(patients)} patients do not match")
-    fid, kid = [], []
+    splits, reason = disjoint_splits(patients, n, repeats, seed)
+    found = []
+    for one, two in ((features[first], features[second]) for first, second in splits):
+        shares = vars(coverage(one, two, neighbours))
+        found.append({"fid": frechet_distance(one, two), "kid": kernel_distance(one, two), **shares})
+    names = found[0] if found else {}
+    return Floors(n, {name: tuple(float(each[name]) for each in found) for name in names}, reason)
+
+
+def disjoint_splits(patients: Sequence[str], n: int, repeats: int, seed: int) -> tuple[list[Pair], str | None]:
+    """Indices of `repeats` random pairs of groups of n images that share no patient; none and the reason otherwise."""
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    splits = []
     for repeat in range(repeats):
-        split = _disjoint_split(np.asarray(patients), n, np.random.default_rng([seed, repeat]))
+        split = _disjoint_split(owner, len(names), n, np.random.default_rng([seed, repeat]))
         if split is None:
-            return Floors(n, reason=f"{len(features)} real images do not give two patient-disjoint groups of {n}")
-        one, two = (features[torch.from_numpy(group)] for group in split)
-        fid.append(frechet_distance(one, two))
-        kid.append(kernel_distance(one, two, kid_subset, subsets, seed + repeat)[0])
-    return Floors(n, tuple(fid), tuple(kid))
+            return [], f"{len(patients)} real images do not give two patient-disjoint groups of {n}"
+        splits.append(split)
+    return splits, None
 
 
-def _disjoint_split(patients: np.ndarray, n: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
-    """Indices of two random groups of n images that share no patient."""
-    names, owner = np.unique(patients, return_inverse=True)
+def _disjoint_split(owner: np.ndarray, people: int, n: int, random: np.random.Generator) -> Pair | None:
     counts = np.bincount(owner)
     for _ in range(SPLIT_ATTEMPTS):
-        group = np.zeros(len(names), dtype=int)
+        group = np.zeros(people, dtype=int)
         sizes = [0, 0]
-        for patient in random.permutation(len(names)):
+        for patient in random.permutation(people):
             smaller = int(sizes[1] < sizes[0])
             group[patient] = smaller
             sizes[smaller] += int(counts[patient])
         if min(sizes) >= n:
             one, two = (random.permutation(np.flatnonzero(group[owner] == which))[:n] for which in (0, 1))
-            return one, two
+            return torch.from_numpy(one), torch.from_numpy(two)
     return None
 
 
@@ -171,11 +97,14 @@ def distance_metrics(
     pool_patients: Sequence[str],
     settings: dict[str, object],
     *,
+    patients: tuple[Sequence[str], Sequence[str]] | None = None,
     repeats: int = 5,
-    subsets: int = 50,
+    neighbours: int = 5,
     seed: int = 0,
 ) -> dict[str, Metric]:
-    """Entries for metrics.json: FID and KID, their floors, FID's ratio to it and KID's difference from it.
+    """Entries for metrics.json: FID, KID, precision, recall, density, coverage, and the floor of each.
+
+    FID comes with its ratio to the floor, and KID with its difference from it.
 
     Args:
         real: features of real images, [N, D]; cut with `generated` to the smaller of the two counts.
@@ -183,71 +112,71 @@ def distance_metrics(
         pool: features of the real images from which the floor's splits are drawn, [P, D].
         pool_patients: their patients.
         settings: of the extractor, with its name under "extractor".
+        patients: of the real images, and of the prompts of the generated ones; None takes images as independent.
+        neighbours: k of precision, recall, density and coverage.
     """
-    n = min(len(real), len(generated))
+    n, name = min(len(real), len(generated)), settings["extractor"]
     real, generated = real[:n], generated[:n]
-    subset = min(500, n)
-    count = subsets if subset < n else 1  # every full subset is the same set
-    name = settings["extractor"]
-    floor = floors(pool, pool_patients, n, repeats, seed, kid_subset=subset, subsets=count)
-    frechet = {**settings, "covariance": CLOSED_FORM, "torchmetrics": torchmetrics_frechet_distance(real, generated)}
-    kernel = {**settings, "kernel": "(x·y/D + 1)³", "subsets": count, "subset_size": subset, "seed": seed}
+    alone = [f"real {i}" for i in range(n)], [f"generated {i}" for i in range(n)]
+    people = alone if patients is None else (patients[0][:n], patients[1][:n])
+    floor = floors(pool, pool_patients, n, repeats, seed, neighbours)
+    settings = {**settings, "drawn": "images" if patients is None else "patients"}
     if floor.reason:
-        frechet, kernel = ({**part, "floor": None, "floor_reason": floor.reason} for part in (frechet, kernel))
-    fid = frechet_distance(real, generated)
-    kid, _ = kernel_distance(real, generated, subset, count, seed)
-    error = kernel_distance_error(real, generated)
-    kernel_settings = {**kernel, "standard_error": error, "interval": "normal, two-sample jackknife"}
-    metrics = {
-        f"fid_{name}": Metric(fid, n, False, settings=frechet, reason=NO_FID_INTERVAL),
-        f"kid_{name}": Metric(kid, n, False, ci95=_normal_interval(kid, error), settings=kernel_settings),
-    }
-    return metrics if floor.reason else metrics | _floor_metrics(str(name), fid, kid, error, floor, settings)
+        settings |= {"floor": None, "floor_reason": floor.reason}
+    own = {kind: {**settings, "neighbours": neighbours, "balls": "closed"} for kind in SHARES}
+    own["fid"] = settings | covariance_settings(n, real.shape[1])
+    own["kid"] = {**settings, "kernel": "(x·y/D + 1)³", "pairs": "all, unbiased"}
+
+    def statistic(one: Tensor, two: Tensor) -> list[float]:
+        return [frechet_distance(one, two), *vars(coverage(one, two, neighbours)).values()]
+
+    apart = spread(statistic, [real, generated], people, smallest=neighbours + 1, seed=seed)
+    metrics = {}
+    for index, (kind, value) in enumerate(zip(("fid", *SHARES), statistic(real, generated), strict=True)):
+        ends = apart.interval(value, index, *RANGES[kind])
+        stated = own[kind] | apart.settings
+        metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, apart.reason)
+        if kind == "fid":
+            metrics[f"kid_{name}"] = _kernel_metric(real, generated, people, own["kid"])
+    return metrics if floor.reason else metrics | _floor_metrics(str(name), metrics, floor, own)
+
+
+def _kernel_metric(
+    real: Tensor, generated: Tensor, patients: tuple[Sequence[str], Sequence[str]], settings: dict[str, object]
+) -> Metric:
+    found = kernel_jackknife(real, generated, *patients)
+    if found.error is None:
+        return Metric(found.value, len(real), False, settings=settings, reason=ONE_PATIENT)
+    stated = {**settings, "standard_error": found.error, "interval": "normal, jackknife over patients"}
+    return Metric(found.value, len(real), False, normal_interval(found.value, found.error), stated)
 
 
 def _floor_metrics(
-    name: str, fid: float, kid: float, error: float, floor: Floors, settings: dict[str, object]
+    name: str, metrics: dict[str, Metric], floor: Floors, own: dict[str, dict[str, object]]
 ) -> dict[str, Metric]:
-    splits = {**settings, "repeats": len(floor.fid), "splits": "real against real, disjoint by patient, same n"}
-    fid_floor, kid_floor = float(np.mean(floor.fid)), float(np.mean(floor.kid))
-    deviation = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in (floor.fid, floor.kid)]
-    standard_error = deviation[1] / len(floor.kid) ** 0.5
-    both = (error**2 + standard_error**2) ** 0.5
-    overlap = "the splits overlap, so their spread is no interval"
-    fid_settings = {**splits, "standard_deviation": deviation[0]}
-    kid_settings = {**splits, "standard_error": standard_error}
-    against = {**settings, "standard_error": both, "interval": "normal"}
-    difference = kid - kid_floor
-    metrics = {
-        f"fid_{name}_floor": Metric(fid_floor, floor.n, False, settings=fid_settings, reason=overlap),
-        f"kid_{name}_floor": Metric(kid_floor, floor.n, False, settings=kid_settings, reason=overlap),
-        f"kid_{name}_difference": Metric(
-            difference, floor.n, False, ci95=_normal_interval(difference, both), settings=against
-        ),
-    }
-    if fid_floor > 0:
-        ratio = Metric(fid / fid_floor, floor.n, False, settings=settings, reason=NO_FID_INTERVAL)
-        metrics[f"fid_{name}_ratio"] = ratio
-    return metrics
-
-
-def _normal_interval(value: float, error: float) -> tuple[float, float]:
-    return value - 1.959964 * error, value + 1.959964 * error
-
-
-def _checked(real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets in float64.
-
-    Raises:
-        UserError: a set has fewer than 2 images, the widths differ, or a value is not finite.
-    """
-    for name, features in (("real", real), ("generated", generated)):
-        if features.ndim != 2 or len(features) < 2:
-            raise UserError(
-                f"distances: {name} features of shape {tuple(features.shape)}; at least 2 images are needed."
-            )
-        if not torch.isfinite(features).all():
-            raise UserError(f"distances: {name} features hold a NaN or an infinity.")
-    if real.shape[1] != generated.shape[1]:
-        raise UserError(f"distances: {real.shape[1]} real and {generated.shape[1]} generated features do not match.")
-    return real.double(), generated.double()
+    """Floors, FID's ratio to its own and KID's difference from its own."""
+    repeats = len(floor.values["fid"])
+    entries, middle, error = {}, {}, {}
+    for kind, values in floor.values.items():
+        deviation = float(np.std(values, ddof=1)) if repeats > 1 else 0.0
+        middle[kind], error[kind] = float(np.mean(values)), deviation / repeats**0.5
+        stated = own[kind] | {"repeats": repeats, "splits": SPLITS, "standard_deviation": deviation}
+        if kind == "kid":
+            stated["standard_error"] = error[kind]
+        entries[f"{kind}_{name}_floor"] = Metric(
+            middle[kind], floor.n, kind not in ("fid", "kid"), settings=stated, reason=OVERLAP
+        )
+    fid, kid = metrics[f"fid_{name}"], metrics[f"kid_{name}"]
+    difference, own_error = kid.value - middle["kid"], kid.settings.get("standard_error")
+    if own_error is not None:
+        both = (own_error**2 + error["kid"] ** 2) ** 0.5
+        stated = own["kid"] | {"standard_error": both, "interval": "normal"}
+        ends = normal_interval(difference, both)
+        entries[f"kid_{name}_difference"] = Metric(difference, floor.n, False, ends, stated)
+    else:
+        entries[f"kid_{name}_difference"] = Metric(difference, floor.n, False, settings=own["kid"], reason=kid.reason)
+    if middle["fid"] > 0:
+        low_high = fid.ci95 and (fid.ci95[0] / middle["fid"], fid.ci95[1] / middle["fid"])
+        stated = fid.settings | {"interval_of": "the numerator, the floor held fixed"}
+        entries[f"fid_{name}_ratio"] = Metric(fid.value / middle["fid"], floor.n, False, low_high, stated, fid.reason)
+    return entries

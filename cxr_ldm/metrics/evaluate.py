@@ -20,7 +20,18 @@ from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import distances, judge, memorisation, reconstruction, report, report_html, results
+from cxr_ldm.metrics import (
+    distances,
+    diversity,
+    extraction,
+    image_statistics,
+    judge,
+    memorisation,
+    reconstruction,
+    report,
+    report_html,
+    results,
+)
 from cxr_ldm.metrics.features import extract
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
@@ -113,7 +124,7 @@ def batches(pixels: Tensor, size: int, name: str) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
-    """SSIM and PSNR of the whole test split, and the distance of its reconstructions from other real images.
+    """SSIM, MS-SSIM, PSNR, MAE of the whole test split, and distances of its reconstructions from other real images.
 
     These others are training images: the same two groups of patients that the floor's splits are like, so that what
     stands above the floor is the autoencoder's share of a generated image's distance.
@@ -131,7 +142,8 @@ def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     here = np.searchsorted(rows, chosen)
     others = chosen_rows(prepared, "train", len(chosen), cfg.seed)
     sets = {"compared": "reconstructions of test images", "with": "training images, which are of other patients"}
-    metrics |= distance(cfg, prepared, others, reconstructed[here], sets)
+    metrics |= distance(cfg, prepared, others, reconstructed[here], chosen, sets)
+    metrics |= looks(cfg, prepared, chosen, reconstructed[here])
     first = spread(np.arange(len(rows)), 8)
     captions = ["radiograph"] * len(first) + ["reconstruction"] * len(first)
     save_grid(folder / "grid.png", torch.cat([original[first], reconstructed[first]]), len(first), captions)
@@ -146,17 +158,15 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     people = prepared.people(rows) if pipeline.attributes is not None else None
     images = generate(pipeline, prompts, [cfg.seed + index for index in range(len(rows))], cfg, people)
     sets = {"compared": "images generated from the texts of test images", "with": "these test images"}
-    metrics = distance(cfg, prepared, rows, images, sets)
-    train = prepared.rows("train")
-    chunks = (prepared.pixels(part) for part in np.array_split(train, max(1, len(train) // memorisation.BATCH)))
-    found = memorisation.search(images, prepared.pixels(prepared.rows("test")), chunks)
-    metrics |= memorisation.near_copy_metrics(found, cfg.seed)
+    metrics = distance(cfg, prepared, rows, images, rows, sets)
+    metrics |= looks(cfg, prepared, rows, images)
     metrics |= judge.of_prompts(cfg, prepared, rows, images)
-    metrics |= memorisation.diversity(images, prepared.pixels(rows), seed=cfg.seed)
+    metrics |= memory(cfg, pipeline, prepared, images)
+    metrics |= diversity.diversity(images, prepared.pixels(rows), seed=cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
         metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)
     else:
-        metrics |= memorisation.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
+        metrics |= diversity.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
     sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": plain(cfg.guidance)}
     facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
     save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
@@ -179,12 +189,16 @@ def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor]) ->
 
 
 def distance(
-    cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: Tensor, sets: dict[str, str]
+    cfg: DictConfig,
+    prepared: Prepared,
+    rows: np.ndarray,
+    generated: Tensor,
+    asked: np.ndarray,
+    sets: dict[str, str],
 ) -> dict[str, results.Metric]:
-    """FID and KID of `generated` against the real images of `rows`, with their floors."""
+    """FID, KID and coverage of `generated`, made from the rows `asked`, against the images of `rows`; with floors."""
     extractor = instantiate(cfg.features)
-    size, n = cfg.metrics.batch_size, len(rows)
-    pool = np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]
+    size, pool = cfg.metrics.batch_size, pool_rows(cfg, prepared, len(rows))
     device, cache = device_of(cfg), Path(cfg.paths.outputs) / "cache"
 
     def features_of(pixels: Tensor, name: str) -> Tensor:
@@ -205,10 +219,68 @@ def distance(
         features["floor"],
         prepared.patients(pool),
         extractor.settings() | sets,
+        patients=(prepared.patients(rows), prepared.patients(asked)),
         repeats=cfg.metrics.floor_repeats,
-        subsets=cfg.metrics.kid_subsets,
+        neighbours=cfg.metrics.neighbours,
         seed=cfg.seed,
     )
+
+
+def pool_rows(cfg: DictConfig, prepared: Prepared, n: int) -> np.ndarray:
+    """Rows of the real images from which the splits of floors at `n` are drawn."""
+    return np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]
+
+
+def looks(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, images: Tensor) -> dict[str, results.Metric]:
+    """Contrast, sharpness and entropy of `images`, made from `rows`, beside those of the real images of these rows."""
+    size, pool = cfg.metrics.batch_size, pool_rows(cfg, prepared, len(rows))
+
+    def of_real(rows: np.ndarray) -> dict[str, Tensor]:
+        parts = np.array_split(rows, -(-len(rows) // size))
+        return image_statistics.values_of(prepared.pixels(part) for part in parts)
+
+    patients = prepared.patients(rows)
+    return image_statistics.statistics_metrics(
+        image_statistics.values_of(images.split(size)),
+        of_real(rows),
+        of_real(pool),
+        prepared.patients(pool),
+        (patients, patients),
+        repeats=cfg.metrics.floor_repeats,
+        seed=cfg.seed,
+    )
+
+
+def memory(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, images: Tensor) -> dict[str, results.Metric]:
+    """Is a generated image a copy of a training image: in pixels, in features, and when training prompts are asked?"""
+    extractor, train, test = instantiate(cfg.features), prepared.rows("train"), prepared.rows("test")
+    device, cache, size = device_of(cfg), Path(cfg.paths.outputs) / "cache", cfg.metrics.batch_size
+
+    def training() -> Iterator[Tensor]:
+        return (prepared.pixels(part) for part in np.array_split(train, -(-len(train) // memorisation.BATCH)))
+
+    def features(rows: np.ndarray, name: str) -> Tensor:
+        parts = np.array_split(rows, -(-len(rows) // size))
+        pixels = tqdm((prepared.pixels(part) for part in parts), f"features of {name} images", len(parts))
+        made_by = {"data": prepared.fingerprint, "rows": rows.tolist(), **extractor.settings()}
+        return kept(cache, made_by, lambda: extract(extractor, pixels, device))
+
+    held_out = prepared.pixels(test)
+    found = memorisation.search(images, held_out, training())
+    metrics = memorisation.near_copy_metrics(found, cfg.seed)
+    metrics |= memorisation.closeness_metrics(found, "pixels", {"measure": "Pearson correlation of pixels"})
+    made = extract(extractor, images.split(size), device)
+    found = memorisation.search_features(made, features(test, "test"), [features(train, "training")])
+    metrics |= memorisation.feature_copy_metrics(found, extractor.settings(), cfg.seed)
+    chosen = chosen_rows(prepared, "train", cfg.metrics.extraction_prompts, cfg.seed)
+    people = prepared.people(chosen) if pipeline.attributes is not None else None
+    samples = cfg.metrics.extraction_samples
+
+    def ask(prompts: list[str], seeds: list[int]) -> Tensor:
+        return generate(pipeline, prompts, seeds, cfg, people and [each for each in people for _ in range(samples)])
+
+    attempted = extraction.attempt(ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000)
+    return metrics | extraction.extraction_metrics(attempted, {"prompts": "texts of training images"})
 
 
 def adherence(
@@ -238,7 +310,7 @@ def adherence(
     ]
     asked = [measure.shown(name) for name, images in samples.items() for _ in images]
     chosen = [row for row, truth in enumerate(truths) if truth in set(asked)][:REAL_LIKE_PROMPTS]
-    metrics |= memorisation.diversity_within(
+    metrics |= diversity.diversity_within(
         torch.cat(list(samples.values())),
         asked,
         prepared.pixels(real[chosen]),

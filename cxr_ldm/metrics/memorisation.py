@@ -1,34 +1,32 @@
-"""Is a generated image a copy of a training image, and are the generated images copies of each other?
+"""Is a generated image a copy of a training image?
 
-Nearness is Pearson's correlation of whole pictures, so brightness and contrast do not count. The control is the same
-search for real held-out images: how near two different pictures come without any copying.
+Nearness is Pearson's correlation of whole pictures, so brightness and contrast do not count; or the cosine of features.
+The control is the same search for real held-out images: how near two different pictures come without any copying.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.reconstruction import mean_over_patients, ssim
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.statistics import mean_over_patients, wilson_interval
 
 # At 96×96 the nearest pictures of different patients reach 0.949 among 856 of NIH and 0.965 among 2,928 of Kermany, and
 # two pictures of one patient 0.964 (607 NIH pairs), while a picture and its blurred copy (1.5 pixels) have 0.98.
 COPY_CORRELATION = 0.97
 # Above this two files of a collection hold the same picture, which says nothing about different ones.
 DUPLICATE_CORRELATION = 0.999
-PAIRS = 500
 BATCH = 1024  # training images compared at once
-NO_PAIR_INTERVAL = "the pairs share images, so they are not independent"
+CLOSE = 0.01  # share of held-out images that count as close to the training set
+FEWEST_HELD_OUT = 100  # of whose distances a percentile can be taken
 
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Nearest training image of each generated and of each held-out real image.
+    """Nearest training image of each generated and of each held-out real image, by correlation or by cosine.
 
     Attributes:
         correlation: float32 [N], of each generated image with its nearest training image.
@@ -48,6 +46,11 @@ class NearCopies:
         order = self.correlation.argsort(descending=True)
         return order[self.correlation[order] > self.limit]
 
+    def closest(self, count: int) -> list[tuple[int, int, float]]:
+        """The closest pairs, nearest first: generated image, its training image, and how near they are."""
+        order = self.correlation.argsort(descending=True)[:count]
+        return [(int(i), int(self.index[i]), float(self.correlation[i])) for i in order]
+
 
 def search(generated: Tensor, held_out: Tensor, training: Iterable[Tensor]) -> NearCopies:
     """Search the whole training set for copies; a copy is nearer than COPY_CORRELATION and than any control.
@@ -60,29 +63,59 @@ def search(generated: Tensor, held_out: Tensor, training: Iterable[Tensor]) -> N
     Raises:
         UserError: a set is empty, or the sizes differ.
     """
+    found = _search(generated, held_out, training, standardised)
+    different = found.control[found.control < DUPLICATE_CORRELATION]
+    return replace(found, limit=max([COPY_CORRELATION, *different.tolist()]))
+
+
+def search_features(generated: Tensor, held_out: Tensor, training: Iterable[Tensor]) -> NearCopies:
+    """The same search over feature vectors, by the cosine about the mean of the held-out ones.
+
+    The mean is what all radiographs have in common; without it every cosine is near 1. A copy is nearer than any
+    control that is no duplicate.
+
+    Args:
+        generated, held_out: features [N, D] and [M, D].
+        training: batches of features [B, D].
+    """
+    middle = held_out.double().mean(0) if len(held_out) else 0.0
+    found = _search(generated, held_out, training, lambda features, name: _directions(features, middle, name))
+    different = found.control[found.control < DUPLICATE_CORRELATION]
+    return replace(found, limit=float(different.max()) if len(different) else DUPLICATE_CORRELATION)
+
+
+def _search(
+    generated: Tensor, held_out: Tensor, training: Iterable[Tensor], unit: Callable[[Tensor, str], Tensor]
+) -> NearCopies:
+    """The search, with a limit still to be set; `unit` makes rows of length 1, whose products are compared."""
     count = len(generated)
-    queries = _standardised(torch.cat([generated, held_out]) if len(held_out) else generated, "generated")
     if count == 0 or len(held_out) == 0:
         raise UserError(f"memorisation: {count} generated and {len(held_out)} held-out images; both are needed.")
+    queries = unit(torch.cat([generated, held_out]), "generated")
     nearest, index = torch.full((len(queries),), -2.0), torch.full((len(queries),), -1)
     start = 0
     for batch in training:
-        references = _standardised(batch, "training")
+        references = unit(batch, "training")
         if references.shape[1] != queries.shape[1]:
-            raise UserError(f"memorisation: training images of {tuple(batch.shape[2:])} pixels are of another size.")
+            raise UserError(f"memorisation: training images of {tuple(batch.shape[1:])} values are of another size.")
         value, place = (queries @ references.T).max(1)
         nearer = value > nearest
         nearest, index = torch.where(nearer, value, nearest), torch.where(nearer, place + start, index)
         start += len(references)
     if start == 0:
         raise UserError("memorisation: there is no training image to compare with.")
-    control = nearest[count:]
-    different = control[control < DUPLICATE_CORRELATION]
-    limit = max([COPY_CORRELATION, *different.max().reshape(-1).tolist()] if len(different) else [COPY_CORRELATION])
-    return NearCopies(nearest[:count], index[:count], control, limit)
+    return NearCopies(nearest[:count], index[:count], nearest[count:], float("nan"))
 
 
-def _standardised(pixels: Tensor, name: str) -> Tensor:
+def _directions(features: Tensor, middle: Tensor | float, name: str) -> Tensor:
+    """Features less `middle` at length 1, float32 [N, D]; the middle itself becomes 0 and resembles nothing."""
+    if features.ndim != 2:
+        raise UserError(f"memorisation: {name} features of shape {tuple(features.shape)} are not [N, D].")
+    apart = features.double() - middle
+    return (apart / apart.norm(dim=1, keepdim=True).clamp_min(1e-9)).float()
+
+
+def standardised(pixels: Tensor, name: str) -> Tensor:
     """Flat pictures with mean 0 and length 1, float32 [N, H·W]; a constant picture becomes 0 and resembles nothing."""
     if pixels.ndim != 4:
         raise UserError(f"memorisation: {name} images of shape {tuple(pixels.shape)} are not [N, 1, H, W].")
@@ -119,73 +152,40 @@ def near_copy_metrics(found: NearCopies, seed: int = 0) -> dict[str, Metric]:
     }
 
 
-def pairwise_ssim(pixels: Tensor, pairs: int = PAIRS, seed: int = 0) -> Tensor:
-    """SSIM of `pairs` random pairs of different images, float64 [pairs]; high where all images look alike.
+def closeness_metrics(found: NearCopies, space: str, settings: dict[str, object]) -> dict[str, Metric]:
+    """`closer_than_held_out_SPACE`: share of generated images that are closer to a training image than held-out ones.
 
-    Raises:
-        UserError: there are fewer than 2 images.
-    """
-    if len(pixels) < 2:
-        raise UserError(f"diversity: {len(pixels)} images; at least 2 are needed.")
-    random = np.random.default_rng(seed)
-    first = random.integers(len(pixels), size=pairs)
-    second = (first + random.integers(1, len(pixels), size=pairs)) % len(pixels)
-    one, two = (torch.from_numpy(each) for each in (first, second))
-    return torch.cat([ssim(pixels[a], pixels[b]) for a, b in zip(one.split(64), two.split(64), strict=True)])
-
-
-def diversity(generated: Tensor, real: Tensor, seed: int = 0) -> dict[str, Metric]:
-    """Mean pairwise SSIM within the generated images and, as its floor, within real ones of the same count."""
-    count = min(len(generated), len(real))
-    settings = {"pairs": PAIRS, "images": count, "data_range": 2.0, "seed": seed}
-    sets = {"pairwise_ssim": generated[:count], "pairwise_ssim_floor": real[:count]}
-    return {
-        name: Metric(
-            float(pairwise_ssim(images, PAIRS, seed).mean()), count, False, settings=settings, reason=NO_PAIR_INTERVAL
-        )
-        for name, images in sets.items()
-    }
-
-
-def diversity_within(
-    generated: Tensor, prompts: Sequence[Hashable], real: Tensor, truths: Sequence[Hashable], seed: int = 0
-) -> dict[str, Metric]:
-    """Mean SSIM of two images of one prompt and, as its floor, of two real images that say the same.
-
-    Every prompt gives as many pairs as every other, and as many generated as real ones.
+    Closer means: than the 1st percentile of the distances of held-out images to their nearest training images. A
+    generator that copies nothing has about 0.01.
 
     Args:
-        generated: images `[N,1,H,W]`, and the prompt of each.
-        real: images `[M,1,H,W]`, and what each says, named as the prompts are.
-
-    Returns:
-        nothing where no prompt has two images of both kinds.
+        space: "pixels", or the name of the extractor.
+        settings: of the space.
     """
-    random = np.random.default_rng(seed)
-    places = [_places(groups) for groups in (prompts, truths)]
-    shared = [name for name, rows in places[0].items() if len(rows) > 1 and len(places[1].get(name, [])) > 1]
-    each = max(1, PAIRS // max(1, len(shared)))
-    similar: dict[str, list[Tensor]] = {"": [], "_floor": []}
-    for name in shared:
-        pairs = [list(combinations(rows[name], 2)) for rows in places]
-        count = min(each, *map(len, pairs))
-        for end, images, candidates in zip(similar, (generated, real), pairs, strict=True):
-            first, second = np.array(candidates)[random.permutation(len(candidates))[:count]].T
-            similar[end].append(ssim(images[first], images[second]))
-    pairs_made = sum(map(len, similar[""]))
-    settings = {"pairs": pairs_made, "prompts": len(shared), "data_range": 2.0, "seed": seed}
+    bound = float(found.control.double().quantile(1 - CLOSE))
+    hits, n = int((found.correlation.double() > bound).sum()), len(found.correlation)
+    stated = {**settings, "bound": bound, "expected": CLOSE, "held_out": len(found.control)}
+    name = f"closer_than_held_out_{space}"
+    if len(found.control) < FEWEST_HELD_OUT:
+        reason = f"{len(found.control)} held-out images do not have a 1st percentile; {FEWEST_HELD_OUT} are needed"
+        return {name: Metric(hits / n, n, False, settings=stated, reason=reason)}
+    stated["interval"] = "Wilson 95 %, the bound held fixed"
+    return {name: Metric(hits / n, n, False, wilson_interval(hits, n), stated)}
+
+
+def feature_copy_metrics(found: NearCopies, settings: dict[str, object], seed: int = 0) -> dict[str, Metric]:
+    """Entries of the search over features: how near the nearest training image is, its floor, and the share above.
+
+    Args:
+        settings: of the extractor, with its name under "extractor".
+    """
+    name = str(settings["extractor"])
+    stated = {**settings, "measure": "cosine about the mean of held-out features, nearest training image"}
+    stated["interval"] = "bootstrap over images"
+    means = {"": found.correlation, "_floor": found.control}
     return {
-        f"pairwise_ssim_within_prompt{end}": Metric(
-            float(torch.cat(values).mean()), pairs_made, False, settings=settings, reason=NO_PAIR_INTERVAL
+        f"nearest_training_cosine_{name}{end}": mean_over_patients(
+            values, [str(i) for i in range(len(values))], stated, higher=False, seed=seed
         )
-        for end, values in similar.items()
-        if values
-    }
-
-
-def _places(groups: Sequence[Hashable]) -> dict[Hashable, list[int]]:
-    """Where each value stands."""
-    places: dict[Hashable, list[int]] = {}
-    for row, group in enumerate(groups):
-        places.setdefault(group, []).append(row)
-    return places
+        for end, values in means.items()
+    } | closeness_metrics(found, name, stated)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cxr_ldm.metrics.memorisation import diversity_within
+from cxr_ldm.metrics.diversity import diversity_within
 
 
 def images(count, shared, seed):
@@ -21,6 +21,9 @@ def test_a_model_with_one_image_for_each_prompt_is_found():
     within, floor = metrics["pairwise_ssim_within_prompt"], metrics["pairwise_ssim_within_prompt_floor"]
     assert within.value > floor.value + 0.4
     assert within.settings["prompts"] == 2
+    several = [metrics[f"pairwise_ms_ssim_within_prompt{end}"] for end in ("", "_floor")]
+    assert several[0].value > several[1].value + 0.4
+    assert several[0].n == within.n
     assert within.n == floor.n == 28 + 21
 
 

@@ -7,13 +7,8 @@ import torch.nn.functional as F
 
 from cxr_ldm.data.phantom import load_image
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.memorisation import (
-    COPY_CORRELATION,
-    diversity,
-    near_copy_metrics,
-    pairwise_ssim,
-    search,
-)
+from cxr_ldm.metrics.diversity import diversity, pairwise_ssim
+from cxr_ldm.metrics.memorisation import COPY_CORRELATION, near_copy_metrics, search
 
 
 def textures(n, seed, size=32):
@@ -73,7 +68,11 @@ def test_a_collapsed_generator_has_high_pairwise_similarity(sets):
     collapsed = sets["generated"][:1].expand(30, -1, -1, -1) + 0.01 * textures(30, 5)
     entries = diversity(collapsed, sets["held_out"])
     assert entries["pairwise_ssim"].value > entries["pairwise_ssim_floor"].value + 0.3
+    assert entries["pairwise_ms_ssim"].value > entries["pairwise_ms_ssim_floor"].value + 0.3
+    assert entries["pairwise_ms_ssim"].settings["scales"] == 2
     assert entries["pairwise_ssim"].n == 30
+    small = diversity(sets["generated"][..., :16], sets["held_out"][..., :16])
+    assert small.keys() == {"pairwise_ssim", "pairwise_ssim_floor"}
     assert torch.equal(pairwise_ssim(sets["generated"], 20, 1), pairwise_ssim(sets["generated"], 20, 1))
     same = torch.cat([sets["generated"][:1]] * 2)
     assert pairwise_ssim(same, 10).min() == pytest.approx(1.0)

@@ -1,0 +1,112 @@
+"""Nearness in features, shares closer than held-out images, and the extraction attempt."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.extraction import attempt, extraction_metrics
+from cxr_ldm.metrics.memorisation import closeness_metrics, feature_copy_metrics, search, search_features
+
+
+def textures(n, seed, size=32):
+    """Pictures that share a background and differ in smooth detail, so that different ones correlate by about 0.5."""
+    generator = torch.Generator().manual_seed(seed)
+    detail = F.interpolate(torch.randn(n, 1, 8, 8, generator=generator), size=size, mode="bicubic")
+    return (torch.linspace(-0.7, 0.7, size).view(1, 1, size, 1) + 0.3 * detail).clamp(-1, 1)
+
+
+def vectors(n, seed, width=32):
+    """Features that have much in common, as those of radiographs do."""
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, width)) + 20)
+
+
+def test_a_planted_copy_is_found_in_features_and_the_cosine_is_numpys():
+    training, held_out, generated = vectors(200, 1), vectors(150, 2), vectors(30, 3)
+    generated[4] = training[77] + 1e-3
+    found = search_features(generated, held_out, training.split(64))
+    assert found.copies.tolist() == [4]
+    (first, *_) = found.closest(3)
+    assert first[:2] == (4, 77)
+    assert first[2] == pytest.approx(1.0, abs=1e-3)
+    apart = [each.numpy() - held_out.numpy().mean(0) for each in (generated, training)]
+    one, two = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in apart)
+    np.testing.assert_allclose(found.correlation, (one @ two.T).max(1), atol=1e-5)
+    metrics = feature_copy_metrics(found, {"extractor": "net"})
+    names = {"nearest_training_cosine_net", "nearest_training_cosine_net_floor", "closer_than_held_out_net"}
+    assert metrics.keys() == names
+    with pytest.raises(UserError, match="not \\[N, D\\]"):
+        search_features(textures(3, 0), textures(3, 1), [textures(3, 2)])
+
+
+def test_the_share_closer_than_held_out_is_one_for_copies_and_a_hundredth_without():
+    training, held_out = vectors(300, 1), vectors(500, 2)
+    (name,) = closeness_metrics(search_features(training[:50], held_out, [training]), "net", {})
+    assert name == "closer_than_held_out_net"
+    copies = closeness_metrics(search_features(training[:50], held_out, [training]), "net", {})[name]
+    assert copies.value == 1
+    fresh = closeness_metrics(search_features(vectors(1000, 3), held_out, [training]), "net", {})[name]
+    assert fresh.value == pytest.approx(0.01, abs=0.015)
+    assert fresh.ci95[0] <= fresh.value <= fresh.ci95[1]
+    few = closeness_metrics(search_features(training[:50], held_out[:99], [training]), "net", {})[name]
+    assert few.ci95 is None
+    assert few.reason == "99 held-out images do not have a 1st percentile; 100 are needed"
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return {"training": textures(60, 0), "held_out": textures(40, 1)}
+
+
+def tried(sets, generate, prompts=8):
+    return attempt(generate, [str(i) for i in range(prompts)], 4, sets["held_out"], sets["training"].split(16))
+
+
+def test_a_generator_that_returns_training_images_is_found(sets):
+    def remembers(prompts, seeds):
+        """Prompts 0 to 3 give their training image with a little noise, the others something new."""
+        fresh = textures(len(seeds), 1000 + seeds[0])
+        images = [sets["training"][int(p)] if int(p) < 4 else new for p, new in zip(prompts, fresh, strict=True)]
+        noise = 0.01 * torch.randn(len(seeds), 1, 32, 32, generator=torch.Generator().manual_seed(0))
+        return torch.stack(images) + noise
+
+    found = tried(sets, remembers)
+    assert found.extracted.tolist() == found.cliques.tolist() == [True] * 4 + [False] * 4
+    metrics = extraction_metrics(found, {})
+    share = metrics["extracted_prompts"]
+    assert (share.value, share.n) == (0.5, 8)
+    assert share.settings["training_images"] == 4
+    assert share.settings["samples"] == 4
+    assert share.ci95[0] < 0.5 < share.ci95[1]
+    assert [found.found.index[4 * i].item() for i in range(4)] == [0, 1, 2, 3]
+
+
+def test_held_out_images_are_not_taken_for_training_images_and_a_collapse_is_a_clique_alone(sets):
+    others = textures(32, 7)
+    assert not tried(sets, lambda prompts, seeds: others).extracted.any()
+    assert not tried(sets, lambda prompts, seeds: others).cliques.any()
+    collapsed = tried(sets, lambda prompts, seeds: others[:1].expand(len(seeds), -1, -1, -1))
+    assert collapsed.cliques.all()
+    assert not collapsed.extracted.any()
+
+
+def test_each_sample_has_its_own_seed_and_too_few_are_refused(sets):
+    asked = []
+
+    def listens(prompts, seeds):
+        asked.extend(zip(prompts, seeds, strict=True))
+        return textures(len(seeds), 3)
+
+    attempt(listens, ["a", "b"], 3, sets["held_out"], [sets["training"]], seed=50)
+    assert asked == [("a", 50), ("a", 51), ("a", 52), ("b", 53), ("b", 54), ("b", 55)]
+    for prompts, samples in (([], 4), (["a"], 1)):
+        with pytest.raises(UserError, match="at least 1 with 2"):
+            attempt(listens, prompts, samples, sets["held_out"], [sets["training"]])
+
+
+def test_the_closest_pairs_come_first(sets):
+    generated = torch.cat([textures(3, 9), sets["training"][5:6]])
+    pairs = search(generated, sets["held_out"], [sets["training"]]).closest(2)
+    assert pairs[0][:2] == (3, 5)
+    assert pairs[0][2] > pairs[1][2]
