@@ -137,13 +137,14 @@ def distance_metrics(
         stated = own[kind] | apart.settings
         metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, apart.reason)
         if kind == "fid":
-            metrics[f"kid_{name}"] = _kernel_metric(real, generated, people, own["kid"])
+            metrics[f"kid_{name}"] = kernel_metric(real, generated, people, own["kid"])
     return metrics if floor.reason else metrics | _floor_metrics(str(name), metrics, floor, own)
 
 
-def _kernel_metric(
+def kernel_metric(
     real: Tensor, generated: Tensor, patients: tuple[Sequence[str], Sequence[str]], settings: dict[str, object]
 ) -> Metric:
+    """KID with its jackknife interval over patients; `patients` are of the real images and of the prompts."""
     found = kernel_jackknife(real, generated, *patients)
     if found.error is None:
         return Metric(found.value, len(real), False, settings=settings, reason=ONE_PATIENT)

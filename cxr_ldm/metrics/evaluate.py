@@ -1,44 +1,19 @@
 """Behind evaluate.py: a bundle and a prepared collection to metrics.json, report.html and pictures."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
-from tqdm import tqdm
 
 from cxr_ldm import artifacts, naming
 from cxr_ldm.bundle import Bundle
-from cxr_ldm.compose import device_of, plain
+from cxr_ldm.compose import plain
 from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.splits import Split
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import (
-    distances,
-    diversity,
-    extraction,
-    image_statistics,
-    judge,
-    memorisation,
-    reconstruction,
-    report,
-    report_html,
-    results,
-)
-from cxr_ldm.metrics.features import extract
-from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.sampling import generate
-from cxr_ldm.training import spread
-
-REAL_LIKE_PROMPTS = 600  # real images at most that show what the prompts of adherence ask for
-POOL = 3  # real images for the floor's splits, as a multiple of n
+from cxr_ldm.metrics import judge, report, report_html, results
+from cxr_ldm.metrics.measures import measure_ldm, measure_vae
 
 
 def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
@@ -95,7 +70,7 @@ def finish(
         stage=bundle.kind,
         data={"name": prepared.name, "images": len(prepared), "size": prepared.size},
         trained={"run": bundle.info["run"], **bundle.info["settings"]},
-        **({"faithfulness": cfg.get("classifier") or judge.NONE} if bundle.kind == "ldm" else {}),
+        not_measured=not_measured(cfg, bundle.kind),
     )
     results.write_metrics(folder / "metrics.json", metrics, run)
     report_html.write_html(folder)
@@ -107,214 +82,16 @@ def finish(
     logger.finalize("success")
 
 
+def not_measured(cfg: DictConfig, kind: str) -> dict[str, str]:
+    """What an evaluation of this kind could hold and does not, and why."""
+    if kind != "ldm":
+        return {}
+    missing = {} if cfg.get("classifier") else {"AUROC, side accuracy and retrieval by a classifier": judge.NONE}
+    if cfg.metrics.curves is None:
+        missing["curves over guidance and steps"] = "metrics=full measures them, in some minutes more"
+    return missing | {"other feature extractors": "one for each evaluation, chosen by features=NAME"}
+
+
 def cfg_words(cfg: DictConfig) -> list[str]:
     """Words for the folder's name beyond those of the run."""
     return [f"n={cfg.metrics.n}"] if cfg.stage.name == "ldm" else []
-
-
-def chosen_rows(prepared: Prepared, split: Split, n: int, seed: int) -> np.ndarray:
-    """`n` rows of a split in a random order that depends on the seed alone; all of them where there are fewer."""
-    return np.random.default_rng(seed).permutation(prepared.rows(split))[:n]
-
-
-def batches(pixels: Tensor, size: int, name: str) -> Iterator[Tensor]:
-    """Parts of `pixels` `[N,1,H,W]` with a progress bar."""
-    yield from tqdm(pixels.split(size), desc=name, unit="batch")
-
-
-@torch.inference_mode()
-def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
-    """SSIM, MS-SSIM, PSNR, MAE of the whole test split, and distances of its reconstructions from other real images.
-
-    These others are training images: the same two groups of patients that the floor's splits are like, so that what
-    stands above the floor is the autoencoder's share of a generated image's distance.
-    """
-    device = device_of(cfg)
-    autoencoder = bundle.parts["autoencoder"].to(device)
-    rows = prepared.rows("test")
-    original, parts = prepared.pixels(rows), []
-    for pixels in batches(original, cfg.metrics.batch_size, "reconstructing"):
-        mean, _ = autoencoder.encode(pixels.to(device)).chunk(2, dim=1)
-        parts.append(autoencoder.decode(mean).clamp(-1.0, 1.0).cpu())
-    reconstructed = torch.cat(parts)
-    metrics = reconstruction.reconstruction_metrics(reconstructed, original, prepared.patients(rows), cfg.seed)
-    chosen = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
-    here = np.searchsorted(rows, chosen)
-    others = chosen_rows(prepared, "train", len(chosen), cfg.seed)
-    sets = {"compared": "reconstructions of test images", "with": "training images, which are of other patients"}
-    metrics |= distance(cfg, prepared, others, reconstructed[here], chosen, sets)
-    metrics |= looks(cfg, prepared, chosen, reconstructed[here])
-    first = spread(np.arange(len(rows)), 8)
-    captions = ["radiograph"] * len(first) + ["reconstruction"] * len(first)
-    save_grid(folder / "grid.png", torch.cat([original[first], reconstructed[first]]), len(first), captions)
-    return metrics
-
-
-def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, results.Metric]:
-    """Distances, near copies, diversity and, where the data knows its truth, adherence to the prompt."""
-    pipeline = TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
-    rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
-    prompts = prepared.texts(rows)
-    people = prepared.people(rows) if pipeline.attributes is not None else None
-    images = generate(pipeline, prompts, [cfg.seed + index for index in range(len(rows))], cfg, people)
-    sets = {"compared": "images generated from the texts of test images", "with": "these test images"}
-    metrics = distance(cfg, prepared, rows, images, rows, sets)
-    metrics |= looks(cfg, prepared, rows, images)
-    metrics |= judge.of_prompts(cfg, prepared, rows, images)
-    metrics |= memory(cfg, pipeline, prepared, images)
-    metrics |= diversity.diversity(images, prepared.pixels(rows), seed=cfg.seed)
-    if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
-        metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)
-    else:
-        metrics |= diversity.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
-    sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": plain(cfg.guidance)}
-    facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
-    save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
-    return {
-        name: replace(metric, settings=metric.settings | {"sampling": sampling | {"seed": cfg.seed}})
-        if "floor" not in name and "real" not in name
-        else metric
-        for name, metric in metrics.items()
-    }
-
-
-def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
-    """What `compute` gives, from the cache where the same settings gave it before."""
-    folder = cache / f"features-{artifacts.fingerprint(made_by)}"
-    if not folder.exists():
-        with artifacts.building(folder) as partial:
-            np.save(partial / "features.npy", compute().cpu().numpy())
-            artifacts.write_record(partial, made_by, complete=True)
-    return torch.from_numpy(np.load(folder / "features.npy"))
-
-
-def distance(
-    cfg: DictConfig,
-    prepared: Prepared,
-    rows: np.ndarray,
-    generated: Tensor,
-    asked: np.ndarray,
-    sets: dict[str, str],
-) -> dict[str, results.Metric]:
-    """FID, KID and coverage of `generated`, made from the rows `asked`, against the images of `rows`; with floors."""
-    extractor = instantiate(cfg.features)
-    size, pool = cfg.metrics.batch_size, pool_rows(cfg, prepared, len(rows))
-    device, cache = device_of(cfg), Path(cfg.paths.outputs) / "cache"
-
-    def features_of(pixels: Tensor, name: str) -> Tensor:
-        return extract(extractor, batches(pixels, size, f"features of {name} images"), device)
-
-    def of_real(rows: np.ndarray, name: str) -> Tensor:
-        made_by = {"data": prepared.fingerprint, "rows": rows.tolist(), **extractor.settings()}
-        return kept(cache, made_by, lambda: features_of(prepared.pixels(rows), name))
-
-    features = {
-        "real": of_real(rows, "real"),
-        "generated": features_of(generated, "generated"),
-        "floor": of_real(pool, "floor"),
-    }
-    return distances.distance_metrics(
-        features["real"],
-        features["generated"],
-        features["floor"],
-        prepared.patients(pool),
-        extractor.settings() | sets,
-        patients=(prepared.patients(rows), prepared.patients(asked)),
-        repeats=cfg.metrics.floor_repeats,
-        neighbours=cfg.metrics.neighbours,
-        seed=cfg.seed,
-    )
-
-
-def pool_rows(cfg: DictConfig, prepared: Prepared, n: int) -> np.ndarray:
-    """Rows of the real images from which the splits of floors at `n` are drawn."""
-    return np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]
-
-
-def looks(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, images: Tensor) -> dict[str, results.Metric]:
-    """Contrast, sharpness and entropy of `images`, made from `rows`, beside those of the real images of these rows."""
-    size, pool = cfg.metrics.batch_size, pool_rows(cfg, prepared, len(rows))
-
-    def of_real(rows: np.ndarray) -> dict[str, Tensor]:
-        parts = np.array_split(rows, -(-len(rows) // size))
-        return image_statistics.values_of(prepared.pixels(part) for part in parts)
-
-    patients = prepared.patients(rows)
-    return image_statistics.statistics_metrics(
-        image_statistics.values_of(images.split(size)),
-        of_real(rows),
-        of_real(pool),
-        prepared.patients(pool),
-        (patients, patients),
-        repeats=cfg.metrics.floor_repeats,
-        seed=cfg.seed,
-    )
-
-
-def memory(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, images: Tensor) -> dict[str, results.Metric]:
-    """Is a generated image a copy of a training image: in pixels, in features, and when training prompts are asked?"""
-    extractor, train, test = instantiate(cfg.features), prepared.rows("train"), prepared.rows("test")
-    device, cache, size = device_of(cfg), Path(cfg.paths.outputs) / "cache", cfg.metrics.batch_size
-
-    def training() -> Iterator[Tensor]:
-        return (prepared.pixels(part) for part in np.array_split(train, -(-len(train) // memorisation.BATCH)))
-
-    def features(rows: np.ndarray, name: str) -> Tensor:
-        parts = np.array_split(rows, -(-len(rows) // size))
-        pixels = tqdm((prepared.pixels(part) for part in parts), f"features of {name} images", len(parts))
-        made_by = {"data": prepared.fingerprint, "rows": rows.tolist(), **extractor.settings()}
-        return kept(cache, made_by, lambda: extract(extractor, pixels, device))
-
-    held_out = prepared.pixels(test)
-    found = memorisation.search(images, held_out, training())
-    metrics = memorisation.near_copy_metrics(found, cfg.seed)
-    metrics |= memorisation.closeness_metrics(found, "pixels", {"measure": "Pearson correlation of pixels"})
-    made = extract(extractor, images.split(size), device)
-    found = memorisation.search_features(made, features(test, "test"), [features(train, "training")])
-    metrics |= memorisation.feature_copy_metrics(found, extractor.settings(), cfg.seed)
-    chosen = chosen_rows(prepared, "train", cfg.metrics.extraction_prompts, cfg.seed)
-    people = prepared.people(chosen) if pipeline.attributes is not None else None
-    samples = cfg.metrics.extraction_samples
-
-    def ask(prompts: list[str], seeds: list[int]) -> Tensor:
-        return generate(pipeline, prompts, seeds, cfg, people and [each for each in people for _ in range(samples)])
-
-    attempted = extraction.attempt(ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000)
-    return metrics | extraction.extraction_metrics(attempted, {"prompts": "texts of training images"})
-
-
-def adherence(
-    cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, images: Tensor, rows: np.ndarray, folder: Path
-) -> dict[str, results.Metric]:
-    """Do samples show the finding and the side that their prompt names? Beside it: real images, the same measure.
-
-    Args:
-        images: generated from the texts of `rows`, `[N,1,H,W]`.
-    """
-    measure = instantiate(cfg.data.adherence)
-    train, test = prepared.rows("train"), prepared.rows("test")
-    measure.calibrate(prepared.pixels(train), prepared.manifest["findings"].iloc[train].tolist())
-    metrics = measure.ceiling(prepared.pixels(test), prepared.manifest["findings"].iloc[test].tolist())
-    metrics |= measure.of_texts(images, prepared.manifest["findings"].iloc[rows].tolist())
-    count, samples = cfg.metrics.adherence_n, {}
-    for index, (name, prompt) in enumerate(measure.prompts.items()):
-        seeds = [cfg.seed + 10_000 * (index + 1) + number for number in range(count)]
-        samples[name] = generate(pipeline, [prompt] * count, seeds, cfg)
-    shown = torch.cat([images[:4] for images in samples.values()])
-    captions = [prompt for prompt in measure.prompts.values() for _ in range(4)]
-    facts = {"synthetic": True, "prompts": captions, "bundle_sha256": pipeline.sha256}
-    save_grid(folder / "adherence.png", shown, 4, captions, facts)
-    real = np.concatenate([train, test])
-    truths = [
-        tuple((entry["name"], entry["side"]) for entry in said) for said in prepared.manifest["findings"].iloc[real]
-    ]
-    asked = [measure.shown(name) for name, images in samples.items() for _ in images]
-    chosen = [row for row, truth in enumerate(truths) if truth in set(asked)][:REAL_LIKE_PROMPTS]
-    metrics |= diversity.diversity_within(
-        torch.cat(list(samples.values())),
-        asked,
-        prepared.pixels(real[chosen]),
-        [truths[row] for row in chosen],
-        cfg.seed,
-    )
-    return metrics | measure.rates(samples)

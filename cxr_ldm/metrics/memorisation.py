@@ -84,6 +84,17 @@ def search_features(generated: Tensor, held_out: Tensor, training: Iterable[Tens
     return replace(found, limit=float(different.max()) if len(different) else DUPLICATE_CORRELATION)
 
 
+def nearest_cosine(features: Tensor, others: Tensor) -> Tensor:
+    """Cosine of each of `features` [N, D] with the nearest of `others` [M, D], about the mean of these, [N].
+
+    >>> nearest_cosine(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).item()
+    1.0
+    """
+    middle = others.double().mean(0)
+    near = _directions(features, middle, "generated") @ _directions(others, middle, "real").T
+    return near.amax(1)
+
+
 def _search(
     generated: Tensor, held_out: Tensor, training: Iterable[Tensor], unit: Callable[[Tensor, str], Tensor]
 ) -> NearCopies:
