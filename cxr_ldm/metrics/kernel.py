@@ -19,7 +19,7 @@ from cxr_ldm.metrics.frechet import Precomputed
 from cxr_ldm.metrics.statistics import owners
 from cxr_ldm.metrics.vectors import checked
 
-BLOCK = 2048  # images on either side at once
+BLOCK = 1024  # images on either side at once
 ONE_PATIENT = "all images of a side are of one patient"
 
 

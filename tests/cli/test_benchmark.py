@@ -79,3 +79,17 @@ def test_the_text_encoder_suite_measures_speed_and_memory(command, tmp_path):
     names |= {"freed_speed_to_held", "freed_memory_to_held"}
     assert set(metrics) == names | {"run"}
     assert all(metrics[name]["value"] > 0 and f"`{name}`" in page.read_text() for name in names)
+
+
+def test_the_distances_suite_measures_speed_and_memory_and_agrees_with_its_peers(command, tmp_path):
+    small = ("images=300", "features=32", "subsets=1", "subset_size=300")
+    page = tmp_path / "page.md"
+    arguments = [f"suite.run.{value}" for value in small]
+    command(*BENCHMARK, "suite=distances", *arguments, f"page={page}", f"paths.outputs={tmp_path}")
+    metrics = read_metrics(tmp_path / "benchmark" / "distances" / "metrics.json")
+    speeds = ("fid_speed_to_torchmetrics", "kid_speed_to_torchmetrics", "coverage_speed_to_scikit_learn")
+    assert set(metrics) == {"seconds", "memory_gb", *speeds, "run"}
+    assert all(metrics[name]["value"] > 0 and f"`{name}`" in page.read_text() for name in set(metrics) - {"run"})
+    for name in speeds:
+        settings = metrics[name]["settings"]
+        assert settings["value"] == pytest.approx(settings["peer_value"], rel=1e-6)
