@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import artifacts, naming, training
 from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
@@ -55,6 +55,9 @@ def evaluate(cfg: DictConfig) -> None:
     """python evaluate.py"""
     check_values(cfg)
     stage = stage_of(cfg)
+    if cfg.compare is not None:
+        compare_bundles(cfg, stage)
+        return
     evaluate_bundle(
         cfg, Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), stage, data_name(cfg))), stage
     )
@@ -65,6 +68,17 @@ def evaluate_bundle(cfg: DictConfig, folder: Path, stage: str) -> None:
     from cxr_ldm.metrics import evaluate as evaluation
 
     evaluation.evaluate(cfg, load_bundle(folder, stage, cfg.bundle_packages), prepared_data(cfg))
+
+
+def compare_bundles(cfg: DictConfig, stage: str) -> None:
+    """Measure the two bundles of `compare=` against each other on this command's data."""
+    from cxr_ldm.metrics import evaluate as evaluation
+
+    folders = list(cfg.compare) if OmegaConf.is_list(cfg.compare) else [cfg.compare]
+    if len(folders) != 2:
+        raise UserError(f"compare={cfg.compare} must name two bundles: compare=[FOLDER,FOLDER].")
+    first, second = (load_bundle(folder, stage, cfg.bundle_packages) for folder in folders)
+    evaluation.compare(cfg, first, second, prepared_data(cfg))
 
 
 def sample(cfg: DictConfig, prompt: str | None = None) -> None:

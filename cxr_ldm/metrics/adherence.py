@@ -55,6 +55,15 @@ class PhantomAdherence:
         """
         return tuple((EFFUSION, side) for side in SIDES if side in name)
 
+    @staticmethod
+    def asked(findings: Sequence[Finding]) -> Side | None:
+        """The side of the effusion that a text names, None where it names none.
+
+        >>> PhantomAdherence.asked([{"name": "pleural effusion", "side": "left"}])
+        'left'
+        """
+        return next((entry["side"] for entry in findings if entry["name"] == EFFUSION), None)
+
     def calibrate(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> float:
         """Set the threshold with the best balanced accuracy for effusion against none.
 
@@ -121,7 +130,7 @@ class PhantomAdherence:
             findings: what the text of each says; `ceiling` gives the rates of the real images of these texts.
         """
         _same_length(pixels, findings)
-        expected = [next((e["side"] for e in entries if e["name"] == EFFUSION), None) for entries in findings]
+        expected = [self.asked(entries) for entries in findings]
         settings = {"images": "generated from the texts of test images, any finding"}
         return self._rates(pixels, expected, "adherence", settings, "_texts")
 
@@ -131,7 +140,7 @@ class PhantomAdherence:
         `…_real` is over images with an effusion alone or no finding, `…_real_all` over all images given.
         """
         _same_length(pixels, findings)
-        expected = [next((e["side"] for e in entries if e["name"] == EFFUSION), None) for entries in findings]
+        expected = [self.asked(entries) for entries in findings]
         alone = [i for i, entries in enumerate(findings) if all(entry["name"] == EFFUSION for entry in entries)]
         metrics = self._rates(pixels, expected, "adherence", {"images": "real, any finding"}, "_real_all")
         subset = {"images": "real, effusion alone or no finding"}

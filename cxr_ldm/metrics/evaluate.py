@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
@@ -13,11 +14,49 @@ from cxr_ldm.compose import plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics import judge, report, report_html, results
+from cxr_ldm.metrics.compare import compare_ldm, compare_vae
 from cxr_ldm.metrics.measures import measure_ldm, measure_vae
 
 
 def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
-    """Measure, write everything under one name, print the table and the paths."""
+    """Measure a bundle; write everything under one name, print the table and the paths."""
+    check(cfg, bundle, prepared)
+    measures: dict[str, Callable[..., dict[str, results.Metric]]] = {
+        "vae": measure_vae,
+        "ldm": measure_ldm,
+        "classifier": judge.measure_classifier,
+    }
+    cfg = judge.with_judges(cfg, bundle.kind, prepared)
+    settings = {"bundle": bundle.sha256, **common_settings(cfg, prepared), **judge.stated(cfg)}
+    words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
+
+    def measure(folder: Path) -> None:
+        metrics = measures[bundle.kind](cfg, bundle, prepared, folder)
+        finish(cfg, bundle, prepared, folder, metrics)
+
+    written(cfg, words, settings, measure)
+
+
+def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) -> None:
+    """Measure two bundles on the same images, prompts and seeds; write the differences, first less second."""
+    for bundle in (first, second):
+        check(cfg, bundle, prepared)
+    differences: dict[str, Callable[..., dict[str, results.Metric]]] = {"vae": compare_vae, "ldm": compare_ldm}
+    if first.kind not in differences:
+        raise UserError(f"compare= takes two bundles of stage vae or ldm, not of stage {first.kind}.")
+    both = [first.sha256, second.sha256]
+    settings = {"compared": both, **common_settings(cfg, prepared)}
+    words = ["compare", first.info["run"][:30], second.info["run"][:30]]
+
+    def measure(folder: Path) -> None:
+        metrics = differences[first.kind](cfg, first, second, prepared, folder)
+        finish(cfg, first, prepared, folder, metrics, compared=both, with_run=second.info["run"])
+
+    written(cfg, words, settings, measure)
+
+
+def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
+    """Raises UserError where a bundle cannot be measured on these data."""
     if bundle.info["size"] != prepared.size:
         raise UserError(
             f"{bundle.folder} makes images of {bundle.info['size']} pixels and {prepared.folder} has {prepared.size}."
@@ -28,31 +67,25 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
             f"{prepared.folder} has another content or other splits, so its test images may have been trained on; "
             "prepared=FOLDER names the right one, and external=true says that these patients are others."
         )
-    measures: dict[str, Callable[..., dict[str, results.Metric]]] = {
-        "vae": measure_vae,
-        "ldm": measure_ldm,
-        "classifier": judge.measure_classifier,
-    }
-    cfg = judge.with_judges(cfg, bundle.kind, prepared)
-    settings = {
-        "bundle": bundle.sha256,
-        "data": prepared.fingerprint,
-        "seed": cfg.seed,
-        **{group: plain(cfg[group]) for group in ("metrics", "features", "sampler", "guidance")},
-        **judge.stated(cfg),
-    }
-    words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
+
+
+def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
+    """What decides every evaluation's numbers beside the bundle."""
+    groups = {group: plain(cfg[group]) for group in ("metrics", "features", "sampler", "guidance")}
+    return {"data": prepared.fingerprint, "seed": cfg.seed, **groups}
+
+
+def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> None:
+    """Let `measure` fill the evaluation's folder unless it is complete; print its table and paths, write its page."""
     folder = Path(cfg.paths.outputs) / "evaluation" / str(cfg.name or naming.slug(words, settings))
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with artifacts.building(folder) as partial:
-            metrics = measures[bundle.kind](cfg, bundle, prepared, partial)
-            finish(cfg, bundle, prepared, partial, metrics)
+            measure(partial)
             artifacts.write_record(partial, settings, complete=True)
-    content = results.read_metrics(folder / "metrics.json")
-    report.print_table(content)
+    report.print_table(results.read_metrics(folder / "metrics.json"))
     if cfg.get("page"):
         print(f"  {report.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
     for name in ("metrics.json", "report.html", "grid.png"):
@@ -60,7 +93,12 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
 
 
 def finish(
-    cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path, metrics: dict[str, results.Metric]
+    cfg: DictConfig,
+    bundle: Bundle,
+    prepared: Prepared,
+    folder: Path,
+    metrics: dict[str, results.Metric],
+    **facts: Any,
 ) -> None:
     """metrics.json, report.html and the W&B run."""
     run = results.run_entry(
@@ -70,7 +108,8 @@ def finish(
         stage=bundle.kind,
         data={"name": prepared.name, "images": len(prepared), "size": prepared.size},
         trained={"run": bundle.info["run"], **bundle.info["settings"]},
-        not_measured=not_measured(cfg, bundle.kind),
+        not_measured={} if facts else not_measured(cfg, bundle.kind),
+        **facts,
     )
     results.write_metrics(folder / "metrics.json", metrics, run)
     report_html.write_html(folder)

@@ -57,14 +57,8 @@ def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     These others are training images: the same two groups of patients that the floor's splits are like, so that what
     stands above the floor is the autoencoder's share of a generated image's distance.
     """
-    device = device_of(cfg)
-    autoencoder = bundle.parts["autoencoder"].to(device)
     rows = prepared.rows("test")
-    original, parts = prepared.pixels(rows), []
-    for pixels in batches(original, cfg.metrics.batch_size, "reconstructing"):
-        mean, _ = autoencoder.encode(pixels.to(device)).chunk(2, dim=1)
-        parts.append(autoencoder.decode(mean).clamp(-1.0, 1.0).cpu())
-    reconstructed = torch.cat(parts)
+    original, reconstructed = prepared.pixels(rows), reconstructions(cfg, bundle, prepared, rows)
     metrics = reconstruction.reconstruction_metrics(reconstructed, original, prepared.patients(rows), cfg.seed)
     chosen = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     here = np.searchsorted(rows, chosen)
@@ -80,13 +74,22 @@ def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     return metrics | cost.parameters(bundle.parts)
 
 
+@torch.inference_mode()
+def reconstructions(cfg: DictConfig, bundle: Bundle, prepared: Prepared, rows: np.ndarray) -> Tensor:
+    """The images of `rows` through a VAE, from the posterior's mean, clamped to [-1, 1], `[N,1,H,W]`."""
+    device = device_of(cfg)
+    autoencoder, parts = bundle.parts["autoencoder"].to(device), []
+    for pixels in batches(prepared.pixels(rows), cfg.metrics.batch_size, "reconstructing"):
+        mean, _ = autoencoder.encode(pixels.to(device)).chunk(2, dim=1)
+        parts.append(autoencoder.decode(mean).clamp(-1.0, 1.0).cpu())
+    return torch.cat(parts)
+
+
 def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, Metric]:
     """Distances, near copies, diversity and, where the data knows its truth, adherence to the prompt."""
     pipeline = TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
     rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
-    prompts = prepared.texts(rows)
-    people = prepared.people(rows) if pipeline.attributes is not None else None
-    images = generate(pipeline, prompts, [cfg.seed + index for index in range(len(rows))], cfg, people)
+    prompts, images = prepared.texts(rows), of_texts(cfg, pipeline, prepared, rows)
     sets = {"compared": "images generated from the texts of test images", "with": "these test images"}
     metrics = distance(cfg, prepared, rows, images, rows, sets)
     metrics |= looks(cfg, prepared, rows, images)
@@ -109,6 +112,12 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
         else metric
         for name, metric in metrics.items()
     }
+
+
+def of_texts(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, rows: np.ndarray) -> Tensor:
+    """Images `[N,1,H,W]` generated from the texts of `rows`, with a seed for each place."""
+    people = prepared.people(rows) if pipeline.attributes is not None else None
+    return generate(pipeline, prepared.texts(rows), [cfg.seed + index for index in range(len(rows))], cfg, people)
 
 
 def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
@@ -246,8 +255,7 @@ def costs(cfg: DictConfig, bundle: Bundle, pipeline: TextToCXR) -> dict[str, Met
 def settings_curves(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, rows: np.ndarray) -> dict[str, Metric]:
     """KID, adherence or AUROC, and seconds, over the guidance scale and over the number of steps."""
     rows, chosen = rows[: cfg.metrics.curves.n], cfg.copy()
-    prompts, seeds = prepared.texts(rows), [cfg.seed + index for index in range(len(rows))]
-    people, patients = prepared.people(rows) if pipeline.attributes is not None else None, prepared.patients(rows)
+    patients = prepared.patients(rows)
     extractor, device, size = instantiate(cfg.features), device_of(cfg), cfg.metrics.batch_size
     real = extract(extractor, prepared.pixels(rows).split(size), device)
     findings = prepared.manifest["findings"].iloc[rows].tolist()
@@ -259,7 +267,7 @@ def settings_curves(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, ro
 
     def sampled(steps: int, scale: float) -> Tensor:
         chosen.sampler.steps, chosen.guidance.scale = steps, scale
-        return generate(pipeline, prompts, seeds, chosen, people)
+        return of_texts(chosen, pipeline, prepared, rows)
 
     def measure(images: Tensor) -> dict[str, Metric]:
         features, settings = extract(extractor, images.split(size), device), extractor.settings()
