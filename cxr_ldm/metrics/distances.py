@@ -135,7 +135,7 @@ def distance_metrics(
     for index, (kind, value) in enumerate(zip(("fid", *SHARES), statistic(real, generated), strict=True)):
         ends = apart.interval(value, index, *RANGES[kind])
         stated = own[kind] | apart.settings
-        metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, apart.reason)
+        metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, apart.why_none(index))
         if kind == "fid":
             metrics[f"kid_{name}"] = kernel_metric(real, generated, people, own["kid"])
     return metrics if floor.reason else metrics | _floor_metrics(str(name), metrics, floor, own)

@@ -42,10 +42,13 @@ def values_of(batches: Iterable[Tensor]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in MEASURES}
 
 
-def relative_distance(generated: Tensor, real: Tensor) -> float:
+def relative_distance(generated: Tensor, real: Tensor, unit: float | None = None) -> float:
     """Wasserstein-1 distance of two samples [N] and [M], in standard deviations of the real one.
 
     A shift of all values by one standard deviation has 1.
+
+    Args:
+        unit: standard deviation to divide by; None takes that of `real`.
 
     Raises:
         UserError: all real values are the same.
@@ -54,10 +57,10 @@ def relative_distance(generated: Tensor, real: Tensor) -> float:
     >>> round(relative_distance(x + float(x.std()), x), 6)
     1.0
     """
-    deviation = float(real.double().std())
-    if not deviation > 0:
+    unit = float(real.double().std()) if unit is None else unit
+    if not unit > 0:
         raise UserError("image statistics: all real images have the same value; their spread is no unit.")
-    return float(wasserstein_distance(generated.double().numpy(), real.double().numpy())) / deviation
+    return float(wasserstein_distance(generated.double().numpy(), real.double().numpy())) / unit
 
 
 def statistics_metrics(
@@ -86,17 +89,40 @@ def statistics_metrics(
         mean = stated | {"direction": NEITHER, "interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}"}
         metrics[name] = mean_over_patients(made, patients[0], mean, seed=seed)
         metrics[f"{name}_of_real"] = mean_over_patients(true, patients[1], mean, seed=seed)
-        apart = spread(lambda one, two: [relative_distance(one, two)], [made, true], patients, seed=seed)
-        value = relative_distance(made, true)
-        unit = stated | {"unit": "standard deviations of real images", "distance": "Wasserstein-1"}
-        between = unit | apart.settings | ({"floor": None, "floor_reason": reason} if reason else {})
-        metrics[f"{name}_distance"] = Metric(
-            value, n, False, apart.interval(value, low=0.0), between, reason=apart.reason
-        )
-        if splits:
-            floor = [relative_distance(pool[name][one], pool[name][two]) for one, two in splits]
-            settings = unit | {"repeats": repeats, "splits": SPLITS, "standard_deviation": float(np.std(floor))}
-            metrics[f"{name}_distance_floor"] = Metric(
-                float(np.mean(floor)), n, False, settings=settings, reason=OVERLAP
-            )
+        if true.std() > 0:
+            distances = _distances(made, true, pool[name], splits, reason, patients, stated, seed)
+            metrics |= {f"{name}_{end}": metric for end, metric in distances.items()}
+        else:
+            metrics[f"{name}_of_real"].settings["distance"] = "none: all real images have the same value"
+    return metrics
+
+
+def _distances(
+    generated: Tensor,
+    real: Tensor,
+    pool: Tensor,
+    splits: Sequence[tuple[Tensor, Tensor]],
+    reason: str | None,
+    patients: tuple[Sequence[str], Sequence[str]],
+    settings: dict[str, object],
+    seed: int,
+) -> dict[str, Metric]:
+    """`distance` and, where there are splits, `distance_floor`.
+
+    One unit for all: a part of the images can have a value in common, as a saturated contrast is, and no spread.
+    """
+    deviation, n = float(real.std()), min(len(generated), len(real))
+    stated = settings | {
+        "unit": "standard deviations of real images",
+        "deviation": deviation,
+        "distance": "Wasserstein-1",
+    }
+    apart = spread(lambda one, two: [relative_distance(one, two, deviation)], [generated, real], patients, seed=seed)
+    value = relative_distance(generated, real, deviation)
+    own = stated | apart.settings | ({"floor": None, "floor_reason": reason} if reason else {})
+    metrics = {"distance": Metric(value, n, False, apart.interval(value, low=0.0), own, apart.why_none())}
+    if splits:
+        floor = [relative_distance(pool[one], pool[two], deviation) for one, two in splits]
+        own = stated | {"repeats": len(splits), "splits": SPLITS, "standard_deviation": float(np.std(floor))}
+        metrics["distance_floor"] = Metric(float(np.mean(floor)), n, False, settings=own, reason=OVERLAP)
     return metrics

@@ -98,7 +98,7 @@ def paired_distance(
     found = spread(difference, [real, first, second], [real_patients, patients, patients], seed=seed)
     p_value = exchange_p_value(lambda one, two: difference(real, one, two)[0], first, second, patients, seed)
     stated = _stated(settings, p_value, f"exchange of patients' images, {EXCHANGES} draws") | found.settings
-    return Metric(value, len(first), higher, ci95=found.interval(value), settings=stated, reason=found.reason)
+    return Metric(value, len(first), higher, ci95=found.interval(value), settings=stated, reason=found.why_none())
 
 
 def exchange_p_value(

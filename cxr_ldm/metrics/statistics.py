@@ -96,13 +96,22 @@ class Spread:
     settings: dict[str, object]
     reason: str | None = None
 
+    def why_none(self, index: int = 0) -> str | None:
+        """Why statistic `index` has no interval; None where it has one.
+
+        Where all halves agree, as on a recall of 0, their spread says nothing, and an interval without width would lie.
+        """
+        if self.reason is None and np.ptp(self.roots[:, index]) == 0:
+            return "all halves gave the same value, so their spread is not known"
+        return self.reason
+
     def interval(self, value: float, index: int = 0, low: float = -np.inf, high: float = np.inf) -> Interval | None:
         """95 % interval of statistic `index`; `low` and `high` are the ends of what it can be.
 
         It is about the expectation of the statistic at this number of images: what FID owes to their number is in it,
         as it is in the floor.
         """
-        if self.reason is not None:
+        if self.why_none(index) is not None:
             return None
         below, above = np.quantile(self.roots[:, index], [0.025, 0.975])
         return float(np.clip(value - above, low, value)), float(np.clip(value - below, value, high))

@@ -210,6 +210,16 @@ def test_distance_entries():
     assert "patient-disjoint" in without["fid_net"].settings["floor_reason"]
 
 
+def test_a_recall_of_nothing_in_every_half_has_no_interval_of_no_width():
+    real = features(60, 16, 1)
+    arguments = real, real[:1] + 1e-3 * features(60, 16, 2) + 100, real, [str(i) for i in range(60)]
+    metrics = distance_metrics(*arguments, {"extractor": "net"})
+    assert metrics["recall_net"].value == 0
+    assert metrics["recall_net"].ci95 is None
+    assert metrics["recall_net"].reason.startswith("all halves gave the same value")
+    assert metrics["fid_net"].ci95 is not None
+
+
 def test_patients_decide_the_intervals_of_distances_and_few_of_them_give_none():
     pool, generated = features(200, 16, 1), features(90, 16, 2, shift=0.5)
     everyone, asked = [str(i) for i in range(200)], [str(i // 3) for i in range(90)]

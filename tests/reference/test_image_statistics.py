@@ -111,6 +111,19 @@ def test_entries_show_generated_and_real_side_by_side_with_a_distance_and_its_fl
     assert "patient-disjoint" in few["sharpness_distance"].settings["floor_reason"]
 
 
+def test_a_saturated_statistic_has_a_distance_where_one_image_differs_and_none_where_all_are_alike():
+    people = [str(i) for i in range(60)]
+    values = values_of([pictures(60)])
+    saturated = values | {"entropy": torch.ones(60, dtype=torch.float64)}
+    metrics = statistics_metrics(values, saturated, values, people, (people, people), repeats=1)
+    assert "entropy_distance" not in metrics
+    assert metrics["entropy_of_real"].settings["distance"].startswith("none")
+    saturated["entropy"][7] = 0.5  # most halves of these 60 have no spread of their own
+    metrics = statistics_metrics(values, saturated, values, people, (people, people), repeats=1)
+    assert metrics["entropy_distance"].ci95 is not None
+    assert metrics["sharpness_distance"].value == 0
+
+
 def test_the_interval_of_a_distance_covers_its_expectation():
     def draw(seed, shift=0.0):
         return torch.from_numpy(np.random.default_rng(seed).standard_normal(80) + shift)
