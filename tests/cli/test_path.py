@@ -177,7 +177,9 @@ def test_a_damaged_bundle_is_refused_by_both_commands(outputs, command, tmp_path
 @pytest.mark.parametrize("stage", ["vae", "ldm"])
 def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
     where = f"paths.outputs={outputs}"
-    small = ["metrics.n=8", "metrics.adherence_n=2", "sampler.steps=2", "logger=csv"]
+    small = ["metrics.n=8", "metrics.adherence_n=2", "sampler.steps=2", "logger=csv", "metrics.cost_steps=[1]"]
+    if stage == "ldm":
+        small += ["metrics=full", "metrics.curves.n=6", "metrics.curves.guidance=[1,3]", "metrics.curves.steps=[1,2]"]
     command("evaluate.py", f"stage={stage}", f"name={stage}", f"page={outputs}/{stage}.md", *small, *DATA, where)
     metrics = json.loads((outputs / "evaluation" / stage / "metrics.json").read_text())
     expected = {
@@ -191,7 +193,34 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
     if stage == "ldm":
         sampling = metrics["fid_efficientnet_lite0"]["settings"]["sampling"]
         assert sampling["guidance"] == {"scale": 2.0, "interval": [0.0, 1.0], "rescale": 0.0}
-        assert "python train.py stage=classifier" in metrics["run"]["faithfulness"]  # none was trained here
+        missing = metrics["run"]["not_measured"]
+        assert any("python train.py stage=classifier" in why for why in missing.values())  # none was trained here
+        points = {"kid_efficientnet_lite0_at_guidance_3", "kid_efficientnet_lite0_at_steps_1"}
+        assert points | {"latency_at_steps_1", "peak_memory_mb", "parameters"} <= metrics.keys()
+        pictures = {path.stem for path in (outputs / "evaluation" / stage).glob("*.png")}
+        assert pictures == {"grid", "adherence", "nearest", "best", "worst"}
+        report = (outputs / "evaluation" / stage / "report.html").read_text()
+        assert (report.count("data:image/png"), report.count("data:image/svg+xml")) == (5, 2)
     assert len(metrics["run"]["bundle_sha256"]) == 64
     assert (outputs / "evaluation" / stage / "report.html").stat().st_size > 1000
     assert (outputs / f"{stage}.md").is_file()
+
+
+def test_two_bundles_are_compared_in_pairs(outputs, command):
+    where, runs = f"paths.outputs={outputs}", outputs / "ldm"
+    small = ["metrics.n=24", "sampler.steps=2", "logger=csv", *DATA, where]
+    for name, other in (("same", "sliced"), ("other", "again")):
+        bundles = f"compare=[{runs}/sliced/bundle,{runs}/{other}/bundle]"
+        command("evaluate.py", "stage=ldm", bundles, f"name={name}", *small)
+    same, other = (json.loads((outputs / f"evaluation/{name}/metrics.json").read_text()) for name in ("same", "other"))
+    kid = "kid_efficientnet_lite0_difference"
+    assert same[kid]["value"] == 0
+    assert same[kid]["settings"]["p_value"] == 1
+    assert other[kid]["value"] != 0
+    assert len(set(other["run"]["compared"])) == 2
+    assert "adherence_finding_texts_difference" in other
+    (vae,) = outputs.glob("vae/*/bundle")
+    command("evaluate.py", "stage=vae", f"compare=[{vae},{vae}]", "name=vaes", *small)
+    assert json.loads((outputs / "evaluation/vaes/metrics.json").read_text())["ssim_difference"]["value"] == 0
+    error = command("evaluate.py", "stage=ldm", f"compare=[{vae}]", *small, code=2).stderr
+    assert "must name two bundles" in error
