@@ -70,7 +70,7 @@ def test_generated_images_are_judged_beside_the_real_ones_of_their_texts(outputs
     assert metrics["auroc_mean_real"]["value"] > metrics["auroc_mean"]["value"]  # one step makes no findings
     assert "sampling" in metrics["auroc_mean"]["settings"]
     assert "kid_classifier" in metrics
-    assert metrics["run"]["faithfulness"].endswith("bundle")
+    assert not any("stage=classifier" in why for why in metrics["run"]["not_measured"].values())
     vae = f"classifier={only(outputs, 'vae/*')}/bundle"
     error = command(*ldm, "name=refused", vae, code=2).stderr
     assert error.startswith("error: ")
