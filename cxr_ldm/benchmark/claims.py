@@ -9,7 +9,7 @@ from cxr_ldm.metrics.report import cell, meaning
 from cxr_ldm.metrics.results import Metric, read_metrics
 
 NOT_MEASURED = "not measured"
-REAL = ("_floor", "_real")  # endings of what real images score by the same measurement
+REAL = ("_floor", "_real", "_of_real")  # endings of what real images score by the same measurement
 INTRO = """What the slides of the original project state, how the number came about as far as its public code shows, and
 what the same quantity is here, with its 95 % interval, on the data named below. The two columns are of different images
 and sizes: they say what a figure is worth, not which model is better. *real images* is the same measurement on real

@@ -26,7 +26,7 @@ SECTIONS = {
     "Further figures": ("",),
 }
 # Endings of what real images score, beside the metric that they belong to.
-REAL = ("_floor", "_real", "_real_all")
+REAL = ("_floor", "_real", "_of_real", "_real_all")
 # Pictures by file name: their section and their caption.
 PICTURES = {
     "grid": ("Pictures", "a fixed choice, not the best"),
