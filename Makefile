@@ -1,8 +1,8 @@
-# make install | demo | demo-model | test. Each sets up .venv on its first run and reuses it afterwards.
+# make install | app | demo | demo-model | test. Each sets up .venv on its first run and reuses it afterwards.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo demo-model test
+.PHONY: install app demo demo-model test
 install: .venv/base.stamp
 
 .venv/base.stamp: pyproject.toml constraints.txt
@@ -14,6 +14,10 @@ install: .venv/base.stamp
 .venv/test.stamp: .venv/base.stamp
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
+
+# Opens with the model of the package; what is below outputs/ stands in its lists.
+app: install
+	$(BIN)/streamlit run cxr_ldm/app/main.py
 
 demo: install
 	$(BIN)/python train.py stage=vae

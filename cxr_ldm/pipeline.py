@@ -98,6 +98,7 @@ class TextToCXR:
         batch_size: int = 64,
         progress: Callable[[int], None] | None = None,
         patients: Sequence[Mapping[str, Any]] | None = None,
+        preview: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Generate one image for each prompt.
 
@@ -114,6 +115,8 @@ class TextToCXR:
             progress: called after each sampling step with the number of image-steps done in it.
             patients: for each prompt view, age and sex, such as {"view": "AP", "age": 70}; what is missing or None is
                 not known. Only for models that were trained on them.
+            preview: called after each sampling step with the number of steps done and what the images of the batch in
+                work look like so far, the decoded estimate of x_0, `[N,1,H,W]` in [-1, 1]; costs a decoding a step.
 
         Returns:
             float32 `[N,1,H,W]` in [-1, 1], on the CPU.
@@ -137,7 +140,7 @@ class TextToCXR:
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
             images.append(
-                self._generate(prompts[part], seeds[part], attributes[part], grid, guidance, sampler, progress)
+                self._generate(prompts[part], seeds[part], attributes[part], grid, guidance, sampler, progress, preview)
             )
         return torch.cat(images)
 
@@ -166,6 +169,7 @@ class TextToCXR:
         guidance: float | Guidance,
         sampler: Callable[..., Tensor],
         progress: Callable[[int], None] | None,
+        preview: Callable[[int, Tensor], None] | None,
     ) -> Tensor:
         device = self.whitening.mean.device
         unknown = torch.full_like(attributes[:1], torch.nan)
@@ -175,8 +179,22 @@ class TextToCXR:
         def noise(step: int = 0) -> Tensor:
             return normal(generators, self.latent_shape).to(device)
 
-        report = None if progress is None else lambda step: progress(len(prompts))
-        latents = sampler(denoise, noise(), times, self.denoiser.schedule, noise=noise, progress=report)
+        estimates: list[Tensor] = []
+
+        def watched(x: Tensor, t: Tensor) -> Tensor:
+            estimates[:] = [denoise(x, t)]
+            return estimates[0]
+
+        def report(step: int) -> None:
+            if progress is not None:
+                progress(len(prompts))
+            if preview is not None:
+                preview(step, self.decode(estimates[0]))
+
+        return self.decode(sampler(watched, noise(), times, self.denoiser.schedule, noise=noise, progress=report))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """White latents `[N,C,h,w]` -> pixels float32 `[N,1,H,W]` in [-1, 1], on the CPU."""
         return self.autoencoder.decode(self.whitening.restore(latents)).float().clamp(-1.0, 1.0).cpu()
 
 

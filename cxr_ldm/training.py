@@ -21,6 +21,7 @@ from cxr_ldm import artifacts
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.callbacks.history import History
 from cxr_ldm.callbacks.patience import Patience
 from cxr_ldm.callbacks.slice import Slice
 from cxr_ldm.checkpoints import WholeCheckpoints
@@ -106,6 +107,7 @@ def fit(
         folder / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
     callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), Timer()]
+    callbacks.append(History(folder, trainer.log_every))
     if grid is not None:
         callbacks.append(grid)
     if recipe.ema:

@@ -43,6 +43,13 @@ class Tokenizer:
         """How many of the texts are longer than the window."""
         return sum(bool(entry.overflowing) for entry in self._tokenizer.encode_batch(list(texts)))
 
+    def encoding(self, text: str) -> Encoding:
+        """One text without padding: its ids, which word each belongs to, and where that stands in the text."""
+        (encoded,) = self._tokenizer.encode_batch([text])
+        if encoded.overflowing:
+            (encoded,) = self._tokenizer.encode_batch([whole_sentences(text, encoded)])
+        return encoded
+
     @property
     def vocabulary(self) -> int:
         """Number of tokens, special ones included."""

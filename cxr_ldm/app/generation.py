@@ -1,0 +1,123 @@
+"""What a page asks for when it generates, as one object: it makes the images, the command line and the files."""
+
+import io
+import json
+import shlex
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from cxr_ldm.app.library import Model
+from cxr_ldm.cli import CONF
+from cxr_ldm.imaging.grids import KEY, to_uint8
+from cxr_ldm.imaging.provenance import provenance
+from cxr_ldm.pipeline import TextToCXR
+
+
+@dataclass(frozen=True)
+class Request:
+    """Settings of one generation; the same as the keys of sample.py.
+
+    Attributes:
+        n: images; image i has the seed `seed + i`.
+        patient: view, age and sex, for a model that takes them.
+    """
+
+    model: Model
+    prompt: str
+    n: int = 4
+    seed: int = 0
+    sampler: str = "ddim"
+    steps: int = 30
+    guidance: float = 2.0
+    patient: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[int]:
+        return [self.seed + index for index in range(self.n)]
+
+    @cached_property
+    def _sampler(self) -> Any:
+        return OmegaConf.load(CONF / "sampler" / f"{self.sampler}.yaml")
+
+    def generate(
+        self,
+        pipeline: TextToCXR,
+        progress: Callable[[int], None] | None = None,
+        preview: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Images `[n,1,H,W]`, by the same call as sample.py's."""
+        return pipeline(
+            [self.prompt] * self.n,
+            self.seeds,
+            steps=self.steps,
+            guidance=self.guidance,
+            sampler=instantiate(self._sampler.step),
+            times=instantiate(self._sampler.times),
+            progress=progress,
+            patients=[self.patient] * self.n if self.patient else None,
+            preview=preview,
+        )
+
+    def command(self) -> str:
+        """The command line that makes the same images again."""
+        words = {
+            "bundle": self.model.argument,
+            "n": self.n,
+            "seed": self.seed,
+            "sampler": self.sampler,
+            "sampler.steps": self.steps,
+            "guidance.scale": self.guidance,
+            **{f"patient.{name}": value for name, value in self.patient.items()},
+        }
+        # prompt= is taken to the letter; it needs quotes of the shell alone
+        return shlex.join(["python", "sample.py", f"prompt={self.prompt}", *(f"{k}={v}" for k, v in words.items())])
+
+    def facts(self, index: int, sha256: str) -> dict[str, Any]:
+        """Provenance of image `index`."""
+        more = {"patient": self.patient} if self.patient else {}
+        return provenance(
+            prompt=self.prompt,
+            seed=self.seeds[index],
+            steps=self.steps,
+            guidance=self.guidance,
+            sampler=self._sampler.step._target_.rpartition(".")[2],
+            bundle_sha256=sha256,
+            **more,
+        )
+
+
+def png_bytes(pixels: Tensor, facts: dict[str, Any]) -> bytes:
+    """An image `[1,H,W]` in [-1, 1] as a PNG that says what it is."""
+    chunk, buffer = PngInfo(), io.BytesIO()
+    chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
+    Image.fromarray(to_uint8(pixels[0])).save(buffer, "PNG", pnginfo=chunk)
+    return buffer.getvalue()
+
+
+def zip_bytes(files: dict[str, bytes]) -> bytes:
+    """Files by name in one archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def animation(frames: list[Tensor], columns: int, kind: str = "GIF", milliseconds: int = 120) -> bytes:
+    """Previews `[N,1,H,W]` of a generation, step by step, as an animated GIF or WebP that rests on its last frame."""
+    from cxr_ldm.imaging.grids import grid
+
+    pictures = [grid(frame, columns) for frame in frames]
+    buffer = io.BytesIO()
+    durations = [milliseconds] * (len(pictures) - 1) + [10 * milliseconds]
+    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    return buffer.getvalue()

@@ -1,0 +1,77 @@
+"""What is there to show: bundles, prepared collections and measurements below the output folder, and nothing else."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_ldm import naming
+from cxr_ldm.artifacts import RECORD, read_json
+from cxr_ldm.assets import DEMO
+from cxr_ldm.bundle import bundle_sha256
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.results import read_metrics
+
+DEMO_NAME = "demo (comes with the package: phantoms, 64 pixels)"
+DEMO_METRICS = DEMO.parent / "demo_metrics.json"
+
+
+def outputs() -> Path:
+    """The output folder: `outputs` where the page was started, or what CXR_LDM_OUTPUTS names."""
+    return Path(os.environ.get("CXR_LDM_OUTPUTS", "outputs"))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle in the list.
+
+    Attributes:
+        name: in the list.
+        argument: as `bundle=` takes it.
+        folder: of the bundle.
+        run: folder of the training run, None for the package's own.
+    """
+
+    name: str
+    argument: str
+    folder: Path
+    run: Path | None
+
+
+def models(kind: str = "ldm") -> list[Model]:
+    """Bundles of complete runs, newest first, then the package's own; only these can be chosen on a page."""
+    runs = [run for run, _ in naming.complete_runs(outputs() / kind)]
+    found = [Model(run.name, str(run / "bundle"), run / "bundle", run) for run in runs if (run / "bundle").is_dir()]
+    return found + ([Model(DEMO_NAME, "demo", DEMO, None)] if kind == "ldm" else [])
+
+
+def collections() -> dict[str, Path]:
+    """Complete prepared folders by name."""
+    folders = sorted(path.parent for path in (outputs() / "prepared").glob(f"*/{RECORD}"))
+    return {folder.name: folder for folder in folders if read_json(folder / RECORD)["complete"]}
+
+
+def collection_of(model: Model) -> Path | None:
+    """The prepared folder that a model was trained on, where it is still there with the same content."""
+    wanted = read_json(model.folder / "config.json")["info"]["data"]["fingerprint"]
+    found = (path for path in collections().values() if read_json(path / RECORD)["fingerprint"] == wanted)
+    return next(found, None)
+
+
+def evaluations() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and content of each metrics.json of an evaluation; one that breaks the contract is left out."""
+    for path in sorted((outputs() / "evaluation").glob("*/metrics.json")):
+        try:
+            yield path.parent.name, read_metrics(path)
+        except UserError:
+            continue
+
+
+def measurements(model: Model) -> dict[str, dict[str, Any]]:
+    """Evaluations of exactly these weights by name; of the package's own model also the one it was shipped with."""
+    sha256 = bundle_sha256(model.folder)
+    found = {name: content for name, content in evaluations() if content["run"]["bundle_sha256"] == sha256}
+    if model.run is None and DEMO_METRICS.is_file():
+        found["shipped with the package"] = read_metrics(DEMO_METRICS)
+    return found

@@ -1,0 +1,31 @@
+"""streamlit run cxr_ldm/app/main.py: the frame around the pages."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # Streamlit puts the script's own folder there
+    sys.path.insert(0, str(ROOT))
+
+PAGES = {
+    "generate": ("Generate", ":material/draw:"),
+    "enhance": ("Enhance", ":material/tune:"),
+    "dataset": ("Dataset", ":material/grid_view:"),
+    "model": ("Model", ":material/account_tree:"),
+    "research": ("Research", ":material/science:"),
+}
+
+st.set_page_config(page_title="cxr_ldm", page_icon=":material/radiology:", layout="wide")
+pages = [
+    st.Page(f"pages/{name}.py", title=title, icon=icon, default=name == "generate")
+    for name, (title, icon) in PAGES.items()
+]
+chosen = st.navigation(pages, position="top")
+
+from cxr_ldm.app import ui  # noqa: E402  (after the path is set)
+
+ui.banner()
+with ui.messages():
+    chosen.run()

@@ -1,0 +1,121 @@
+"""An image through a chain of enhancements: before and after, every stage, and what changed in numbers."""
+
+import numpy as np
+import streamlit as st
+import torch
+from cxr_ldm.imaging.enhance import STEPS
+from cxr_ldm.imaging.presets import apply, presets
+
+from cxr_ldm.app import ui, uploads
+from cxr_ldm.app.generation import png_bytes
+
+OWN_FILE, LAST, COLLECTION = "a file of mine", "the last generated image", "an image of a collection"
+
+
+def source() -> tuple[np.ndarray, dict[str, object]] | None:
+    """Grey levels `[H,W]` in [0, 1] and what they are; None while nothing is chosen."""
+    choices = [LAST, COLLECTION, OWN_FILE] if "result" in st.session_state else [OWN_FILE, COLLECTION]
+    kind = st.radio("Image", choices, key="source", horizontal=True)
+    if kind == LAST:
+        result = st.session_state["result"]
+        images = result["images"]
+        number = st.number_input("Number", 1, len(images), 1, key="number") - 1
+        return grey(images[number]), result["request"].facts(number, result["sha256"])
+    if kind == COLLECTION:
+        catalogue = ui.opened(ui.choose_collection())
+        row = st.number_input("Row", 0, len(catalogue.prepared) - 1, 0, key="row")
+        return grey(catalogue.prepared.pixels([row])[0]), {"synthetic": catalogue.prepared.kind == "phantom"}
+    file = st.file_uploader("PNG, JPEG or DICOM", max_upload_size=uploads.LARGEST_FILE // 2**20, key="file")
+    if file is None:
+        return None
+    return decoded(file.getvalue(), file.name), {"synthetic": "unknown: an uploaded file"}
+
+
+@st.cache_data(max_entries=4, show_spinner="Reading the file …")
+def decoded(content: bytes, name: str) -> np.ndarray:
+    """The uploaded file, read once and not at each move of a slider."""
+    return uploads.decode(content, name)
+
+
+def grey(pixels: torch.Tensor) -> np.ndarray:
+    """`[1,H,W]` in [-1, 1] -> `[H,W]` in [0, 1]."""
+    return ((pixels[0].numpy() + 1) / 2).clip(0, 1)
+
+
+def shown(image: np.ndarray) -> np.ndarray:
+    """`[H,W]` in [0, 1] for the screen."""
+    return ui.picture(torch.from_numpy(image[None] * 2 - 1), 512)
+
+
+def chain() -> list[dict[str, object]]:
+    """The steps, their order and their parameters."""
+    found = presets()
+    labels = {preset.label: preset for preset in found.values()}
+    label = st.selectbox("Preset", list(labels), key="preset")
+    preset = labels[label]
+    st.caption(preset.description)
+    own = {str(step["step"]): step for step in preset.steps}
+    order = st.multiselect(
+        "Steps, in the order in which they are applied",
+        list(STEPS),
+        default=list(own),
+        format_func=lambda name: STEPS[name].label,
+        key=f"order_{label}",
+        help="Take one out and choose it again to move it to the end.",
+    )
+    steps: list[dict[str, object]] = []
+    for name in order:
+        with st.expander(STEPS[name].label, expanded=False):
+            st.caption(STEPS[name].help)
+            values = {
+                parameter.name: slider(label, name, parameter, own.get(name, {}).get(parameter.name, parameter.default))
+                for parameter in STEPS[name].parameters
+            }
+        steps.append({"step": name, **values})
+    return steps
+
+
+def slider(preset: str, step: str, parameter: object, value: object) -> object:
+    """One parameter, of the type of its default."""
+    kind = type(parameter.default)
+    low, high, stride = kind(parameter.low), kind(parameter.high), kind(parameter.step)
+    key = f"{preset}_{step}_{parameter.name}"
+    return st.slider(parameter.name.replace("_", " "), low, high, kind(value), stride, key=key)
+
+
+def show(image: np.ndarray, steps: list[dict[str, object]], facts: dict[str, object]) -> None:
+    """Before and after, the stages, the numbers, the file."""
+    stages = apply(image, steps)
+    after = stages[-1].image if stages else image
+    view = st.segmented_control("View", ["divider", "side by side", "stages"], default="divider", key="view_mode")
+    if view == "side by side":
+        columns = st.columns(2)
+        columns[0].image(shown(image), caption="before", width="stretch")
+        columns[1].image(shown(after), caption="after", width="stretch")
+    elif view == "stages":
+        columns = st.columns(3)
+        pictures = [("before", image), *((f"{i}. {stage.label}", stage.image) for i, stage in enumerate(stages, 1))]
+        for index, (caption, stage) in enumerate(pictures):
+            columns[index % 3].image(shown(stage), caption=caption, width="stretch")
+    else:
+        ui.compare_slider(shown(image), shown(after))
+    before_numbers, after_numbers = ui.measured(torch.from_numpy(np.stack([image, after])[:, None] * 2 - 1))
+    st.dataframe(
+        [{"statistic": n, "before": before_numbers[n], "after": after_numbers[n]} for n in before_numbers],
+        hide_index=True,
+    )
+    stated = {**facts, "enhance": {"steps": steps}}
+    pixels = torch.from_numpy(after[None] * 2 - 1)
+    st.download_button("PNG of the result", lambda: png_bytes(pixels, stated), "enhanced.png")
+
+
+st.title("Enhance")
+left, right = st.columns([1, 2], gap="large")
+with left, ui.messages():
+    found = source()
+    steps = chain()
+with right, ui.messages():
+    if found is None:
+        st.info("Choose an image; presets and sliders then act on it at once.")
+    else:
+        show(found[0], steps, found[1])

@@ -1,0 +1,144 @@
+"""Prompt to images, with previews while they form, what they resemble, and the files."""
+
+import time
+
+import streamlit as st
+from cxr_ldm.imaging.dicom import Study, dicom_bytes
+from torch import Tensor
+
+from cxr_ldm.app import library, ui
+from cxr_ldm.app.examples import EXAMPLES
+from cxr_ldm.app.generation import Request, animation, png_bytes, zip_bytes
+from cxr_ldm.errors import UserError
+from cxr_ldm.text.attributes import CLASSES
+
+OWN = "my own words"
+EVERY = 0.15  # seconds between two previews: a browser shows no more
+
+
+def settings() -> Request:
+    """The left side of the page."""
+    example = st.selectbox("Example by finding", [*EXAMPLES, OWN], index=1, key="example")
+    if example != st.session_state.get("example_taken"):
+        st.session_state["example_taken"] = example
+        if example != OWN:
+            st.session_state["prompt"] = EXAMPLES[example]
+    prompt = st.text_area("Prompt", key="prompt", height=100, max_chars=2000)
+    model = ui.choose_model()
+    columns = st.columns(2)
+    n = columns[0].number_input("Images", 1, 16, 4, key="n")
+    seed = columns[1].number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="Image i has the seed seed + i.")
+    samplers = ui.options("sampler")
+    sampler = columns[0].selectbox("Sampler", samplers, samplers.index("ddim"), key="sampler")
+    steps = columns[1].number_input("Steps", 1, 1000, 30, key="steps")
+    guidance = st.slider(
+        "Guidance scale", 0.0, 10.0, 2.0, 0.5, key="guidance", help="1 is the plain model, above 1 stresses the text."
+    )
+    return Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), patient(model))
+
+
+def patient(model: library.Model) -> dict[str, object]:
+    """View, age and sex, where the model was trained on them."""
+    with st.expander("Patient: view, age, sex"):
+        if "attributes" not in library.read_json(model.folder / "config.json")["parts"]:
+            st.caption("This model was trained without them (`attributes=patient` trains one with).")
+            return {}
+        view = st.selectbox("View", ["not stated", *CLASSES["view"]], key="view")
+        sex = st.selectbox("Sex", ["not stated", *CLASSES["sex"]], key="sex")
+        age = st.number_input("Age in years", 0, 120, None, key="age")
+    stated = {"view": view, "sex": sex, "age": age}
+    return {name: value for name, value in stated.items() if value not in ("not stated", None)}
+
+
+def generate(request: Request) -> None:
+    """Wait for the turn, draw with previews, keep the result for this visitor."""
+    if not request.prompt:
+        raise UserError("The prompt is empty: write what the image should show.")
+    bar, shown = st.progress(0.0, "Waiting …"), st.empty()
+    frames: list[Tensor] = []
+    last = 0.0
+
+    def preview(step: int, images: Tensor) -> None:
+        nonlocal last
+        frames.append(images)
+        bar.progress(step / request.steps, f"Step {step} of {request.steps}")
+        if time.monotonic() - last > EVERY:
+            shown.image([ui.picture(image, 160) for image in images], width=160)
+            last = time.monotonic()
+
+    pipeline = ui.loaded(request.model)
+    with ui.turns().turn(ui.waiting(lambda text: bar.progress(0.0, text))):
+        images = request.generate(pipeline, preview=preview)
+    bar.empty()
+    shown.empty()
+    st.session_state["result"] = {"request": request, "images": images, "frames": frames, "sha256": pipeline.sha256}
+
+
+def results(request: Request, images: Tensor, frames: list[Tensor], sha256: str) -> None:
+    """Pictures with their numbers, and warnings where one is too close to a training image."""
+    found = ui.nearest(request.model, images)
+    numbers = ui.measured(images)
+    columns = st.columns(min(4, len(images)))
+    for index, image in enumerate(images):
+        with columns[index % len(columns)]:
+            st.image(ui.picture(image), caption=f"seed {request.seeds[index]}", width="stretch")
+            if found is not None:
+                near, rows, catalogue = found
+                likeness = float(near.correlation[index])
+                if likeness > near.limit:
+                    st.error(f"Too close to a training image (correlation {likeness:.3f}, limit {near.limit:.3f}).")
+                with st.expander(f"Nearest training image ({likeness:.3f})"):
+                    st.image(ui.picture(catalogue.prepared.pixels([rows[index]])[0]), width="stretch")
+                    st.caption(catalogue.prepared.texts([rows[index]])[0])
+            with st.expander("Measured"):
+                st.table({name: f"{value:.3f}" for name, value in numbers[index].items()})
+    st.markdown("**The same images again**")
+    st.code(request.command(), language="bash", wrap_lines=True)
+    downloads(request, images, frames, sha256)
+
+
+def downloads(request: Request, images: Tensor, frames: list[Tensor], sha256: str) -> None:
+    """Files, made when they are asked for; each says that it is synthetic."""
+    facts = [request.facts(index, sha256) for index in range(len(images))]
+
+    def pngs() -> dict[str, bytes]:
+        return {
+            f"{i:04d}.png": png_bytes(image, fact) for i, (image, fact) in enumerate(zip(images, facts, strict=True))
+        }
+
+    def dicoms() -> dict[str, bytes]:
+        study = Study.new()  # one for all of them
+        pairs = enumerate(zip(images, facts, strict=True))
+        return {f"{i:04d}.dcm": dicom_bytes(image, fact, study, i + 1) for i, (image, fact) in pairs}
+
+    def one_or_zip(files: dict[str, bytes]) -> bytes:
+        return next(iter(files.values())) if len(files) == 1 else zip_bytes(files)
+
+    single = len(images) == 1
+    row = st.container(horizontal=True)
+    row.download_button(
+        "PNG" if single else "PNG (ZIP)", lambda: one_or_zip(pngs()), f"cxr.{'png' if single else 'zip'}"
+    )
+    row.download_button(
+        "DICOM" if single else "DICOM (ZIP)", lambda: one_or_zip(dicoms()), f"cxr.{'dcm' if single else 'dicom.zip'}"
+    )
+    row.download_button("ZIP of all", lambda: zip_bytes(pngs() | dicoms()), "cxr_all.zip")
+    with st.expander("The denoising, step by step"):
+        shape = st.columns(2)
+        st.image(animation(frames, min(4, len(images))), caption="Estimates of the final images")
+        shape[0].download_button("GIF", lambda: animation(frames, min(4, len(images))), "denoising.gif")
+        shape[1].download_button("WebP", lambda: animation(frames, min(4, len(images)), "WEBP"), "denoising.webp")
+
+
+st.title("Generate")
+left, right = st.columns([1, 2], gap="large")
+with left:
+    request = settings()
+    asked = st.button("Generate", type="primary", width="stretch", key="generate")
+with right, ui.messages():
+    if asked:
+        generate(request)
+    if "result" in st.session_state:
+        results(**st.session_state["result"])
+    else:
+        st.info("Choose an example or write a prompt, then press Generate.")

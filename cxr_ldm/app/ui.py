@@ -1,0 +1,157 @@
+"""What the pages share: the banner, errors as sentences, choices, pictures, and what is kept in memory."""
+
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cxr_ldm.app import library
+from cxr_ldm.app.turns import Turns
+from cxr_ldm.cli import CONF
+from cxr_ldm.data.browse import Catalogue
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.errors import UserError
+from cxr_ldm.imaging import statistics
+from cxr_ldm.imaging.grids import to_uint8
+from cxr_ldm.metrics.memorisation import NearCopies
+from cxr_ldm.metrics.neighbours import neighbours
+from cxr_ldm.pipeline import TextToCXR
+
+BANNER = "Synthetic images, for research and teaching. Not for diagnosis."
+SHOWN = 320  # pixels that a small picture is enlarged to at least
+STATISTICS = {
+    "Michelson contrast": statistics.michelson_contrast,
+    "RMS contrast": statistics.rms_contrast,
+    "sharpness": statistics.sharpness,
+    "entropy (bits)": statistics.entropy,
+}
+
+
+def banner() -> None:
+    """Stands above every page."""
+    st.warning(BANNER, icon=":material/warning:")
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Show what the user can mend as one sentence, and go on living."""
+    try:
+        yield
+    except UserError as error:
+        st.error(str(error))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model …")
+def pipeline(folder: Path, sha256: str) -> TextToCXR:
+    """A model in memory, by its folder and what is in it."""
+    return TextToCXR.from_bundle(folder)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the collection …")
+def catalogue(folder: Path, made: float) -> Catalogue:
+    """A prepared collection in memory, by its folder and the time of its record."""
+    return Catalogue(Prepared(folder))
+
+
+@st.cache_resource
+def turns() -> Turns:
+    """The queue of everyone who generates on this machine."""
+    return Turns()
+
+
+def waiting(show: Callable[[str], Any]) -> Callable[[int], None]:
+    """What the queue calls: says how many are ahead."""
+
+    def tell(ahead: int) -> None:
+        show(f"Waiting: {ahead} before you.")
+
+    return tell
+
+
+def loaded(model: library.Model) -> TextToCXR:
+    """The pipeline of a model in the list."""
+    return pipeline(model.folder, library.bundle_sha256(model.folder))
+
+
+def opened(folder: Path) -> Catalogue:
+    """The catalogue of a collection in the list."""
+    return catalogue(folder, (folder / library.RECORD).stat().st_mtime)
+
+
+def choose_model(label: str = "Model", key: str = "model") -> library.Model:
+    """A list of what can be chosen, and nothing else: no path can be typed."""
+    found = {model.name: model for model in library.models()}
+    return found[st.selectbox(label, list(found), key=key)]
+
+
+def choose_collection(key: str = "collection") -> Path:
+    """The prepared collections in a list; stops the page with a sentence where there is none."""
+    found = library.collections()
+    if not found:
+        st.info("No prepared collection is there yet: `python -m cxr_ldm.prepare data=phantom` makes one in seconds.")
+        st.stop()
+    return found[st.selectbox("Collection", list(found), key=key)]
+
+
+def options(group: str) -> list[str]:
+    """Names in a config group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def picture(pixels: Tensor | np.ndarray, side: int = SHOWN) -> np.ndarray:
+    """Pixels `[1,H,W]` in [-1, 1] as uint8 for the screen; small ones are enlarged (bicubic), for the eye alone."""
+    grey = to_uint8(torch.as_tensor(pixels)[0])
+    factor = -(-side // grey.shape[1])
+    image = Image.fromarray(grey)
+    return np.asarray(image.resize((grey.shape[1] * factor, grey.shape[0] * factor), Image.Resampling.BICUBIC))
+
+
+def measured(images: Tensor) -> list[dict[str, float]]:
+    """The image statistics of each of `[N,1,H,W]`."""
+    columns = {name: measure(images).tolist() for name, measure in STATISTICS.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def nearest(model: library.Model, images: Tensor) -> tuple[NearCopies, list[int], Catalogue] | None:
+    """The nearest training images, their rows and their collection; None, and a sentence, where that is not here."""
+    folder = library.collection_of(model)
+    if folder is None:
+        st.caption(
+            "Nearness to training images was not checked: the collection that this model was trained on is not among "
+            "the prepared ones here."
+        )
+        return None
+    found, training = neighbours(images, opened(folder).prepared)
+    return found, [int(training[index]) for index in found.index.tolist()], opened(folder)
+
+
+def compare_slider(before: np.ndarray, after: np.ndarray, labels: Sequence[str] = ("before", "after")) -> None:
+    """Two pictures in one place with a divider that can be dragged, or moved by the arrow keys."""
+    from cxr_ldm.app.divider import divider
+
+    st.iframe(divider(before, after, *labels), height=min(560, before.shape[0] + 70))
+
+
+def coloured(text: str, spans: Sequence[Any]) -> str:
+    """A text as HTML with its findings marked: present, uncertain, or absent, by colour, underline and title."""
+    style: Mapping[str, str] = {
+        "present": "background:rgba(217,83,25,.28);border-bottom:2px solid #d95319",
+        "uncertain": "background:rgba(237,177,32,.28);border-bottom:2px dashed #edb120",
+        "absent": "background:rgba(70,130,180,.22);border-bottom:2px dotted #4682b4",
+    }
+    parts, end = [], 0
+    for span in spans:
+        side = f", {span.side}" if span.side else ""
+        title = html.escape(f"{span.name}: {span.certainty}{side}", quote=True)
+        marked = html.escape(text[span.start : span.end])
+        parts += [html.escape(text[end : span.start])]
+        parts += [f'<mark style="color:inherit;{style[span.certainty]}" title="{title}">{marked}</mark>']
+        end = span.end
+    return f"<p>{''.join([*parts, html.escape(text[end:])])}</p>"
