@@ -1,7 +1,6 @@
 """What a page asks for when it generates, as one object: it makes the images, the command line and the files."""
 
 import io
-import json
 import shlex
 import zipfile
 from collections.abc import Callable
@@ -11,13 +10,12 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from cxr_ldm.app.library import Model
 from cxr_ldm.cli import CONF
-from cxr_ldm.imaging.grids import KEY, to_uint8
+from cxr_ldm.imaging.finish import Finish
+from cxr_ldm.imaging.grids import grid
 from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.pipeline import TextToCXR
 
@@ -28,6 +26,7 @@ class Request:
 
     Attributes:
         n: images; image i has the seed `seed + i`.
+        finish: what happens to the images before they are handed on.
         patient: view, age and sex, for a model that takes them.
     """
 
@@ -39,6 +38,7 @@ class Request:
     steps: int = 30
     guidance: float = 2.0
     patient: dict[str, Any] = field(default_factory=dict)
+    finish: Finish = field(default_factory=Finish)
 
     @property
     def seeds(self) -> list[int]:
@@ -54,7 +54,7 @@ class Request:
         progress: Callable[[int], None] | None = None,
         preview: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
-        """Images `[n,1,H,W]`, by the same call as sample.py's."""
+        """Images `[n,1,H,W]` as the model draws them, by the same call as sample.py's; `finish` comes after."""
         return pipeline(
             [self.prompt] * self.n,
             self.seeds,
@@ -77,9 +77,13 @@ class Request:
             "sampler.steps": self.steps,
             "guidance.scale": self.guidance,
             **{f"patient.{name}": value for name, value in self.patient.items()},
+            "enhance": self.finish.enhance,
+            "resolution": self.finish.resolution,
+            "watermark": "true" if self.finish.watermark else None,
         }
         # prompt= is taken to the letter; it needs quotes of the shell alone
-        return shlex.join(["python", "sample.py", f"prompt={self.prompt}", *(f"{k}={v}" for k, v in words.items())])
+        stated = [f"{name}={value}" for name, value in words.items() if value is not None]
+        return shlex.join(["python", "sample.py", f"prompt={self.prompt}", *stated])
 
     def facts(self, index: int, sha256: str) -> dict[str, Any]:
         """Provenance of image `index`."""
@@ -92,15 +96,8 @@ class Request:
             sampler=self._sampler.step._target_.rpartition(".")[2],
             bundle_sha256=sha256,
             **more,
+            **self.finish.facts(),
         )
-
-
-def png_bytes(pixels: Tensor, facts: dict[str, Any]) -> bytes:
-    """An image `[1,H,W]` in [-1, 1] as a PNG that says what it is."""
-    chunk, buffer = PngInfo(), io.BytesIO()
-    chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
-    Image.fromarray(to_uint8(pixels[0])).save(buffer, "PNG", pnginfo=chunk)
-    return buffer.getvalue()
 
 
 def zip_bytes(files: dict[str, bytes]) -> bytes:
@@ -114,8 +111,6 @@ def zip_bytes(files: dict[str, bytes]) -> bytes:
 
 def animation(frames: list[Tensor], columns: int, kind: str = "GIF", milliseconds: int = 120) -> bytes:
     """Previews `[N,1,H,W]` of a generation, step by step, as an animated GIF or WebP that rests on its last frame."""
-    from cxr_ldm.imaging.grids import grid
-
     pictures = [grid(frame, columns) for frame in frames]
     buffer = io.BytesIO()
     durations = [milliseconds] * (len(pictures) - 1) + [10 * milliseconds]

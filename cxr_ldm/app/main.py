@@ -19,13 +19,8 @@ PAGES = {
 
 st.set_page_config(page_title="cxr_ldm", page_icon=":material/radiology:", layout="wide")
 pages = [
-    st.Page(f"pages/{name}.py", title=title, icon=icon, default=name == "generate")
+    st.Page(f"views/{name}.py", title=title, icon=icon, default=name == "generate")
     for name, (title, icon) in PAGES.items()
 ]
 chosen = st.navigation(pages, position="top")
-
-from cxr_ldm.app import ui  # noqa: E402  (after the path is set)
-
-ui.banner()
-with ui.messages():
-    chosen.run()
+chosen.run()

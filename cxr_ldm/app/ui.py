@@ -34,8 +34,9 @@ STATISTICS = {
 }
 
 
-def banner() -> None:
-    """Stands above every page."""
+def header(title: str) -> None:
+    """The top of every page: its name, and what its images are."""
+    st.title(title)
     st.warning(BANNER, icon=":material/warning:")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cxr_ldm.artifacts import RECORD, read_json
 from cxr_ldm.data.splits import SPLITS, Split
@@ -77,15 +78,15 @@ class Prepared:
         path = self.folder / DRAWS
         return np.load(path) if path.is_file() else self.rows("train")
 
-    def pixels(self, rows: np.ndarray) -> "torch.Tensor":
+    def pixels(self, rows: ArrayLike) -> "torch.Tensor":
         """Images of `rows` as float32 [B, 1, size, size] in [-1, 1]."""
         return to_pixels(self.images[np.asarray(rows)])
 
-    def texts(self, rows: np.ndarray) -> list[str]:
+    def texts(self, rows: ArrayLike) -> list[str]:
         """Texts of `rows`."""
         return self.manifest["text"].iloc[np.asarray(rows)].tolist()
 
-    def ids(self, rows: np.ndarray) -> list[str]:
+    def ids(self, rows: ArrayLike) -> list[str]:
         """Image ids of `rows`."""
         return self.manifest["image_id"].iloc[np.asarray(rows)].tolist()
 

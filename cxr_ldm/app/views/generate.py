@@ -3,13 +3,16 @@
 import time
 
 import streamlit as st
-from cxr_ldm.imaging.dicom import Study, dicom_bytes
 from torch import Tensor
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.examples import EXAMPLES
-from cxr_ldm.app.generation import Request, animation, png_bytes, zip_bytes
+from cxr_ldm.app.generation import Request, animation, zip_bytes
 from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.dicom import Study, dicom_bytes
+from cxr_ldm.imaging.finish import Finish
+from cxr_ldm.imaging.presets import presets
+from cxr_ldm.imaging.provenance import png_bytes
 from cxr_ldm.text.attributes import CLASSES
 
 OWN = "my own words"
@@ -34,7 +37,8 @@ def settings() -> Request:
     guidance = st.slider(
         "Guidance scale", 0.0, 10.0, 2.0, 0.5, key="guidance", help="1 is the plain model, above 1 stresses the text."
     )
-    return Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), patient(model))
+    people, done = patient(model), finish()
+    return Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), people, done)
 
 
 def patient(model: library.Model) -> dict[str, object]:
@@ -48,6 +52,21 @@ def patient(model: library.Model) -> dict[str, object]:
         age = st.number_input("Age in years", 0, 120, None, key="age")
     stated = {"view": view, "sex": sex, "age": age}
     return {name: value for name, value in stated.items() if value not in ("not stated", None)}
+
+
+def finish() -> Finish:
+    """What happens to the images before they are handed on."""
+    with st.expander("Files: size, enhancement, watermark"):
+        found = {preset.label: preset for preset in presets().values()}
+        label = st.selectbox("Enhancement", ["none", *found], key="enhance")
+        sizes = {"the model's own": None, **{f"{side} × {side}, interpolated": side for side in (128, 256, 512, 1024)}}
+        resolution = sizes[st.selectbox("Resolution", list(sizes), key="resolution")]
+        watermark = st.checkbox(
+            "Invisible watermark", key="watermark", help="Outlives JPEG; `python -m cxr_ldm.imaging.verify` finds it."
+        )
+    if label == "none":
+        return Finish(resolution=resolution, watermark=watermark)
+    return Finish(found[label].name, found[label].steps, resolution, watermark)
 
 
 def generate(request: Request) -> None:
@@ -75,13 +94,17 @@ def generate(request: Request) -> None:
 
 
 def results(request: Request, images: Tensor, frames: list[Tensor], sha256: str) -> None:
-    """Pictures with their numbers, and warnings where one is too close to a training image."""
+    """Pictures with their numbers, and warnings where one is too close to a training image.
+
+    Numbers and nearness are of the images as they were drawn; the pictures and the files are finished.
+    """
+    finished = request.finish(images)
     found = ui.nearest(request.model, images)
     numbers = ui.measured(images)
     columns = st.columns(min(4, len(images)))
-    for index, image in enumerate(images):
+    for index in range(len(images)):
         with columns[index % len(columns)]:
-            st.image(ui.picture(image), caption=f"seed {request.seeds[index]}", width="stretch")
+            st.image(ui.picture(finished[index]), caption=f"seed {request.seeds[index]}", width="stretch")
             if found is not None:
                 near, rows, catalogue = found
                 likeness = float(near.correlation[index])
@@ -94,7 +117,7 @@ def results(request: Request, images: Tensor, frames: list[Tensor], sha256: str)
                 st.table({name: f"{value:.3f}" for name, value in numbers[index].items()})
     st.markdown("**The same images again**")
     st.code(request.command(), language="bash", wrap_lines=True)
-    downloads(request, images, frames, sha256)
+    downloads(request, finished, frames, sha256)
 
 
 def downloads(request: Request, images: Tensor, frames: list[Tensor], sha256: str) -> None:
@@ -130,7 +153,7 @@ def downloads(request: Request, images: Tensor, frames: list[Tensor], sha256: st
         shape[1].download_button("WebP", lambda: animation(frames, min(4, len(images)), "WEBP"), "denoising.webp")
 
 
-st.title("Generate")
+ui.header("Generate")
 left, right = st.columns([1, 2], gap="large")
 with left:
     request = settings()

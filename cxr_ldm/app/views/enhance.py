@@ -1,18 +1,20 @@
 """An image through a chain of enhancements: before and after, every stage, and what changed in numbers."""
 
+from typing import Any
+
 import numpy as np
 import streamlit as st
 import torch
-from cxr_ldm.imaging.enhance import STEPS
-from cxr_ldm.imaging.presets import apply, presets
 
 from cxr_ldm.app import ui, uploads
-from cxr_ldm.app.generation import png_bytes
+from cxr_ldm.imaging.enhance import STEPS, Parameter
+from cxr_ldm.imaging.presets import apply, presets
+from cxr_ldm.imaging.provenance import png_bytes
 
 OWN_FILE, LAST, COLLECTION = "a file of mine", "the last generated image", "an image of a collection"
 
 
-def source() -> tuple[np.ndarray, dict[str, object]] | None:
+def source() -> tuple[np.ndarray, dict[str, Any]] | None:
     """Grey levels `[H,W]` in [0, 1] and what they are; None while nothing is chosen."""
     choices = [LAST, COLLECTION, OWN_FILE] if "result" in st.session_state else [OWN_FILE, COLLECTION]
     kind = st.radio("Image", choices, key="source", horizontal=True)
@@ -47,7 +49,7 @@ def shown(image: np.ndarray) -> np.ndarray:
     return ui.picture(torch.from_numpy(image[None] * 2 - 1), 512)
 
 
-def chain() -> list[dict[str, object]]:
+def chain() -> list[dict[str, Any]]:
     """The steps, their order and their parameters."""
     found = presets()
     labels = {preset.label: preset for preset in found.values()}
@@ -63,7 +65,7 @@ def chain() -> list[dict[str, object]]:
         key=f"order_{label}",
         help="Take one out and choose it again to move it to the end.",
     )
-    steps: list[dict[str, object]] = []
+    steps: list[dict[str, Any]] = []
     for name in order:
         with st.expander(STEPS[name].label, expanded=False):
             st.caption(STEPS[name].help)
@@ -75,7 +77,7 @@ def chain() -> list[dict[str, object]]:
     return steps
 
 
-def slider(preset: str, step: str, parameter: object, value: object) -> object:
+def slider(preset: str, step: str, parameter: Parameter, value: Any) -> Any:
     """One parameter, of the type of its default."""
     kind = type(parameter.default)
     low, high, stride = kind(parameter.low), kind(parameter.high), kind(parameter.step)
@@ -83,7 +85,7 @@ def slider(preset: str, step: str, parameter: object, value: object) -> object:
     return st.slider(parameter.name.replace("_", " "), low, high, kind(value), stride, key=key)
 
 
-def show(image: np.ndarray, steps: list[dict[str, object]], facts: dict[str, object]) -> None:
+def show(image: np.ndarray, steps: list[dict[str, Any]], facts: dict[str, Any]) -> None:
     """Before and after, the stages, the numbers, the file."""
     stages = apply(image, steps)
     after = stages[-1].image if stages else image
@@ -93,10 +95,10 @@ def show(image: np.ndarray, steps: list[dict[str, object]], facts: dict[str, obj
         columns[0].image(shown(image), caption="before", width="stretch")
         columns[1].image(shown(after), caption="after", width="stretch")
     elif view == "stages":
-        columns = st.columns(3)
+        thirds = st.columns(3)
         pictures = [("before", image), *((f"{i}. {stage.label}", stage.image) for i, stage in enumerate(stages, 1))]
         for index, (caption, stage) in enumerate(pictures):
-            columns[index % 3].image(shown(stage), caption=caption, width="stretch")
+            thirds[index % 3].image(shown(stage), caption=caption, width="stretch")
     else:
         ui.compare_slider(shown(image), shown(after))
     before_numbers, after_numbers = ui.measured(torch.from_numpy(np.stack([image, after])[:, None] * 2 - 1))
@@ -109,12 +111,12 @@ def show(image: np.ndarray, steps: list[dict[str, object]], facts: dict[str, obj
     st.download_button("PNG of the result", lambda: png_bytes(pixels, stated), "enhanced.png")
 
 
-st.title("Enhance")
+ui.header("Enhance")
 left, right = st.columns([1, 2], gap="large")
 with left, ui.messages():
-    found = source()
     steps = chain()
 with right, ui.messages():
+    found = source()
     if found is None:
         st.info("Choose an image; presets and sliders then act on it at once.")
     else:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import streamlit as st
+from torch import nn
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.drawing import architecture
@@ -11,7 +12,7 @@ from cxr_ldm.networks.summary import Layer, layers
 from cxr_ldm.pipeline import TextToCXR
 
 
-def parts_of(pipeline: TextToCXR) -> dict[str, object]:
+def parts_of(pipeline: TextToCXR) -> dict[str, nn.Module]:
     """The networks by their names in the bundle."""
     found = {
         "text_encoder": pipeline.text_encoder,
@@ -98,7 +99,7 @@ def measurements(model: library.Model) -> None:
         st.caption(f"`{run['command']}`, commit {run['git_commit']}, seed {run['seed']}, {run['hardware']['cpu']}")
 
 
-st.title("Model")
+ui.header("Model")
 with ui.messages():
     model = ui.choose_model()
     pipeline = ui.loaded(model)

@@ -30,8 +30,8 @@ def values(axis: str, key: str) -> list[Any]:
         )
         return [line.strip() for line in text.splitlines() if line.strip()]
     if axis == "model":
-        found = {model.name: model for model in library.models()}
-        return [found[name] for name in st.multiselect("Models", list(found), list(found)[:2], key=key)]
+        models = {model.name: model for model in library.models()}
+        return [models[name] for name in st.multiselect("Models", list(models), list(models)[:2], key=key)]
     defaults = {"guidance scale": "0, 1, 2, 4", "steps": "5, 10, 30", "seed": "0, 1, 2"}
     kind = float if axis == "guidance scale" else int
     text = st.text_input(f"Values of {axis}, parted by commas", defaults[axis], key=key)
@@ -184,7 +184,7 @@ def curves() -> None:
         row.download_button("Data (CSV)", table.to_csv(index=False), f"{axis}.csv", key=f"csv_{axis}")
 
 
-st.title("Research")
+ui.header("Research")
 grids, looks, sweeps = st.tabs(["Compare", "Attention", "Curves"])
 with grids, ui.messages():
     compare()

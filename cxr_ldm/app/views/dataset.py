@@ -81,7 +81,7 @@ def detail(catalogue: Catalogue, row: int) -> None:
         )
 
 
-st.title("Dataset")
+ui.header("Dataset")
 with ui.messages():
     folder = ui.choose_collection()
     catalogue = ui.opened(folder)

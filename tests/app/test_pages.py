@@ -1,0 +1,262 @@
+"""Each page as its visitor uses it, and with what it must refuse."""
+
+import io
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from opened import ROOT, RUN, healthy
+from PIL import Image
+
+from cxr_ldm.app import library
+from cxr_ldm.app.generation import Request
+from cxr_ldm.app.turns import Turns
+from cxr_ldm.assets import DEMO
+from cxr_ldm.data.prepared import IMAGES
+from cxr_ldm.imaging.grids import to_uint8
+from cxr_ldm.imaging.provenance import read_png
+from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.pipeline import TextToCXR
+
+
+def generated(app, prompt="Left pneumothorax.", n=2, steps=3):
+    """The page after a generation."""
+    app.selectbox(key="example").set_value("my own words").run()
+    app.text_area(key="prompt").set_value(prompt)
+    app.number_input(key="n").set_value(n)
+    app.number_input(key="steps").set_value(steps)
+    app.button(key="generate").click().run()
+    healthy(app)
+    return app
+
+
+def test_generate_and_the_same_again(page, outputs, tmp_path):
+    """The command that the page shows makes the same pixels; brackets, commas and quotes in the prompt included."""
+    app = generated(page("generate"), prompt='Large "right" effusion, (no [other] finding).')
+    result = app.session_state["result"]
+    assert not app.error
+    assert tuple(result["images"].shape) == (2, 1, 64, 64)
+    assert len(result["frames"]) == 3, "a preview for each step"
+    words = shlex.split(app.code[0].value)
+    assert words[:2] == ["python", "sample.py"]
+    run = [sys.executable, str(ROOT / "sample.py"), *words[2:], f"paths.outputs={tmp_path}", "name=again"]
+    subprocess.run(run, check=True, cwd=ROOT, capture_output=True)
+    for index, image in enumerate(result["images"]):
+        again = np.asarray(Image.open(tmp_path / "samples" / "again" / f"{index:04d}.png"))
+        assert np.array_equal(again, to_uint8(image[0]))
+        facts = read_png(tmp_path / "samples" / "again" / f"{index:04d}.png")
+        assert facts == result["request"].facts(index, result["sha256"])
+
+
+def test_example_fills_the_prompt(page):
+    app = page("generate")
+    app.selectbox(key="example").set_value("nodule").run()
+    assert app.text_area(key="prompt").value == "Nodule in the left upper zone."
+
+
+def test_empty_prompt_is_refused(page):
+    app = generated(page("generate"), prompt="   ")
+    assert [error.value for error in app.error] == ["The prompt is empty: write what the image should show."]
+    assert "result" not in app.session_state
+
+
+def test_too_many_steps_for_a_sampler_say_so(page, monkeypatch):
+    """What the pipeline refuses arrives as its sentence, and the page lives on."""
+    app = page("generate")
+    app.selectbox(key="sampler").set_value("ddpm")
+    app = generated(app, steps=2)
+    assert not app.error
+    assert len(app.session_state["result"]["images"]) == 2
+
+
+def test_nearest_training_image_is_shown_and_a_copy_is_called_one(page, outputs, monkeypatch, tmp_path):
+    """The image that the model is about to make is planted among its training images."""
+    planted = tmp_path / "outputs"
+    shutil.copytree(outputs, planted)
+    monkeypatch.setenv("CXR_LDM_OUTPUTS", str(planted))
+    (model,) = [model for model in library.models() if model.name == RUN]
+    request = Request(model, "Left pneumothorax.", n=2, steps=3)
+    image = request.generate(TextToCXR.from_bundle(model.folder))[0]
+    folder = library.collection_of(model)
+    from cxr_ldm.data.prepared import Prepared
+
+    row = Prepared(folder).rows("train")[5]
+    array = np.load(folder / IMAGES)
+    array[row] = to_uint8(image[0])
+    np.save(folder / IMAGES, array)
+
+    app = generated(page("generate"))
+    assert len(app.error) == 1
+    assert "Too close to a training image (correlation 1.000" in app.error[0].value
+    labels = [expander.label for expander in app.expander]
+    assert sum(label.startswith("Nearest training image") for label in labels) == 2
+
+
+def test_without_the_collection_nearness_is_not_claimed(page):
+    app = page("generate")
+    app.selectbox(key="model").set_value(library.DEMO_NAME)
+    app = generated(app, n=1)
+    assert any("was not checked" in caption.value for caption in app.caption)
+
+
+def test_two_visitors_take_turns():
+    """The second is told that it waits, works only after the first, and a third that gives up leaves the queue."""
+    turns, order = Turns(), []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first():
+        with turns.turn(lambda ahead: order.append(("first waits", ahead))):
+            begun.set()
+            assert go_on.wait(20)
+            order.append("first done")
+
+    def second():
+        with turns.turn(lambda ahead: order.append(("second waits", ahead)), every=0.01):
+            order.append("second done")
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    assert begun.wait(20)
+    threads[1].start()
+    while ("second waits", 1) not in order:
+        pass
+
+    class GaveUp(Exception):
+        pass
+
+    def leave(ahead):
+        assert ahead == 2
+        raise GaveUp
+
+    with pytest.raises(GaveUp), turns.turn(leave):
+        pass
+    assert turns.waiting == 2
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert [entry for entry in order if isinstance(entry, str)] == ["first done", "second done"]
+    assert turns.waiting == 0
+
+
+def test_enhance_upload_and_order(page):
+    """An uploaded PNG runs through a preset; its statistics change, and order matters."""
+    app = page("enhance")
+    ramp = np.tile(np.linspace(60, 180, 64).astype(np.uint8), (64, 1))
+    app.file_uploader(key="file").upload("a.png", png(ramp), "image/png").run()
+    healthy(app)
+    assert not app.error
+    table = app.dataframe[0].value.set_index("statistic")
+    assert table.loc["RMS contrast", "before"] == pytest.approx(ramp.std() / 255, abs=2e-3)
+    assert table.loc["RMS contrast", "after"] != pytest.approx(table.loc["RMS contrast", "before"], abs=1e-4)
+    for preset in app.selectbox(key="preset").options:
+        app.selectbox(key="preset").set_value(preset).run()
+        healthy(app)
+        assert not app.error
+    for view in ("side by side", "stages"):
+        app.segmented_control(key="view_mode").set_value(view).run()
+        healthy(app)
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (b"hello, world" * 50, "is no PNG, JPEG or DICOM file"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 500, "not a readable PNG"),
+        (b"\0" * 128 + b"DICM" + b"\xff" * 900, "broken.png: "),
+    ],
+)
+def test_enhance_bad_uploads_give_a_sentence(page, content, sentence):
+    app = page("enhance")
+    app.file_uploader(key="file").upload("broken.png", content, "image/png").run()
+    healthy(app)
+    assert any(sentence in error.value for error in app.error), [error.value for error in app.error]
+    app.file_uploader(key="file").upload("good.png", png(np.full((64, 64), 99, np.uint8)), "image/png").run()
+    assert not app.error, "the page lives on"
+
+
+def test_enhance_refuses_a_huge_picture(page):
+    app = page("enhance")
+    buffer = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(buffer, "PNG")
+    app.file_uploader(key="file").upload("bomb.png", buffer.getvalue(), "image/png").run()
+    healthy(app)
+    assert "30000 × 30000 pixels; at most 5000 a side" in app.error[0].value
+
+
+def test_dataset_filters_and_real_beside_generated(page, outputs):
+    app = page("dataset")
+    assert app.markdown[0].value == "**150** of 150 images"
+    app.multiselect(key="findings").set_value(["pleural effusion"]).run()
+    healthy(app)
+    found = app.markdown[0].value
+    assert found not in ("**150** of 150 images", "**0** of 150 images")
+    app.multiselect(key="findings").set_value([])
+    app.text_input(key="text").set_value("no such words").run()
+    healthy(app)
+    assert app.markdown[0].value == "**0** of 150 images"
+    assert any("Nothing matches" in info.value for info in app.info)
+    app.text_input(key="text").set_value("effusion").run()
+    app.button(key="beside").click().run()
+    healthy(app)
+    _, image = app.session_state["beside_image"]
+    assert tuple(image.shape) == (1, 64, 64)
+
+
+def test_dataset_without_a_collection_says_how_to_make_one(page, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
+    app = page("dataset")
+    assert "cxr_ldm.prepare" in app.info[0].value
+
+
+def test_model_page_reads_the_bundle(page):
+    """Parameters are those of the loaded networks, and what was not measured is not shown."""
+    app = page("model")
+    pipeline = TextToCXR.from_bundle(DEMO)
+    table = app.dataframe[0].value.set_index("part")
+    assert table.loc["network", "parameters"] == parameter_count(pipeline.denoiser.network)
+    assert table.loc["autoencoder", "trainable"] == 0
+    blocks = app.dataframe[1].value
+    decoder = blocks[blocks["part"] == "decoder (VAE)"]
+    assert decoder["parameters"].sum() == parameter_count(pipeline.autoencoder.decoder)
+    assert list(blocks[blocks["attends to text"]]["part"].unique()) == ["network"]
+    assert any("Not measured here" in caption.value for caption in app.caption)
+
+
+def test_research_grid_attention_and_bad_lists(page):
+    app = page("research")
+    app.selectbox(key="rows").set_value("seed").run()
+    app.text_input(key="values_rows_seed").set_value("0, 7").run()
+    app.selectbox(key="columns").set_value("guidance scale").run()
+    app.text_input(key="values_columns_guidance scale").set_value("1, 3").run()
+    app.number_input(key="base_steps").set_value(2)
+    app.button(key="compare").click().run()
+    healthy(app)
+    figure, data = app.session_state["comparison"]
+    assert data[["seed", "guidance"]].values.tolist() == [[0, 1.0], [0, 3.0], [7, 1.0], [7, 3.0]]
+    assert Image.open(io.BytesIO(figure)).width > 300
+    app.text_input(key="values_rows_seed").set_value("0, x").run()
+    healthy(app)
+    assert "is no list of numbers parted by commas" in app.error[0].value
+    app.text_input(key="values_rows_seed").set_value("0").run()
+    app.number_input(key="attention_steps").set_value(2)
+    app.button(key="attention").click().run()
+    healthy(app)
+    assert app.session_state["maps"].words == ["Large", "right", "pleural", "effusion", "."]
+
+
+def png(array):
+    """An array as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_only_what_is_listed_can_be_opened(outputs, tmp_path):
+    """No widget takes a path: what is chosen is a key of these lists, all below the output folder or the package."""
+    listed = [model.folder for model in library.models()] + list(library.collections().values())
+    assert listed
+    assert all(path.is_relative_to(outputs) or path == DEMO for path in listed)
