@@ -26,8 +26,8 @@ def architecture(layers: Sequence[Layer], latent: tuple[int, int, int]) -> str:
         lines.append(f'subgraph cluster_{number} {{ label="{part}"; style=dashed;')
         for index, layer in enumerate(layer for layer in layers if layer.part == part):
             names.append(f"n{number}_{index}")
-            shape = " × ".join(map(str, layer.shape or ()))
-            label = f"{layer.name} ({layer.kind})\\n{shape}\\n{layer.parameters:,} parameters"
+            shape = [" × ".join(map(str, layer.shape))] if layer.shape else []
+            label = "\\n".join([f"{layer.name} ({layer.kind})", *shape, f"{layer.parameters:,} parameters"])
             paint = f', color="{ATTENDS}", penwidth=2' if layer.attends else ""
             lines.append(f'{names[-1]} [label="{label}"{paint}];')
         lines += [f"{one} -> {other};" for one, other in zip(names, names[1:], strict=False)]

@@ -9,6 +9,7 @@ from cxr_ldm.data.browse import Catalogue, Query
 from cxr_ldm.data.highlights import highlights
 
 PER_PAGE = 24
+SIDE = 140  # of a small picture, in pixels of the screen
 CERTAINTIES = ["present", "uncertain", "absent"]
 ANY = "any"
 
@@ -41,12 +42,13 @@ def gallery(catalogue: Catalogue, rows: np.ndarray) -> int | None:
     if not len(part):
         st.info("Nothing matches. Take a filter away.")
         return None
-    columns = st.columns(6)
-    for index, (row, pixels) in enumerate(zip(part, catalogue.prepared.pixels(part), strict=True)):
-        with columns[index % 6]:
-            st.image(ui.picture(pixels, 160), width="stretch")
-            if st.button(catalogue.prepared.ids([row])[0][-14:], key=f"row_{row}", width="stretch"):
-                st.session_state["chosen_row"] = int(row)
+    with st.container(horizontal=True):  # wraps, so that a phone shows two a line
+        for row, name, pixels in zip(part, catalogue.prepared.ids(part), catalogue.prepared.pixels(part), strict=True):
+            with st.container(width=SIDE):
+                st.image(ui.picture(pixels, SIDE), width="stretch")
+                # the end of a name tells images of one collection apart
+                if st.button(f"…{name[-8:]}", key=f"row_{row}", width="stretch", help=name):
+                    st.session_state["chosen_row"] = int(row)
     chosen = st.session_state.get("chosen_row")
     return chosen if chosen is not None and chosen in rows else int(part[0])
 

@@ -112,7 +112,7 @@ with ui.messages():
     with blocks:
         parameters(pipeline)
         found = structure(pipeline, pipeline.sha256)
-        st.graphviz_chart(architecture(found, pipeline.latent_shape), width="stretch")
+        st.graphviz_chart(architecture(found, pipeline.latent_shape), width="content")
         with st.expander("Every block"):
             st.dataframe(
                 [

@@ -1,0 +1,126 @@
+"""How long a visitor of the page waits: from the click to the first preview, and for a filter over many images."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_ldm.benchmark.browser import chromium, serving
+from cxr_ldm.data.browse import Catalogue, Query
+from cxr_ldm.metrics.results import Metric
+
+SECONDS = 120_000  # that a step of the visit may take, in ms
+REASON = "times of one machine; the spread of the repeats stands in the settings"
+
+
+def run(repeats: int, rows: int, seed: int) -> dict[str, Metric]:
+    """Seconds to the first preview, with the model still to be loaded and with it in memory, and of a query.
+
+    Args:
+        repeats: clicks after the first.
+        rows: images of the collection that is queried.
+        seed: of its texts.
+    """
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as address, chromium() as browser:
+        first, *later = clicks(browser, address, repeats + 1)
+    queries = query_seconds(rows, repeats, seed)
+    settings = {"bundle": "demo", "images": 4, "steps": 30, "sampler": "ddim", "viewport": [1280, 900]}
+    return {
+        "first_click_to_preview_seconds": Metric(first, 1, False, settings=settings, reason=REASON),
+        "click_to_preview_seconds": timed(later, settings),
+        "query_seconds": timed(queries, {"rows": rows, "filters": "finding, side, view, age, two words"}),
+    }
+
+
+def timed(seconds: list[float], settings: Mapping[str, Any]) -> Metric:
+    """The median of repeats."""
+    stated = {**settings, "each": [round(each, 3) for each in seconds]}
+    return Metric(statistics.median(seconds), len(seconds), False, settings=stated, reason=REASON)
+
+
+def clicks(browser: Any, address: str, count: int) -> list[float]:
+    """Seconds from each click on Generate until a preview is on the screen; each generation is waited for."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(SECONDS)
+    page.goto(address)
+    button = page.get_by_role("button", name="Generate", exact=True)
+    button.wait_for()
+    seconds = []
+    for _ in range(count):
+        page.wait_for_timeout(1000)  # what the page does after a result
+        start = time.perf_counter()
+        button.click()
+        page.get_by_text("of 30").first.wait_for()  # "Step 1 of 30"
+        page.locator("[data-testid=stImage] img").first.wait_for()
+        seconds.append(time.perf_counter() - start)
+        page.get_by_text("of 30").first.wait_for(state="detached")
+        page.get_by_text("The same images again").wait_for()
+    return seconds
+
+
+class Collection:
+    """A manifest without images, as large as wanted."""
+
+    def __init__(self, rows: int, seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        effusion = {"name": "pleural effusion", "severity": "small", "certainty": "present"}
+        texts = ["Small right pleural effusion.", "Small left pleural effusion.", "Normal chest."]
+        found = [[{**effusion, "side": "right"}], [{**effusion, "side": "left"}], []]
+        chosen = draw.integers(len(texts), size=rows)
+        self.manifest = pd.DataFrame(
+            {
+                "text": [texts[i] for i in chosen],
+                "findings": [found[i] for i in chosen],
+                "view": draw.choice(["PA", "AP"], rows),
+                "sex": draw.choice(["female", "male"], rows),
+                "age": draw.integers(18, 90, rows).astype(float),
+                "split": draw.choice(["train", "test"], rows),
+                "source": "here",
+            },
+            dtype=object,
+        )
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+
+def query_seconds(rows: int, repeats: int, seed: int) -> list[float]:
+    """Seconds of a query over a collection that is in memory."""
+    catalogue = Catalogue(Collection(rows, seed))  # type: ignore[arg-type]
+    query = Query(findings=["pleural effusion"], side="right", views=["PA"], ages=(30, 60), text="small right")
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        catalogue.select(query)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """The Markdown page of a metrics.json."""
+    words = {
+        "first_click_to_preview_seconds": "first click to first preview, the model not yet in memory",
+        "click_to_preview_seconds": "click to first preview, median",
+        "query_seconds": "a filter over {rows:,} images, median",
+    }
+    lines = [
+        "# How long a visitor of the page waits",
+        "",
+        "In a browser without a window, on the machine of the server, with the model of the package: four images, 30 "
+        "steps of ddim. The target is 3 seconds from the click to the first preview.",
+        "",
+        "| | seconds | n | each |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    for name, word in words.items():
+        entry = content[name]
+        each = ", ".join(f"{value:.2f}" for value in entry["settings"].get("each", [entry["value"]]))
+        lines.append(f"| {word.format(**entry['settings'])} | {entry['value']:.2f} | {entry['n']} | {each} |")
+    lines += ["", "## Run", ""]
+    lines += [f"- {key}: `{value}`" for key, value in content["run"].items()]
+    return "\n".join(lines) + "\n"

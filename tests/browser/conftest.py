@@ -1,0 +1,30 @@
+"""A server with an output folder of its own, and a browser."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cxr_ldm.benchmark.browser import chromium, serving
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, command):
+    """The page's address; it has phantoms to explore, and the package's own model."""
+    folder = tmp_path_factory.mktemp("outputs")
+    command("-m", "cxr_ldm.prepare", "data=phantom", "data.reader.n=120", f"paths.outputs={folder}", "name=phantoms")
+    with serving(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium; where it is missing the tests fail, and say how to install it."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory) -> Path:
+    """Where pictures of the pages go: the folder that CXR_LDM_SCREENSHOTS names, else a scratch one."""
+    return Path(os.environ.get("CXR_LDM_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))

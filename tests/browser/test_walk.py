@@ -1,0 +1,167 @@
+"""A visitor's walk through the pages in a browser, at a desk and on a phone."""
+
+import io
+import re
+import socket
+import zipfile
+
+import pydicom
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from cxr_ldm.imaging.grids import KEY
+
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+SECONDS = 120_000  # most that the slowest step may take, in ms
+
+
+@pytest.fixture(params=SIZES)
+def visit(request, browser, server, screenshots):
+    """A page of the browser, a function that opens one of ours by name, and one that takes a picture."""
+    width, height = SIZES[request.param]
+    context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    expect.set_options(timeout=SECONDS)
+
+    def open_page(name: str) -> None:
+        if width < 600:  # where the links do not fit on top, they are behind a button
+            page.get_by_test_id("stExpandSidebarButton").click()
+        page.get_by_role("link", name=name, exact=True).click()
+        if width < 600:
+            page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+        expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+        expect(page.get_by_text("Not for diagnosis")).to_be_visible()
+
+    def picture(name: str) -> None:
+        page.wait_for_timeout(700)  # animations of the page's own
+        page.screenshot(path=screenshots / f"{name}_{request.param}.png")
+
+    page.goto(server)
+    yield page, open_page, picture
+    context.close()
+
+
+def no_sideways_scrolling(page: Page) -> None:
+    """Nothing is wider than the screen."""
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
+
+
+def test_walk(visit):
+    page, open_page, picture = visit
+    # generate
+    expect(page.get_by_role("heading", name="Generate", exact=True)).to_be_visible()
+    expect(page.get_by_text("Not for diagnosis")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Large right pleural effusion.")
+    page.get_by_role("spinbutton", name="Steps").fill("8")
+    page.get_by_role("spinbutton", name="Steps").press("Enter")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    expect(page.get_by_text("The same images again")).to_be_visible()
+    expect(page.get_by_text("seed 3", exact=True)).to_be_visible()
+    expect(page.get_by_text(re.compile("python sample.py.*sampler.steps=8")).first).to_be_visible()
+    no_sideways_scrolling(page)
+    picture("generate")
+
+    # download
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="ZIP of all").click()
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        names = sorted(archive.namelist())
+        assert names == sorted([f"{i:04d}.{end}" for i in range(4) for end in ("png", "dcm")])
+        image = Image.open(io.BytesIO(archive.read("0000.png")))
+        assert image.size == (64, 64)
+        assert '"synthetic": true' in image.info[KEY]
+        header = pydicom.dcmread(io.BytesIO(archive.read("0003.dcm")))
+        assert header.pixel_array.shape == (64, 64)
+
+    # enhance: what was just made, through a preset; the divider moves by the keyboard
+    open_page("Enhance")
+    expect(page.get_by_text("Edge enhancement").first).to_be_visible()
+    frame = page.frame_locator("iframe").first
+    line = frame.get_by_role("slider")
+    expect(line).to_be_visible()
+    line.focus()
+    line.press("ArrowLeft")
+    line.press("ArrowLeft")
+    assert frame.locator(".frame").evaluate("node => node.style.getPropertyValue('--at')") == "48%"
+    no_sideways_scrolling(page)
+    picture("enhance")
+
+    # dataset
+    open_page("Dataset")
+    expect(page.get_by_text(re.compile(r"of 120 images"))).to_be_visible()
+    page.get_by_role("textbox", name="Text holds").fill("effusion")
+    page.get_by_role("textbox", name="Text holds").press("Enter")
+    expect(page.get_by_text(re.compile(r"^120 of 120 images"))).not_to_be_visible()
+    expect(page.locator("mark").first).to_be_visible()
+    no_sideways_scrolling(page)
+    picture("dataset")
+
+    # model
+    open_page("Model")
+    expect(page.get_by_text("Architecture")).to_be_visible()
+    expect(page.locator(".graphviz, [data-testid=stGraphVizChart]").first).to_be_visible()
+    no_sideways_scrolling(page)
+    picture("model")
+
+    # compare
+    open_page("Research")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("button", name="Data (CSV)").first).to_be_visible()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Data (CSV)").first.click()
+    rows = waiting.value.path().read_text().splitlines()
+    assert len(rows) == 10
+    assert rows[0].startswith("prompt,model,seed,steps,guidance")
+    no_sideways_scrolling(page)
+    picture("research")
+
+
+def test_two_visitors_at_once_both_get_their_images(browser, server):
+    """The second is told that one is before, and both end with the images of their own prompts."""
+    visitors = [browser.new_context().new_page() for _ in range(2)]
+    for page, example, steps in zip(visitors, ("nodule", "edema"), ("60", "4"), strict=True):
+        page.set_default_timeout(SECONDS)
+        page.goto(server)
+        page.get_by_role("textbox", name="Prompt").fill(f"{example} of this visitor")
+        page.get_by_role("spinbutton", name="Steps").fill(steps)
+        page.get_by_role("spinbutton", name="Steps").press("Enter")
+        page.wait_for_timeout(1000)
+    for page in visitors:
+        page.get_by_role("button", name="Generate", exact=True).click()
+        page.get_by_text(re.compile("of 60|Waiting")).first.wait_for()
+    expect(visitors[1].get_by_text("Waiting: 1 before you.")).to_be_visible()
+    for page, example in zip(visitors, ("nodule", "edema"), strict=True):
+        expect(page.get_by_text(re.compile(f"python sample.py.*{example} of this visitor")).first).to_be_visible()
+        page.context.close()
+
+
+def test_dark_and_keyboard(browser, server, screenshots):
+    """Dark where the system is dark, with a contrast that can be read; the first link is reached by the Tab key."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    page.goto(server)
+    heading = page.get_by_role("heading", name="Generate", exact=True)
+    expect(heading).to_be_visible()
+    ink = heading.evaluate("node => getComputedStyle(node).color")
+    ground = page.locator(".stApp").evaluate("node => getComputedStyle(node).backgroundColor")
+    assert sum(map(int, re.findall(r"\d+", ink)[:3])) - sum(map(int, re.findall(r"\d+", ground)[:3])) > 400
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.innerText || document.activeElement.ariaLabel || ''").strip())
+    assert any("Generate" in text for text in reached)
+    assert any(text.endswith("Enhance") for text in reached), reached
+    page.screenshot(path=screenshots / "generate_dark.png")
+    context.close()
+
+
+def test_the_server_listens_on_the_loopback_address_alone(server):
+    """A connection to another address of this machine is refused."""
+    port = int(server.rpartition(":")[2])
+    for address, reached in (("127.0.0.1", True), ("127.0.0.2", False)):  # Linux routes all of 127/8 to itself
+        with socket.socket() as probe:
+            probe.settimeout(5)
+            assert (probe.connect_ex((address, port)) == 0) is reached
