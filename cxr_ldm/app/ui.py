@@ -137,7 +137,7 @@ def compare_slider(before: np.ndarray, after: np.ndarray, labels: Sequence[str] 
     """Two pictures in one place with a divider that can be dragged, or moved by the arrow keys."""
     from cxr_ldm.app.divider import divider
 
-    st.iframe(divider(before, after, *labels), height=min(560, before.shape[0] + 70))
+    st.iframe(divider(before, after, *labels))
 
 
 def coloured(text: str, spans: Sequence[Any]) -> str:
