@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -10,15 +11,21 @@ from tqdm import tqdm
 from cxr_ldm import artifacts, naming
 from cxr_ldm.compose import device_of, guidance_of, plain
 from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.dicom import Study, write_dicom
+from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.imaging.provenance import provenance, save_png
 from cxr_ldm.pipeline import TextToCXR
 
+SUFFIXES = {"png": "png", "dicom": "dcm"}
+FORMATS = tuple(SUFFIXES)
+
 
 def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
-    if cfg.format != "png":
-        raise UserError(f"format={cfg.format} cannot be written; format=png can.")
+    if cfg.format not in FORMATS:
+        raise UserError(f"format={cfg.format} cannot be written; {' and '.join(f'format={f}' for f in FORMATS)} can.")
+    finish = finish_of(cfg)
     texts = read_prompts(prompt, cfg.prompts_file)
     pipeline = TextToCXR.from_bundle(bundle, str(device_of(cfg)), cfg.bundle_packages)
     prompts = [text for text in texts for _ in range(cfg.n)]
@@ -32,16 +39,32 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     }
     if patient:
         common["patient"] = patient
+    common |= finish.facts()
     settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common, "sampler": plain(cfg.sampler)}
+    if cfg.format != "png":
+        settings["format"] = cfg.format
     words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
     folder = Path(cfg.paths.outputs) / "samples" / str(cfg.name or naming.slug(words, settings))
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:
-        images = generate(pipeline, prompts, seeds, cfg, [patient] * len(prompts))
-        write(folder, images, prompts, seeds, common, settings, columns=cfg.n)
-    for name in sorted(path.name for path in folder.iterdir() if path.suffix == ".png"):
+        images = finish(generate(pipeline, prompts, seeds, cfg, [patient] * len(prompts)))
+        write(folder, images, prompts, seeds, common, settings, cfg.n, cfg.format)
+    for name in sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".dcm")):
         print(f"  {folder / name}")
+
+
+def finish_of(cfg: DictConfig) -> Finish:
+    """What happens to the images before they are written; raises UserError where it cannot.
+
+    A preset that does not fit is found here, before anything was generated.
+    """
+    enhance = plain(cfg.enhance) if cfg.get("enhance") else {"name": None, "steps": []}
+    if type(cfg.watermark) is not bool:
+        raise UserError(f"watermark={cfg.watermark} must be true or false.")
+    finish = Finish(enhance["name"], enhance["steps"], cfg.resolution, cfg.watermark)
+    finish(torch.zeros(1, 1, 64, 64))
+    return finish
 
 
 def read_prompts(prompt: str | None, file: str | None) -> list[str]:
@@ -93,12 +116,21 @@ def write(
     common: dict[str, Any],
     settings: dict[str, Any],
     columns: int,
+    form: str,
 ) -> None:
-    """One PNG and one JSON for each image, and grid.png; the folder appears when all of it is there."""
+    """One file and one JSON for each image, and grid.png; the folder appears when all of it is there.
+
+    DICOM files of one call share a study.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with artifacts.building(folder) as partial:
+        study = Study.new()
         for index, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
-            save_png(partial / f"{index:04d}.png", image, provenance(prompt=prompt, seed=seed, **common))
+            facts, path = provenance(prompt=prompt, seed=seed, **common), partial / f"{index:04d}.{SUFFIXES[form]}"
+            if form == "dicom":
+                write_dicom(path, image, facts, study, index + 1)
+            else:
+                save_png(path, image, facts)
         captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts, seeds, strict=True)]
         facts = {"synthetic": True, "prompts": prompts, "seeds": seeds, **common}
         save_grid(partial / "grid.png", images, min(columns, 8), captions, facts)

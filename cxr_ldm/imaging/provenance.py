@@ -1,6 +1,7 @@
 """Synthetic images say that they are: provenance beside each image and inside it."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,17 @@ def provenance(
 
 
 def save_png(path: Path, pixels: Tensor, facts: dict[str, Any]) -> None:
-    """Write an image `[1,H,W]` in [-1, 1] as an 8-bit PNG that carries `facts`, and a JSON of them beside it."""
-    chunk = PngInfo()
-    chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
-    Image.fromarray(to_uint8(pixels[0])).save(path, pnginfo=chunk)
+    """Write `png_bytes` to a file, and a JSON of the facts beside it."""
+    path.write_bytes(png_bytes(pixels, facts))
     write_json(path.with_suffix(".json"), facts)
+
+
+def png_bytes(pixels: Tensor, facts: dict[str, Any]) -> bytes:
+    """An image `[1,H,W]` in [-1, 1] as an 8-bit PNG that carries `facts`."""
+    chunk, buffer = PngInfo(), BytesIO()
+    chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
+    Image.fromarray(to_uint8(pixels[0])).save(buffer, "PNG", pnginfo=chunk)
+    return buffer.getvalue()
 
 
 def read_png(path: Path) -> dict[str, Any]:

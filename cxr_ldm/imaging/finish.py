@@ -1,0 +1,69 @@
+"""From what a model drew to what is handed on: enhanced, brought to a size, marked; and what to say about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.grids import to_uint8
+from cxr_ldm.imaging.presets import apply
+from cxr_ldm.imaging.watermark import BLOCK, mark
+
+LARGEST = 4096  # pixels a side
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What happens to every image before it is written, in this order.
+
+    Attributes:
+        enhance: name of the preset, or of a chain of one's own; None leaves the image as it was drawn.
+        steps: of it, see `cxr_ldm.imaging.presets.apply`.
+        resolution: side in pixels; None is the model's own. Interpolated (cubic), which adds no detail.
+        watermark: whether to add the invisible mark.
+
+    Raises:
+        UserError: a resolution out of range, or too small for a watermark.
+    """
+
+    enhance: str | None = None
+    steps: Sequence[Mapping[str, Any]] = ()
+    resolution: int | None = None
+    watermark: bool = False
+
+    def __post_init__(self) -> None:
+        size, least = self.resolution, 8 * BLOCK if self.watermark else 16
+        if size is not None and (type(size) is not int or not least <= size <= LARGEST):
+            raise UserError(f"resolution={size} must be a whole number of pixels from {least} to {LARGEST}.")
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Images `[N,1,H,W]` in [-1, 1] -> the same at the chosen size; as they are where nothing was chosen."""
+        return torch.stack([self._one(image[0])[None] for image in pixels])
+
+    def _one(self, image: Tensor) -> Tensor:
+        grey = (image.double().numpy() + 1) / 2
+        stages = apply(grey, self.steps)
+        grey = stages[-1].image if stages else grey
+        if self.resolution is not None and self.resolution != grey.shape[0]:
+            kind = cv2.INTER_AREA if self.resolution < grey.shape[0] else cv2.INTER_CUBIC
+            grey = np.clip(cv2.resize(grey, (self.resolution, self.resolution), interpolation=kind), 0, 1)
+        finished = torch.from_numpy(grey).float() * 2 - 1
+        if self.watermark:
+            finished = torch.from_numpy(mark(to_uint8(finished))).float() / 127.5 - 1
+        return finished if stages or self.resolution or self.watermark else image
+
+    def facts(self) -> dict[str, Any]:
+        """For provenance: what was done; nothing where nothing was."""
+        facts: dict[str, Any] = {}
+        if self.steps:
+            facts["enhance"] = {"name": self.enhance, "steps": [dict(step) for step in self.steps]}
+        if self.resolution is not None:
+            facts["resolution"] = self.resolution
+        if self.watermark:
+            facts["watermark"] = True
+        return facts

@@ -1,0 +1,136 @@
+"""Enhancements against OpenCV, scikit-image and scipy."""
+
+import cv2
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage import exposure, filters
+
+from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.enhance import STEPS, clahe, edges, equalise, median, vignette, window
+from cxr_ldm.imaging.presets import apply, presets
+
+
+@pytest.fixture(params=[(16, 16), (64, 96), (201, 133)])
+def picture(request):
+    """A smooth picture with noise, float64 in [0, 1]."""
+    noise = np.random.default_rng(0).random(request.param)
+    smooth = ndimage.gaussian_filter(noise, 3)
+    smooth = (smooth - smooth.min()) / np.ptp(smooth)
+    return 0.9 * smooth + 0.1 * noise
+
+
+def test_window_is_scikit_images_rescaling(picture):
+    ours = window(picture, center=0.4, width=0.5)
+    theirs = exposure.rescale_intensity(picture, in_range=(0.15, 0.65), out_range=(0, 1))
+    assert np.abs(ours - theirs).max() < 1e-6
+
+
+def test_clahe_is_opencvs(picture):
+    levels = np.rint(picture.astype(np.float32) * 65535).astype(np.uint16)
+    theirs = cv2.createCLAHE(3.0, (4, 4)).apply(levels) / 65535
+    assert np.abs(clahe(picture, clip_limit=3.0, tiles=4) - theirs).max() < 1e-6
+
+
+def test_edges_are_scikit_images_unsharp_mask(picture):
+    theirs = filters.unsharp_mask(picture, radius=1.5, amount=0.8)
+    # the two cut the Gaussian's tails at slightly different places
+    assert np.abs(edges(picture, radius=1.5, amount=0.8) - theirs).max() < 2e-3
+
+
+def test_median_is_scipys(picture):
+    theirs = ndimage.median_filter(picture.astype(np.float32), 5, mode="nearest")
+    assert np.array_equal(median(picture, size=5), theirs)
+
+
+def test_equalisation_is_scikit_images(picture):
+    theirs = exposure.equalize_hist(picture, nbins=65536)
+    assert np.abs(equalise(picture) - theirs).max() < 1e-2  # theirs interpolates between the middles of bins
+    spread = np.histogram(equalise(picture), bins=8, range=(0, 1))[0] / picture.size
+    assert np.abs(spread - 1 / 8).max() < 0.02
+
+
+def test_vignette_follows_its_equation(picture):
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, n) for n in picture.shape), indexing="ij")
+    distance = np.hypot(rows, columns) / np.sqrt(2)
+    expected = picture * (1 - 0.6 * np.clip((distance - 0.3) / 0.7, 0, 1) ** 2)
+    assert np.abs(vignette(picture, strength=0.6, radius=0.3) - expected).max() < 1e-6
+
+
+IDENTITY = {
+    "window": {"center": 0.5, "width": 1.0},
+    "edges": {"amount": 0.0},
+    "median": {"size": 1},
+    "equalise": {"strength": 0.0},
+    "vignette": {"strength": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_identity_parameters_change_nothing(picture, name):
+    assert np.abs(STEPS[name](picture, **IDENTITY[name]) - picture).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_step_is_pure_and_stays_in_range(picture, name):
+    before = picture.copy()
+    for end in ("low", "high", "default"):
+        values = {parameter.name: getattr(parameter, end) for parameter in STEPS[name].parameters}
+        result = STEPS[name](picture, **values)
+        assert np.array_equal(picture, before)
+        assert result.shape == picture.shape
+        assert result.dtype == np.float32
+        assert result.min() >= 0
+        assert result.max() <= 1
+        assert not np.shares_memory(result, picture)
+        assert np.array_equal(result, STEPS[name](picture, **values)), "the same again"
+
+
+@pytest.mark.parametrize(
+    "name, values, sentence",
+    [
+        ("window", {"width": 0.0}, "window.width=0.0 must be a number from 0.05 to 2.0."),
+        ("median", {"size": 4}, "median.size=4 must be a whole number from 1 to 5 in steps of 2."),
+        ("clahe", {"tiles": 2.5}, "clahe.tiles=2.5 must be a whole number from 1 to 16."),
+        ("edges", {"amount": True}, "edges.amount=True must be a number from 0.0 to 5.0."),
+        ("vignette", {"radius": float("nan")}, "vignette.radius=nan must be a number"),
+    ],
+)
+def test_values_out_of_range_are_refused(name, values, sentence):
+    with pytest.raises(UserError, match="^" + sentence.split(" must")[0].replace(".", r"\.")) as error:
+        STEPS[name](np.zeros((16, 16)), **values)
+    assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("image", [np.zeros((2, 16, 16)), np.full((16, 16), 1.5), np.full((16, 16), np.nan)])
+def test_what_is_no_picture_is_refused(image):
+    with pytest.raises(UserError):
+        median(image)
+
+
+def test_presets_are_chains_in_order(picture):
+    found = presets()
+    assert [preset.label for preset in found.values()] == [
+        "Balanced",
+        "High Contrast",
+        "Radiographic Film",
+        "Sharp Detail",
+    ]
+    for preset in found.values():
+        stages = apply(picture, preset.steps)
+        assert len(stages) == len(preset.steps)
+        by_hand = picture
+        for step, stage in zip(preset.steps, stages, strict=True):
+            by_hand = STEPS[step["step"]](by_hand, **{k: v for k, v in step.items() if k != "step"})
+            assert np.array_equal(stage.image, by_hand)
+        assert np.abs(stages[-1].image - picture).max() > 0.02, "a preset that does nothing"
+
+
+def test_order_matters_and_mistakes_have_a_sentence(picture):
+    steps = [{"step": "window", "width": 0.3}, {"step": "vignette", "strength": 0.5}]
+    one, other = apply(picture, steps)[-1].image, apply(picture, steps[::-1])[-1].image
+    assert np.abs(one - other).max() > 0.05
+    with pytest.raises(UserError, match="step 'blur' is none of window, clahe"):
+        apply(picture, [{"step": "blur"}])
+    with pytest.raises(UserError, match="median has no parameter 'radius'; it has size"):
+        apply(picture, [{"step": "median", "radius": 3}])

@@ -1,0 +1,95 @@
+"""DICOM files that other programs accept, and that nobody can take for a patient's."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+
+from cxr_ldm.data.dicom import read_dicom
+from cxr_ldm.data.images import UnreadableImage
+from cxr_ldm.imaging.dicom import SECONDARY_CAPTURE, Study, read_provenance, write_dicom
+from cxr_ldm.imaging.grids import to_uint8
+from cxr_ldm.imaging.provenance import provenance
+
+FACTS = provenance(
+    prompt='Läsion "left", (größer)\\^=',
+    seed=3,
+    steps=20,
+    guidance=2.0,
+    sampler="ddim",
+    bundle_sha256="ab" * 32,
+    patient={"age": 7, "sex": "female", "view": "AP"},
+)
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """Three files of one study; odd sizes, so that the pixels need padding."""
+    study = Study.new()
+    images = torch.rand(3, 1, 65, 63, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for index, image in enumerate(images):
+        write_dicom(tmp_path / f"{index}.dcm", image, FACTS, study, index + 1)
+    return images, sorted(tmp_path.glob("*.dcm"))
+
+
+def test_pixels_and_facts_come_back(batch):
+    images, paths = batch
+    for image, path in zip(images, paths, strict=True):
+        assert np.array_equal(pydicom.dcmread(path).pixel_array, to_uint8(image[0]))
+        assert read_provenance(path) == FACTS
+        assert path.with_suffix(".json").exists()
+
+
+def test_it_says_that_it_is_synthetic_and_nobodys(batch):
+    _, paths = batch
+    header = pydicom.dcmread(paths[0])
+    assert header.SOPClassUID == SECONDARY_CAPTURE
+    assert (header.ConversionType, header.Modality) == ("SYN", "OT")
+    assert list(header.ImageType) == ["DERIVED", "SECONDARY"]
+    assert str(header.PatientName) == "SYNTHETIC^CXR_LDM"
+    assert header.PatientID.startswith("SYNTHETIC-")
+    assert "Not for diagnosis" in header.ImageComments
+    assert FACTS["prompt"] in header.ImageComments
+    assert (header.PatientSex, header.PatientAge) == ("F", "007Y")
+    assert list(header.PatientOrientation) == ["L", "F"], "the patient's left is at the right"
+
+
+def test_a_batch_shares_a_study_and_each_file_has_its_own_uid(batch):
+    _, paths = batch
+    headers = [pydicom.dcmread(path) for path in paths]
+    assert len({header.StudyInstanceUID for header in headers}) == 1
+    assert len({header.SeriesInstanceUID for header in headers}) == 1
+    assert len({header.SOPInstanceUID for header in headers}) == 3
+    assert [header.InstanceNumber for header in headers] == [1, 2, 3]
+    other = Study.new()
+    assert other.study_uid != headers[0].StudyInstanceUID
+    assert other.identifier != headers[0].PatientID
+
+
+def test_a_validator_accepts_it(batch):
+    """dciodvfy checks every attribute against the standard's definition of the object."""
+    validator = shutil.which("dciodvfy")
+    assert validator, "dciodvfy is missing: `apt-get install dicom3tools`, as .ci/run does"
+    for path in batch[1]:
+        done = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False)
+        said = done.stdout + done.stderr
+        assert "SCImage" in said, said
+        assert "Error" not in said, said
+
+
+def test_our_reader_keeps_it_out_of_training_sets(batch):
+    with pytest.raises(UnreadableImage, match="not a radiograph"):
+        read_dicom(batch[1][0])
+
+
+def test_other_files_have_no_provenance(tmp_path, batch):
+    header = pydicom.dcmread(batch[1][0])
+    header.remove_private_tags()
+    header.save_as(tmp_path / "other.dcm")
+    assert read_provenance(tmp_path / "other.dcm") is None
+    (tmp_path / "text.dcm").write_text("no DICOM at all")
+    with pytest.raises(UnreadableImage, match="not a readable DICOM"):
+        read_provenance(tmp_path / "text.dcm")
