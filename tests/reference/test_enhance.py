@@ -7,14 +7,19 @@ from scipy import ndimage
 from skimage import exposure, filters
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.imaging import enhance
 from cxr_ldm.imaging.enhance import STEPS, clahe, edges, equalise, median, vignette, window
 from cxr_ldm.imaging.presets import apply, presets
 
 
 @pytest.fixture(params=[(16, 16), (64, 96), (201, 133)])
 def picture(request):
+    return smooth_picture(request.param)
+
+
+def smooth_picture(shape):
     """A smooth picture with noise, float64 in [0, 1]."""
-    noise = np.random.default_rng(0).random(request.param)
+    noise = np.random.default_rng(0).random(shape)
     smooth = ndimage.gaussian_filter(noise, 3)
     smooth = (smooth - smooth.min()) / np.ptp(smooth)
     return 0.9 * smooth + 0.1 * noise
@@ -26,10 +31,48 @@ def test_window_is_scikit_images_rescaling(picture):
     assert np.abs(ours - theirs).max() < 1e-6
 
 
-def test_clahe_is_opencvs(picture):
-    levels = np.rint(picture.astype(np.float32) * 65535).astype(np.uint16)
-    theirs = cv2.createCLAHE(3.0, (4, 4)).apply(levels) / 65535
-    assert np.abs(clahe(picture, clip_limit=3.0, tiles=4) - theirs).max() < 1e-6
+@pytest.mark.parametrize("clip_limit", [1.0, 2.0, 4.0, 10.0])
+@pytest.mark.parametrize("shape", [(512, 512), (511, 387)])
+def test_clahe_is_opencvs(shape, clip_limit):
+    """On 8-bit levels, to OpenCV's own rounding of mapping and result; it shares out whole pixels, so tiles are large."""
+    levels = np.rint(smooth_picture(shape) * 255).astype(np.uint8)
+    theirs = cv2.createCLAHE(clip_limit, (2, 2)).apply(levels) / 255
+    assert np.abs(clahe(levels / 255, clip_limit=clip_limit, tiles=2) - theirs).max() < 1.6 / 255
+
+
+def test_clahe_is_near_scikit_images():
+    """Theirs reads the tiles' borders differently and limits in counts of its own; the pictures are alike."""
+    picture = smooth_picture((256, 256))
+    theirs = exposure.equalize_adapthist(picture, kernel_size=64, clip_limit=4 / 256)
+    ours = clahe(picture, clip_limit=4.0, tiles=4)
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("side", [16, 64, 256])
+def test_the_clip_limit_limits_at_every_size(side):
+    """Contrast grows with the limit and at most by one more than it, on floats as on their 8 bits.
+
+    With 65,536 bins, as in OpenCV on 16 bits, the limit would change nothing.
+    """
+    picture = 0.4 + 0.2 * smooth_picture((side, side))
+    for levels in (picture, np.rint(picture * 255) / 255):
+        spread = [float(clahe(levels, clip_limit=limit, tiles=1).std() / levels.std()) for limit in (1.0, 1.5, 3.0)]
+        assert 1 < spread[0] < 2
+        assert spread[0] * 1.1 < spread[1] < 2.5
+        assert spread[1] * 1.2 < spread[2] < 4
+    flat = clahe(np.full((side, side), 0.4), clip_limit=2.0, tiles=4)
+    assert np.ptp(flat) < 1e-6
+
+
+def test_clahe_of_the_largest_picture_is_that_of_its_parts():
+    """Rows are mapped in portions; where they meet, nothing shows."""
+    picture = smooth_picture((64, 64))
+    whole = clahe(picture, clip_limit=3.0, tiles=4)
+    enhance.MAPPED, before = 64 * 5, enhance.MAPPED
+    try:
+        assert np.array_equal(clahe(picture, clip_limit=3.0, tiles=4), whole)
+    finally:
+        enhance.MAPPED = before
 
 
 def test_edges_are_scikit_images_unsharp_mask(picture):
