@@ -149,7 +149,10 @@ def median(image: np.ndarray, size: int = 3) -> np.ndarray:
 
 
 def equalise(image: np.ndarray, strength: float = 1.0) -> np.ndarray:
-    """Histogram equalisation: each grey becomes the share of pixels that are not brighter (Gonzalez & Woods, 3.3.1).
+    """Histogram equalisation: grey becomes the share of pixels that are darker or equal (Gonzalez & Woods, 3.3.1).
+
+    As in OpenCV, shares are counted above the darkest grey, so that it becomes black, however much of the picture is
+    black collimation. A picture of one grey stays as it is.
 
     Args:
         strength: share of the equalised picture in the result; 0 changes nothing.
@@ -157,8 +160,12 @@ def equalise(image: np.ndarray, strength: float = 1.0) -> np.ndarray:
     check("equalise", strength=strength)
     picture = grey(image)
     levels = np.rint(picture * (BINS - 1)).astype(np.int64)
-    shares = np.bincount(levels.ravel(), minlength=BINS).cumsum() / levels.size
-    equal = shares[levels].astype(np.float32)
+    counts = np.bincount(levels.ravel(), minlength=BINS)
+    darkest = counts[levels.min()]
+    if darkest == levels.size:
+        return picture.copy()
+    shares = (counts.cumsum() - darkest) / (levels.size - darkest)
+    equal = shares.clip(0, 1)[levels].astype(np.float32)
     return np.clip(picture + np.float32(strength) * (equal - picture), 0, 1)
 
 
@@ -167,8 +174,8 @@ def vignette(image: np.ndarray, strength: float = 0.3, radius: float = 0.5) -> n
 
     s is 0 up to `radius` from the centre and rises to 1 in the corners, where the distance is 1.
 
-    >>> vignette(np.ones((3, 3)), strength=0.4, radius=0.0)[:2, :2].round(3).tolist()  # distances 1, √½, 0
-    [[0.6, 0.8], [0.8, 1.0]]
+    >>> vignette(np.ones((3, 3)), strength=0.5, radius=0.0)[:2, :2].round(3).tolist()  # distances 1, √½, 0
+    [[0.5, 0.75], [0.75, 1.0]]
     """
     check("vignette", strength=strength, radius=radius)
     picture = grey(image)

@@ -9,7 +9,7 @@ from skimage import exposure, filters
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging import enhance
 from cxr_ldm.imaging.enhance import STEPS, clahe, edges, equalise, median, vignette, window
-from cxr_ldm.imaging.presets import apply, presets
+from cxr_ldm.imaging.presets import apply, presets, read_preset
 
 
 @pytest.fixture(params=[(16, 16), (64, 96), (201, 133)])
@@ -34,7 +34,7 @@ def test_window_is_scikit_images_rescaling(picture):
 @pytest.mark.parametrize("clip_limit", [1.0, 2.0, 4.0, 10.0])
 @pytest.mark.parametrize("shape", [(512, 512), (511, 387)])
 def test_clahe_is_opencvs(shape, clip_limit):
-    """On 8-bit levels, to OpenCV's own rounding of mapping and result; it shares out whole pixels, so tiles are large."""
+    """On 8-bit levels, to OpenCV's rounding of mapping and result; it shares out whole pixels, so tiles are large."""
     levels = np.rint(smooth_picture(shape) * 255).astype(np.uint8)
     theirs = cv2.createCLAHE(clip_limit, (2, 2)).apply(levels) / 255
     assert np.abs(clahe(levels / 255, clip_limit=clip_limit, tiles=2) - theirs).max() < 1.6 / 255
@@ -91,6 +91,14 @@ def test_equalisation_is_scikit_images(picture):
     assert np.abs(equalise(picture) - theirs).max() < 1e-2  # theirs interpolates between the middles of bins
     spread = np.histogram(equalise(picture), bins=8, range=(0, 1))[0] / picture.size
     assert np.abs(spread - 1 / 8).max() < 0.02
+
+
+def test_equalisation_is_opencvs(picture):
+    """On 8-bit levels, a third of the picture black, to OpenCV's rounding: black stays black."""
+    levels = np.rint(np.clip(picture - np.quantile(picture, 0.33), 0, 1) * 255).astype(np.uint8)
+    assert np.abs(equalise(levels / 255) - cv2.equalizeHist(levels) / 255).max() <= 0.5001 / 255
+    one_grey = np.full((16, 16), 0.4, np.float32)
+    assert np.array_equal(equalise(one_grey), one_grey)
 
 
 def test_vignette_follows_its_equation(picture):
@@ -177,3 +185,23 @@ def test_order_matters_and_mistakes_have_a_sentence(picture):
         apply(picture, [{"step": "blur"}])
     with pytest.raises(UserError, match="median has no parameter 'radius'; it has size"):
         apply(picture, [{"step": "median", "radius": 3}])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [", "cannot be read as YAML"),
+        ("name: own\nlabel: Own\nsteps: []\n", "must hold name, label, description, steps"),
+        ("name: other\nlabel: Own\ndescription: x\nsteps: []\n", "name 'other' must be that of the file"),
+        ("name: own\nlabel: Own\ndescription: x\nsteps: clahe\n", "enhance.steps=clahe must be a list"),
+        ("name: own\nlabel: Own\ndescription: x\nsteps: [{step: median, size: 9}]\n", "median.size=9 must be"),
+    ],
+)
+def test_a_preset_is_checked_when_it_is_read(tmp_path, text, words):
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_preset(path)
+    assert str(error.value).startswith(str(path))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
