@@ -13,9 +13,9 @@ import numpy as np
 
 from cxr_ldm.errors import UserError
 
-# Of a histogram; between its levels mappings are interpolated. With 65,536, a tile holds hardly more than one pixel in a
-# bin, so that no limit clips anything (OpenCV's CLAHE on 16 bits gives the same picture for any limit), and equalisation
-# spreads the invisible noise of a black background over a fifth of the grey scale.
+# Of a histogram; between its levels mappings are interpolated. With 65,536, a tile holds hardly more than one pixel in
+# a bin, so that no limit clips anything (OpenCV's CLAHE on 16 bits gives the same picture for any limit), and
+# equalisation spreads the invisible noise of a black background over a fifth of the grey scale.
 LEVELS = 256
 MAPPED = 1 << 20  # pixels that CLAHE maps at once, which bounds its memory
 

@@ -11,16 +11,25 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from cxr_ldm.assets import DEMO
 from cxr_ldm.cli import CONF
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import read_provenance
 from cxr_ldm.imaging.enhance import clahe
 from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import read_png
+from cxr_ldm.imaging.verify import main
 from cxr_ldm.sampling import read_prompts, sample
 
 PROMPT = "Large right pleural effusion."
-COMMON = ["sample.py", f"prompt={PROMPT}", "bundle=demo", "n=2", "sampler.steps=2"]
+SETTINGS = ["bundle=demo", "n=2", "sampler.steps=2"]
+COMMON = ["sample.py", f"prompt={PROMPT}", *SETTINGS]
+
+
+def composed(*options):
+    """What the command line would make of these options."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("sample", [*SETTINGS, *options])
 
 
 def levels(path):
@@ -31,7 +40,7 @@ def levels(path):
 def outputs(command, tmp_path_factory):
     """Plain images, and the same ones enhanced and marked as DICOM."""
     folder = tmp_path_factory.mktemp("outputs")
-    command(*COMMON, f"paths.outputs={folder}", "name=plain")
+    sample(composed(f"paths.outputs={folder}", "name=plain"), DEMO, PROMPT)
     options = ["name=handed", "enhance=balanced", "format=dicom", "watermark=true"]
     done = command(*COMMON, f"paths.outputs={folder}", *options)
     assert "0000.dcm" in done.stdout
@@ -73,11 +82,14 @@ def test_the_pixels_are_those_of_python(outputs):
 
 
 def test_the_checker_tells_marked_from_plain(outputs, command):
-    handed = [str(path) for path in sorted((outputs / "samples" / "handed").glob("*.*")) if path.suffix != ".json"]
-    said = command("-m", "cxr_ldm.imaging.verify", *handed).stdout
-    assert "3 of 3 files with provenance, 3 with the watermark, which 3 of these 3 keep" in said
-    plain = str(outputs / "samples" / "plain" / "0000.png")
-    assert "no watermark" in command("-m", "cxr_ldm.imaging.verify", plain, handed[0], code=1).stdout
+    files = [outputs / "samples" / name for name in ("handed/0000.dcm", "handed/0001.dcm", "handed/grid.png")]
+    assert main([str(file) for file in files]) == 0
+    plain = outputs / "samples" / "plain" / "0000.png"
+    *_, last_file, last = command(
+        "-m", "cxr_ldm.imaging.verify", *map(str, [*files, plain]), code=1
+    ).stdout.splitlines()
+    assert "no watermark" in last_file
+    assert last.startswith("4 of 4 files with provenance, 3 with the watermark, which 3 of these 3 keep")
 
 
 def test_the_checkers_errors_are_one_sentence(command, tmp_path):
@@ -87,28 +99,24 @@ def test_the_checkers_errors_are_one_sentence(command, tmp_path):
     assert "a.png: not a readable" in result.stderr
 
 
-def test_order_and_parameters_from_the_command_line(outputs, command):
-    """A parameter of a preset's step; the folder of other settings is not overwritten."""
+def test_order_and_parameters_are_free(outputs):
+    """A chain of one's own, a parameter of one of its steps; the folder of other settings is not overwritten."""
     place = [f"paths.outputs={outputs}", "name=own", "enhance=balanced"]
-    command(*COMMON, *place, "enhance.steps=[{step:clahe,clip_limit:3.0,tiles:2}]", "enhance.steps.0.tiles=4")
+    own = ["enhance.steps=[{step:clahe,clip_limit:3.0,tiles:2}]", "enhance.steps.0.tiles=4"]
+    sample(composed(*place, *own), DEMO, PROMPT)
     facts = read_png(outputs / "samples" / "own" / "0000.png")["enhance"]
     assert facts == {"name": "balanced, changed", "steps": [{"step": "clahe", "clip_limit": 3.0, "tiles": 4}]}
     plain = levels(outputs / "samples" / "plain" / "0001.png")
     ours = levels(outputs / "samples" / "own" / "0001.png")
     assert np.abs(ours - np.rint(clahe(plain / 255, 3.0, 4) * 255)).max() <= 5
+    with pytest.raises(UserError, match="was made by other settings: enhance"):
+        sample(composed(*place), DEMO, PROMPT)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["enhance=balanced", "enhance.stpes=[]"], "did you mean 'enhance.steps'"),
-        (["enhance=balanced", "enhance.steps=[{step:blur}]"], "step 'blur' is none of window"),
-    ],
-)
-def test_bad_options_are_one_sentence_and_leave_nothing(options, words, command, tmp_path):
-    result = command(*COMMON, f"paths.outputs={tmp_path}", *options, code=2)
+def test_a_mistyped_option_is_one_sentence_and_leaves_nothing(command, tmp_path):
+    result = command(*COMMON, f"paths.outputs={tmp_path}", "enhance=balanced", "enhance.stpes=[]", code=2)
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert words in line
+    assert "did you mean 'enhance.steps'" in line
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
 
@@ -120,16 +128,15 @@ def test_bad_options_are_one_sentence_and_leave_nothing(options, words, command,
         (["watermark=maybe"], "watermark=maybe must be true or false."),
         (["enhance=balanced", "enhance.steps=clahe"], "enhance.steps=clahe must be a list such as"),
         (["enhance=balanced", "enhance.steps.0.clip_limit=99"], "clahe.clip_limit=99 must be a number from 0.5 to 10"),
-        (["enhance=balanced", "enhance.steps.1.size=3"], "enhance: edges has no parameter 'size'; it has radius"),
+        (["enhance=balanced", "enhance.steps=[{step:blur}]"], "enhance: step 'blur' is none of window, clahe"),
+        (["enhance=balanced", "+enhance.steps.1.size=3"], "enhance: edges has no parameter 'size'; it has radius"),
         (["resolution=32", "watermark=true"], "resolution=32 must be a whole number of pixels from 64"),
         (["resolution=8"], "resolution=8 must be a whole number of pixels from 16 to 4096."),
     ],
 )
 def test_options_are_refused_before_a_model_is_loaded(options, sentence):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("sample", options)
     with pytest.raises(UserError) as error:
-        sample(cfg, Path("/no/such/bundle"), "Normal.")
+        sample(composed(*options), Path("/no/such/bundle"), "Normal.")
     assert str(error.value).startswith(sentence)
 
 
