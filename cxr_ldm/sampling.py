@@ -1,9 +1,9 @@
 """Behind sample.py: prompts to a folder of images that say what they are."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -14,6 +14,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import Study, write_dicom
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import save_grid
+from cxr_ldm.imaging.presets import presets
 from cxr_ldm.imaging.provenance import provenance, save_png
 from cxr_ldm.pipeline import TextToCXR
 
@@ -28,6 +29,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     finish = finish_of(cfg)
     texts = read_prompts(prompt, cfg.prompts_file)
     pipeline = TextToCXR.from_bundle(bundle, str(device_of(cfg)), cfg.bundle_packages)
+    finish.check_size(pipeline.size)
     prompts = [text for text in texts for _ in range(cfg.n)]
     seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]
     patient = {name: value for name, value in cfg.patient.items() if value is not None}
@@ -57,13 +59,16 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
 def finish_of(cfg: DictConfig) -> Finish:
     """What happens to the images before they are written; raises UserError where it cannot.
 
-    A preset that does not fit is found here, before anything was generated.
+    Only the result is written: what it was made from is the same command without these options.
     """
     enhance = plain(cfg.enhance) if cfg.get("enhance") else {"name": None, "steps": []}
     if type(cfg.watermark) is not bool:
         raise UserError(f"watermark={cfg.watermark} must be true or false.")
-    finish = Finish(enhance["name"], enhance["steps"], cfg.resolution, cfg.watermark)
-    finish(torch.zeros(1, 1, 64, 64))
+    name, steps = enhance["name"], enhance["steps"]
+    finish = Finish(name, steps, cfg.resolution, cfg.watermark)
+    preset = presets().get(str(name))
+    if preset is not None and preset.steps != steps:  # another chain does not go by the preset's name
+        finish = replace(finish, enhance=f"{name}, changed")
     return finish
 
 
@@ -76,6 +81,10 @@ def read_prompts(prompt: str | None, file: str | None) -> list[str]:
     if (prompt is None) == (file is None):
         raise UserError('give either prompt="…" or prompts_file=FILE.')
     if prompt is not None:
+        try:
+            str(prompt).encode()
+        except UnicodeEncodeError:
+            raise UserError("prompt is no valid UTF-8 text, which the files' provenance could not keep.") from None
         return [str(prompt)]
     try:
         lines = Path(str(file)).read_text(encoding="utf-8").splitlines()
@@ -133,5 +142,6 @@ def write(
                 save_png(path, image, facts)
         captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts, seeds, strict=True)]
         facts = {"synthetic": True, "prompts": prompts, "seeds": seeds, **common}
-        save_grid(partial / "grid.png", images, min(columns, 8), captions, facts)
+        # marked as a whole: the marks of its images are lost where the grid enlarges them
+        save_grid(partial / "grid.png", images, min(columns, 8), captions, facts, common.get("watermark", False))
         artifacts.write_record(partial, settings, complete=True)

@@ -5,9 +5,13 @@ and with what dose, and worklists, dose registries and CAD act on that. Nothing 
 only that there are pixels from outside the modality, and its Conversion Type has a value for these: SYN, synthetic.
 Multi-frame Grayscale Byte SC would be right for a stack; here each image has a prompt and a seed of its own.
 
+Why 8 bits: the decoder was trained on 8-bit grey, the PNG beside it has them, and both must hold the same pixels. The
+window is written so that every viewer shows them as they are; without one, some stretch what they find.
+
 Synthetic Data (0008,001C), the attribute that newer editions add to SOP Common for this, is left out: validators of
 the installed base, among them the dciodvfy that our tests ask, take an unknown standard tag for an error. Conversion
 Type SYN, Image Type DERIVED, the descriptions and the name of the patient who does not exist say it to every reader.
+Left out as untrue: Quality Control Image (0028,0300), which means a phantom or a test of a device.
 
 Our own reader (`cxr_ldm.data.dicom`) refuses these files, since their modality is OT: a training set must not fill with
 generated images unseen.
@@ -22,11 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 import cxr_ldm
 from cxr_ldm.artifacts import write_json
 from cxr_ldm.data.images import UnreadableImage
+from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import to_uint8
 
 if TYPE_CHECKING:
@@ -35,7 +41,8 @@ if TYPE_CHECKING:
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 PRIVATE_GROUP, PRIVATE_CREATOR, PROVENANCE = 0x0011, "CXR_LDM", 0x01
 NAME, NOTICE = "SYNTHETIC^CXR_LDM", "Synthetic image, for research and teaching. Not for diagnosis."
-LONGEST_COMMENT = 10240  # characters of an LT
+LONGEST_COMMENT = 10240  # of an LT: characters by the standard, bytes for the validator
+MODEL = "text-to-chest-X-ray latent diffusion"
 SEXES = {"female": "F", "male": "M"}
 
 
@@ -64,56 +71,90 @@ class Study:
         return cls(study_uid, generate_uid(prefix=None), identifier, datetime.datetime.now(datetime.UTC))
 
 
-def write_dicom(path: Path, pixels: Tensor, facts: Mapping[str, Any], study: Study, number: int) -> None:
+def write_dicom(path: Path, pixels: Tensor | np.ndarray, facts: Mapping[str, Any], study: Study, number: int) -> None:
     """Write `dicom_bytes` to a file, and a JSON of the facts beside it."""
     path.write_bytes(dicom_bytes(pixels, facts, study, number))
     write_json(path.with_suffix(".json"), dict(facts))
 
 
-def dicom_bytes(pixels: Tensor, facts: Mapping[str, Any], study: Study, number: int) -> bytes:
+def dicom_bytes(pixels: Tensor | np.ndarray, facts: Mapping[str, Any], study: Study, number: int) -> bytes:
     """One image as a DICOM file, uncompressed, 8 bits, MONOCHROME2: the same grey levels as the PNG.
 
     Args:
-        pixels: `[1,H,W]` in [-1, 1].
-        facts: provenance, see `cxr_ldm.imaging.provenance`; its `patient` gives age and sex where stated.
+        pixels: `[1,H,W]` or `[H,W]` in [-1, 1], in standard display.
+        facts: provenance, see `cxr_ldm.imaging.provenance`; its `patient` gives view, age and sex where stated. All
+            images of a study are of one patient, so these are to be the same.
         study: of the batch.
         number: of the image in it, from 1.
+
+    Raises:
+        UserError: pixels of another shape, or with a NaN.
     """
-    header = dataset(to_uint8(pixels[0]), facts, study, number)
+    picture = torch.as_tensor(pixels)
+    picture = picture[0] if picture.ndim == 3 and len(picture) == 1 else picture
+    if picture.ndim != 2 or picture.numel() == 0 or not torch.isfinite(picture).all():
+        raise UserError(f"DICOM: pixels of shape {tuple(picture.shape)} must be [1, H, W] or [H, W], without NaN.")
     buffer = BytesIO()
-    header.save_as(buffer, enforce_file_format=True)
+    dataset(to_uint8(picture), facts, study, number).save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 
 def dataset(levels: np.ndarray, facts: Mapping[str, Any], study: Study, number: int) -> "Dataset":
-    """The header by modules (PS3.3 A.8.1.3), and the pixels, uint8 `[H,W]`."""
+    """The header by modules (PS3.3 A.8.1.3), the pixels, uint8 `[H,W]`, and the facts in a private block."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-    date, time = study.made.strftime("%Y%m%d"), study.made.strftime("%H%M%S")
-    patient = facts.get("patient") or {}
-    uid = generate_uid(prefix=None)
     header = Dataset()
     header.file_meta = FileMetaDataset()
     header.file_meta.MediaStorageSOPClassUID = UID(SECONDARY_CAPTURE)
-    header.file_meta.MediaStorageSOPInstanceUID = uid
+    header.file_meta.MediaStorageSOPInstanceUID = generate_uid(prefix=None)
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    values: dict[str, Any] = {
-        # SOP Common (C.12.1)
-        "SpecificCharacterSet": "ISO_IR 192",
-        "SOPClassUID": SECONDARY_CAPTURE,
-        "SOPInstanceUID": uid,
-        # Patient (C.7.1.1) and Patient Study (C.7.2.2): nobody
+    header.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, before any text
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID
+    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID
+    patient = facts.get("patient") or {}
+    for module in (
+        patient_module(patient, study),
+        study_and_series(study),
+        equipment(),
+        image_module(facts, patient, study, number),
+        pixel_module(levels),
+    ):
+        for keyword, value in module.items():
+            setattr(header, keyword, value)
+    header.ContributingEquipmentSequence = [contribution(facts, study)]
+    content = levels.tobytes()
+    header.add_new(0x7FE00010, "OB", content + b"\0" * (len(content) % 2))
+    block = header.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
+    block.add_new(PROVENANCE, "UT", json.dumps(dict(facts), ensure_ascii=False))
+    return header
+
+
+def patient_module(patient: Mapping[str, Any], study: Study) -> dict[str, Any]:
+    """Patient (C.7.1.1) and Patient Study (C.7.2.2): nobody, of the age and sex that were asked for."""
+    values = {
         "PatientName": NAME,
         "PatientID": study.identifier,
         "PatientBirthDate": "",
         "PatientSex": SEXES.get(str(patient.get("sex")), ""),
         "PatientComments": NOTICE,
-        # General Study (C.7.2.1) and General Series (C.7.3.1)
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "Generated from text; no patient was imaged",
+    }
+    age = patient.get("age")
+    if age is not None:
+        values["PatientAge"] = f"{round(age):03d}Y" if age >= 2 else f"{round(12 * age):03d}M"
+    return values
+
+
+def study_and_series(study: Study) -> dict[str, Any]:
+    """General Study (C.7.2.1) and General Series (C.7.3.1)."""
+    return {
         "StudyInstanceUID": study.study_uid,
-        "StudyDate": date,
-        "StudyTime": time,
+        "StudyDate": study.made.strftime("%Y%m%d"),
+        "StudyTime": study.made.strftime("%H%M%S"),
+        "TimezoneOffsetFromUTC": "+0000",
         "ReferringPhysicianName": "",
         "StudyID": study.identifier[-8:],
         "AccessionNumber": "",
@@ -123,24 +164,68 @@ def dataset(levels: np.ndarray, facts: Mapping[str, Any], study: Study, number: 
         "SeriesDescription": "Synthetic, generated from text",
         "Modality": "OT",
         "BodyPartExamined": "CHEST",
-        # General Equipment (C.7.5.1) and SC Equipment (C.8.6.1)
+    }
+
+
+def equipment() -> dict[str, Any]:
+    """General Equipment (C.7.5.1) and SC Equipment (C.8.6.1)."""
+    return {
         "Manufacturer": "cxr_ldm",
-        "ManufacturerModelName": "text-to-chest-X-ray latent diffusion",
+        "ManufacturerModelName": MODEL,
         "SoftwareVersions": cxr_ldm.__version__,
         "ConversionType": "SYN",
-        # General Image (C.7.6.1) and SC Image (C.8.6.2)
+    }
+
+
+def contribution(facts: Mapping[str, Any], study: Study) -> "Dataset":
+    """Item of Contributing Equipment (C.12.1): the model, known by the SHA-256 of its weights."""
+    from pydicom import Dataset
+
+    purpose, item = Dataset(), Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "109102", "DCM"
+    purpose.CodeMeaning = "Processing Equipment"
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.Manufacturer = "cxr_ldm"
+    item.ManufacturerModelName = MODEL
+    item.SoftwareVersions = cxr_ldm.__version__
+    item.DeviceSerialNumber = str(facts.get("bundle_sha256", ""))[:64]
+    item.ContributionDateTime = study.made.strftime("%Y%m%d%H%M%S+0000")
+    item.ContributionDescription = "Drew the image from a text"
+    return item
+
+
+def image_module(facts: Mapping[str, Any], patient: Mapping[str, Any], study: Study, number: int) -> dict[str, Any]:
+    """General Image (C.7.6.1), SC Image (C.8.6.2) and VOI LUT (C.11.2)."""
+    date, time = study.made.strftime("%Y%m%d"), study.made.strftime("%H%M%S")
+    frontal = patient.get("view") != "lateral"
+    chain = ", ".join(step["step"] for step in (facts.get("enhance") or {}).get("steps", []))
+    how = f"Generated from text by a latent diffusion model (cxr_ldm {cxr_ldm.__version__})"
+    values = {
         "InstanceNumber": str(number),
-        "PatientOrientation": ["L", "F"],  # the patient's left is at the right of the image
+        # the patient's left is at the right of the image; to which side a lateral looks, nobody states
+        "PatientOrientation": ["L", "F"] if frontal else "",
         "ImageType": ["DERIVED", "SECONDARY"],
-        "DerivationDescription": f"Generated from text by a latent diffusion model (cxr_ldm {cxr_ldm.__version__})",
+        "DerivationDescription": f"{how}, enhanced by {chain}" if chain else how,
         "ContentDate": date,
         "ContentTime": time,
         "DateOfSecondaryCapture": date,
         "TimeOfSecondaryCapture": time,
-        "ImageComments": f"{NOTICE} Prompt: {facts.get('prompt', '')}"[:LONGEST_COMMENT],
+        "ImageComments": comment(f"{NOTICE} Prompt: {facts.get('prompt', '')}"),
         "BurnedInAnnotation": "NO",
+        "RecognizableVisualFeatures": "NO",
         "LossyImageCompression": "00",
-        # Image Pixel (C.7.6.3)
+        # 0 to 255 are black to white (C.11.2.1.2.1: center - 0.5 ± (width - 1) / 2)
+        "WindowCenter": "128",
+        "WindowWidth": "256",
+    }
+    if patient.get("view") in ("PA", "AP"):
+        values["ViewPosition"] = patient["view"]
+    return values
+
+
+def pixel_module(levels: np.ndarray) -> dict[str, Any]:
+    """Image Pixel (C.7.6.3) without the pixels."""
+    return {
         "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2",
         "Rows": levels.shape[0],
@@ -150,15 +235,16 @@ def dataset(levels: np.ndarray, facts: Mapping[str, Any], study: Study, number: 
         "HighBit": 7,
         "PixelRepresentation": 0,
     }
-    for keyword, value in values.items():
-        setattr(header, keyword, value)
-    if patient.get("age") is not None:
-        header.PatientAge = f"{round(patient['age']):03d}Y"
-    content = levels.tobytes()
-    header.add_new(0x7FE00010, "OB", content + b"\0" * (len(content) % 2))
-    block = header.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
-    block.add_new(PROVENANCE, "UT", json.dumps(dict(facts), ensure_ascii=False))
-    return header
+
+
+def comment(text: str) -> str:
+    """A text as an LT may hold it (PS3.5 6.2): a blank for each control character, and no more than 10,240 bytes.
+
+    >>> comment("a\\x07b\\nc")
+    'a b\\nc'
+    """
+    shown = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    return shown.encode()[:LONGEST_COMMENT].decode(errors="ignore")
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
@@ -167,12 +253,16 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     Raises:
         UnreadableImage: it is no DICOM file, or damaged.
     """
-    header = read_header(path)
+    return provenance_of(read_header(path))
+
+
+def provenance_of(header: "Dataset") -> dict[str, Any] | None:
+    """The facts in a header's private block; None where there is none of ours."""
     try:
-        text = header.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[PROVENANCE].value
-        return json.loads(text)
+        facts = json.loads(header.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[PROVENANCE].value)
     except (KeyError, ValueError, TypeError):
         return None
+    return facts if isinstance(facts, dict) else None
 
 
 def read_header(path: Path) -> "Dataset":

@@ -11,10 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cxr_ldm.data.images import equalised
 from cxr_ldm.errors import UserError
 
-BINS = 65536  # grey levels that are told apart where a histogram is taken
+# Of a histogram; between its levels mappings are interpolated. With 65,536, a tile holds hardly more than one pixel in
+# a bin, so that no limit clips anything (OpenCV's CLAHE on 16 bits gives the same picture for any limit), and
+# equalisation spreads the invisible noise of a black background over a fifth of the grey scale.
+LEVELS = 256
+MAPPED = 1 << 20  # pixels that CLAHE maps at once, which bounds its memory
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,68 @@ def window(image: np.ndarray, center: float = 0.5, width: float = 1.0) -> np.nda
 
 
 def clahe(image: np.ndarray, clip_limit: float = 2.0, tiles: int = 8) -> np.ndarray:
-    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) on 65,536 grey levels, by OpenCV.
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld, Graphics Gems IV, 1994).
+
+    As OpenCV's on 8 bits, but between the 256 levels the mapping is interpolated, so that no levels are lost, and the
+    limit is not rounded up to a whole pixel, so that it means the same for a tile of any size.
 
     Args:
-        clip_limit: most that a histogram's bin may hold, in multiples of the mean bin; larger is stronger.
+        clip_limit: most that a histogram's bin may hold, in multiples of the mean bin; larger is stronger. What is
+            above is shared out to all bins, so that contrast grows at most (clip_limit + 1)-fold.
         tiles: regions along each side.
     """
     check("clahe", clip_limit=clip_limit, tiles=tiles)
-    levels = np.rint(grey(image) * (BINS - 1)).astype(np.uint16)
-    return equalised(levels, clip_limit, int(tiles)).astype(np.float32) / np.float32(BINS - 1)
+    picture = grey(image)
+    height, width = picture.shape
+    below, right = -height % tiles, -width % tiles
+    padded = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REFLECT_101) if below or right else picture
+    curves = tile_curves(padded, float(clip_limit), tiles)
+    result = np.empty_like(picture)
+    stride = max(1, MAPPED // width)
+    for top in range(0, height, stride):
+        rows = slice(top, min(top + stride, height))
+        result[rows] = mapped(picture[rows], curves, top, padded.shape)
+    return result
+
+
+def tile_curves(picture: np.ndarray, clip_limit: float, tiles: int) -> np.ndarray:
+    """The mapping of each tile: grey in [0, 1] of each of 256 levels, float32 `[tiles, tiles, 256]`."""
+    height, width = (size // tiles for size in picture.shape)
+    levels = np.rint(picture * (LEVELS - 1)).astype(np.int64)
+    tiled = levels.reshape(tiles, height, tiles, width).swapaxes(1, 2).reshape(tiles * tiles, height * width)
+    numbered = tiled + LEVELS * np.arange(tiles * tiles)[:, None]
+    counts = np.bincount(numbered.ravel(), minlength=LEVELS * tiles * tiles).reshape(tiles, tiles, LEVELS)
+    shares = counts / (height * width)
+    clipped = np.minimum(shares, clip_limit / LEVELS)
+    clipped += (1 - clipped.sum(-1, keepdims=True)) / LEVELS
+    return clipped.cumsum(-1).clip(0, 1).astype(np.float32)
+
+
+def mapped(rows: np.ndarray, curves: np.ndarray, top: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows of a picture, the first being row `top`, through the curves of the four nearest tiles (bilinear)."""
+    tiles = len(curves)
+
+    def neighbours(positions: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        place = positions * (tiles / size) - 0.5  # in tiles, from the middle of the first one
+        first = np.floor(place)
+        share = (place - first).astype(np.float32)
+        low, high = (np.clip(first + step, 0, tiles - 1).astype(np.int64) for step in (0, 1))
+        return low, high, share
+
+    up, down, vertical = neighbours(top + np.arange(len(rows)), shape[0])
+    left, right, across = neighbours(np.arange(rows.shape[1]), shape[1])
+    exact = rows * (LEVELS - 1)
+    level = np.minimum(exact.astype(np.int64), LEVELS - 2)
+    between = exact - level.astype(np.float32)
+
+    def through(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        place = (row[:, None] * tiles + column) * LEVELS + level
+        flat = curves.ravel()
+        return flat[place] * (1 - between) + flat[place + 1] * between
+
+    upper = through(up, left) * (1 - across) + through(up, right) * across
+    lower = through(down, left) * (1 - across) + through(down, right) * across
+    return np.clip(upper * (1 - vertical[:, None]) + lower * vertical[:, None], 0, 1)
 
 
 def edges(image: np.ndarray, radius: float = 1.0, amount: float = 1.0) -> np.ndarray:
@@ -93,16 +149,22 @@ def median(image: np.ndarray, size: int = 3) -> np.ndarray:
 
 
 def equalise(image: np.ndarray, strength: float = 1.0) -> np.ndarray:
-    """Histogram equalisation: each grey becomes the share of pixels that are not brighter (Gonzalez & Woods, 3.3.1).
+    """Histogram equalisation: grey becomes the share of pixels that are darker or equal (Gonzalez & Woods, 3.3.1).
+
+    As in OpenCV, shares are counted above the darkest grey, so that it becomes black, however much of the picture is
+    black collimation. A picture of one grey stays as it is.
 
     Args:
         strength: share of the equalised picture in the result; 0 changes nothing.
     """
     check("equalise", strength=strength)
     picture = grey(image)
-    levels = np.rint(picture * (BINS - 1)).astype(np.int64)
-    shares = np.bincount(levels.ravel(), minlength=BINS).cumsum() / levels.size
-    equal = shares[levels].astype(np.float32)
+    counts = np.bincount(np.rint(picture * (LEVELS - 1)).astype(np.int64).ravel(), minlength=LEVELS)
+    darkest = counts[np.flatnonzero(counts)[0]]
+    if darkest == picture.size:
+        return picture.copy()
+    shares = ((counts.cumsum() - darkest) / (picture.size - darkest)).clip(0, 1)
+    equal = np.interp(picture, np.arange(LEVELS) / (LEVELS - 1), shares).astype(np.float32)
     return np.clip(picture + np.float32(strength) * (equal - picture), 0, 1)
 
 
@@ -111,8 +173,8 @@ def vignette(image: np.ndarray, strength: float = 0.3, radius: float = 0.5) -> n
 
     s is 0 up to `radius` from the centre and rises to 1 in the corners, where the distance is 1.
 
-    >>> vignette(np.ones((3, 3)), strength=0.4, radius=0.0)[:2, :2].round(3).tolist()  # distances 1, √½, 0
-    [[0.6, 0.8], [0.8, 1.0]]
+    >>> vignette(np.ones((3, 3)), strength=0.5, radius=0.0)[:2, :2].round(3).tolist()  # distances 1, √½, 0
+    [[0.5, 0.75], [0.75, 1.0]]
     """
     check("vignette", strength=strength, radius=radius)
     picture = grey(image)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import to_uint8
-from cxr_ldm.imaging.presets import apply
+from cxr_ldm.imaging.presets import apply, check_steps, stated
 from cxr_ldm.imaging.watermark import BLOCK, mark
 
 LARGEST = 4096  # pixels a side
@@ -28,7 +28,7 @@ class Finish:
         watermark: whether to add the invisible mark.
 
     Raises:
-        UserError: a resolution out of range, or too small for a watermark.
+        UserError: steps that do not fit, a resolution out of range, or one too small for a watermark.
     """
 
     enhance: str | None = None
@@ -37,9 +37,18 @@ class Finish:
     watermark: bool = False
 
     def __post_init__(self) -> None:
+        check_steps(self.steps)
         size, least = self.resolution, 8 * BLOCK if self.watermark else 16
         if size is not None and (type(size) is not int or not least <= size <= LARGEST):
             raise UserError(f"resolution={size} must be a whole number of pixels from {least} to {LARGEST}.")
+
+    def check_size(self, size: int) -> None:
+        """Raises UserError where a model of this size draws too few pixels for the watermark."""
+        if self.watermark and (self.resolution or size) < 8 * BLOCK:
+            raise UserError(
+                f"watermark=true: this model draws {size} × {size} pixels, and {8 * BLOCK} × {8 * BLOCK} are needed; "
+                f"add resolution={8 * BLOCK} or more."
+            )
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Images `[N,1,H,W]` in [-1, 1] -> the same at the chosen size; as they are where nothing was chosen."""
@@ -61,7 +70,7 @@ class Finish:
         """For provenance: what was done; nothing where nothing was."""
         facts: dict[str, Any] = {}
         if self.steps:
-            facts["enhance"] = {"name": self.enhance, "steps": [dict(step) for step in self.steps]}
+            facts["enhance"] = {"name": self.enhance, "steps": stated(self.steps)}
         if self.resolution is not None:
             facts["resolution"] = self.resolution
         if self.watermark:

@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from cxr_ldm.imaging.watermark import mark
+
 KEY = "cxr_ldm"  # of the text chunk that says what a PNG is
 LINE = 13  # height in pixels of a caption's line
 
@@ -60,11 +62,15 @@ def save_grid(
     columns: int,
     captions: Sequence[str] | None = None,
     facts: Mapping[str, Any] | None = None,
+    watermark: bool = False,
 ) -> Path:
-    """Write a grid as PNG that carries `facts` where given; returns its path."""
+    """Write a grid as PNG that carries `facts` where given, and the invisible mark if wished; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     chunk = PngInfo()
     if facts is not None:
         chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
-    grid(pixels, columns, captions).save(path, pnginfo=chunk)
+    sheet = grid(pixels, columns, captions)
+    if watermark:
+        sheet = Image.fromarray(mark(np.asarray(sheet)))
+    sheet.save(path, pnginfo=chunk)
     return path

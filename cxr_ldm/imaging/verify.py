@@ -1,6 +1,7 @@
-"""python -m cxr_ldm.imaging.verify FILE…: does a file say that it is synthetic, and does its picture?
+"""python -m cxr_ldm.imaging.verify FILE…: does a file say that it is synthetic, and do its pixels?
 
-Exit code 0 where every file carries provenance or the watermark, 1 where one carries neither, 2 for bad input.
+For each file a line: the provenance in its text, the watermark in its pixels, and whether that outlives another JPEG at
+quality 80. Exit code 0 where every file has the watermark, 1 where one has not, 2 for bad input.
 """
 
 import json
@@ -13,14 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cxr_ldm.data.dicom import is_dicom
-from cxr_ldm.data.images import UnreadableImage, read_grey
+from cxr_ldm.cli import one_sentence
+from cxr_ldm.data.images import DECODE_ERRORS, UnreadableImage, read_grey, to_uint8
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging import dicom
+from cxr_ldm.imaging.dicom import provenance_of, read_header
 from cxr_ldm.imaging.grids import KEY
 from cxr_ldm.imaging.watermark import THRESHOLD, as_jpeg, false_alarm, score
 
 QUALITY = 80
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how PNG and JPEG files begin, whatever they are called
 
 
 @dataclass(frozen=True)
@@ -38,71 +40,92 @@ class Finding:
     after_jpeg: float
 
     @property
-    def watermarked(self) -> bool:
+    def marked(self) -> bool:
         return self.score > THRESHOLD
+
+    @property
+    def outlives(self) -> bool:
+        return self.marked and self.after_jpeg > THRESHOLD
 
 
 def examine(path: Path) -> Finding:
     """Read a PNG, JPEG or DICOM file; raises UnreadableImage where it cannot be read."""
-    if is_dicom(path):
-        provenance, levels = dicom.read_provenance(path), _pixels(path)
-    else:
-        levels = read_grey(path)
+    facts, levels = picture(path) if begins(path).startswith(PICTURES) else dicom(path)
+    return Finding(facts, score(levels), score(as_jpeg(levels, QUALITY)))
+
+
+def begins(path: Path) -> bytes:
+    """The first bytes of a file; raises UnreadableImage where there are none to be had."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(8)
+    except FileNotFoundError:
+        raise UnreadableImage(path, "image file is missing") from None
+    except OSError as error:
+        raise UnreadableImage(path, f"cannot be read ({error.strerror})") from None
+
+
+def picture(path: Path) -> tuple[dict[str, Any] | None, np.ndarray]:
+    """Facts and grey levels of a PNG or JPEG file."""
+    levels = read_grey(path)
+    try:
         with Image.open(path) as file:
-            provenance = _facts(file.info.get(KEY))
-    return Finding(provenance, score(levels), score(as_jpeg(levels, QUALITY)))
+            file.load()  # text may stand behind the pixels
+            facts = json.loads(file.info.get(KEY, "null"))
+    except (*DECODE_ERRORS, TypeError):  # a text of this name that is none of ours, or damaged
+        facts = None
+    return facts if isinstance(facts, dict) else None, levels
 
 
-def _pixels(path: Path) -> np.ndarray:
-    header = dicom.read_header(path)
+def dicom(path: Path) -> tuple[dict[str, Any] | None, np.ndarray]:
+    """Facts and grey levels of a DICOM file; of deeper ones than ours the range is brought to 8 bits."""
+    try:
+        header = read_header(path)
+    except UnreadableImage:
+        raise UnreadableImage(path, "not a readable PNG, JPEG or DICOM file") from None
     try:
         levels = header.pixel_array
     except Exception as error:  # as of a decoder in damaged bytes
-        raise UnreadableImage(path, "its pixels cannot be read") from error
-    if levels.dtype != np.uint8 or levels.ndim != 2:
-        raise UnreadableImage(path, "no 8-bit grey picture, as this project writes them")
-    return levels
-
-
-def _facts(text: Any) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(text))
-    except (TypeError, ValueError):
-        return None
+        raise UnreadableImage(path, "the pixels of this DICOM file cannot be read") from error
+    if levels.ndim != 2:
+        raise UnreadableImage(path, "DICOM file holds no single grey picture")
+    return provenance_of(header), to_uint8(levels)
 
 
 def line(path: Path, found: Finding) -> str:
     """One line for people."""
-    facts = found.provenance
-    origin = (
-        "no provenance" if facts is None else f"provenance: {facts.get('software', '?')}, seed {facts.get('seed', '?')}"
-    )
-    state = "watermark found" if found.watermarked else "no watermark"
-    chance = f"score {found.score:.1f}, by chance {false_alarm(found.score):.1e}"
-    return f"{path}: {origin}; {state} ({chance}; after JPEG at quality {QUALITY}: {found.after_jpeg:.1f})"
+    facts, kept = found.provenance or {}, "outlives" if found.outlives else "does not outlive"
+    origin = f"provenance of {facts.get('software', '?')}, seed {facts.get('seed', '?')}" if facts else "no provenance"
+    chance = f"score {found.score:.1f}, by chance at most {false_alarm(found.score):.1e}"
+    if not found.marked:
+        return f"{path}: {origin}; no watermark ({chance})"
+    return f"{path}: {origin}; watermark found ({chance}); {kept} JPEG at quality {QUALITY} ({found.after_jpeg:.1f})"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Examine each file, print a line for it and a last one for all."""
-    if not arguments or any(word in ("-h", "--help") for word in arguments):
-        print("python -m cxr_ldm.imaging.verify FILE…: provenance and watermark of PNG, JPEG and DICOM files.")
-        return 0 if arguments else 2
+def main(names: Sequence[str]) -> int:
+    """Examine each file, print a line for it and a last one for all; the exit code.
+
+    Raises:
+        UserError: no file is named, or one cannot be read.
+    """
+    if any(name in ("-h", "--help") for name in names):
+        print(__doc__)
+        return 0
+    if not names:
+        raise UserError("no file is named; python -m cxr_ldm.imaging.verify FILE… takes PNG, JPEG and DICOM files.")
     found = []
-    for name in arguments:
-        try:
-            found.append(examine(Path(name)))
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+    for name in names:
+        found.append(examine(Path(name)))
         print(line(Path(name), found[-1]))
-    marked = [entry for entry in found if entry.watermarked]
-    kept = sum(entry.after_jpeg > THRESHOLD for entry in marked)
-    print(
-        f"{sum(entry.provenance is not None for entry in found)} of {len(found)} with provenance, {len(marked)} with "
-        f"the watermark, which {kept} of these {len(marked)} keep after JPEG at quality {QUALITY}."
+    marked, kept = sum(entry.marked for entry in found), sum(entry.outlives for entry in found)
+    share = (
+        f", which {kept} of these {marked} keep after JPEG at quality {QUALITY} ({kept / marked:.0%})" if marked else ""
     )
-    return 0 if all(entry.provenance is not None or entry.watermarked for entry in found) else 1
+    stated = sum(entry.provenance is not None for entry in found)
+    print(f"{stated} of {len(found)} files with provenance, {marked} with the watermark{share}.")
+    return 0 if marked == len(found) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with one_sentence():
+        sys.exit(main(sys.argv[1:]))

@@ -1,14 +1,24 @@
 """An invisible mark in the pixels: it says "made by cxr_ldm" where a file's text was lost, as after a JPEG.
 
-Spread spectrum in the block DCT of JPEG (Cox et al. 1997, section 4; Hernández et al. 2000): a fixed pattern of signs
-is added to the middle frequencies of every 8 × 8 block, and found again by its correlation with them, without the
-original. One mark for all images, no message. The two packages for this that are often named (invisible-watermark,
-blind-watermark) install a second OpenCV beside ours, and learnt marks need torchvision and weights from the network.
+Dithered quantisation index modulation (Chen & Wornell 2001, section IV) in the block DCT of JPEG: every middle
+frequency of every 8 × 8 block is moved onto a lattice of its own, shifted by a pseudo-random dither. The mark is found
+again, without the original, by how near the coefficients lie to their lattices. One mark for all images, no message.
 
-It outlives JPEG and a change of brightness or contrast, and no resizing, turning, cropping or enhancing, and it hides
-from nobody who knows this file.
+Why not spread spectrum (Cox et al. 1997), which would outlive a change of contrast too: the picture itself is noise to
+it, and in 64 × 64 pixels it lost 3 of 10 marks on images of the preset high_contrast. The two packages that are often
+named (invisible-watermark, blind-watermark) install a second OpenCV beside ours, and learnt marks need torchvision and
+weights from the network.
+
+It outlives JPEG and a change of brightness, and no change of contrast, no resizing, turning, cropping or enhancing, and
+it hides from nobody who knows this file: it is a label and no lock.
+
+Measured on phantoms, on images of the package's model, plain and through each preset, and on real radiographs, of 64
+to 512 pixels: of 2,987 marked images all were found after JPEG at quality 80 (lowest score 15.1, the threshold being 6)
+and at 75, the change having a PSNR of 44.8 dB or more; of 6,137 unmarked ones none was (highest score 3.3).
+tests/unit/imaging/test_watermark.py measures the phantoms again.
 """
 
+import hashlib
 import math
 from io import BytesIO
 
@@ -21,11 +31,11 @@ from cxr_ldm.errors import UserError
 BLOCK = 8
 # Rows and columns of the frequencies that carry the mark: low enough for JPEG to keep, high enough not to be seen.
 BAND = [(i, j) for i in range(5) for j in range(5) if 2 <= i + j <= 4]
-KEY = 20_260_101  # seed of the pattern
-STRENGTH = 5.0  # grey levels added to each of these coefficients, up or down; the change has a PSNR of 41 dB or more
-# Standard deviations; chance alone gives as much in 3 of 10⁷ images. Of 4,000 unmarked phantoms and radiographs the
-# highest had 3.2; of 800 marked ones of 64 and 96 pixels the lowest had 6.0 after JPEG at quality 80.
-THRESHOLD = 5.0
+KEY = b"cxr_ldm: synthetic"  # of the dither
+STRENGTH = 10.0  # distance of a lattice's points, in grey levels of a coefficient
+ROUNDS = 4  # of marking and cutting to 0–255, which takes half of each change away in black and in white
+THRESHOLD = 6.0  # standard deviations; `false_alarm` gives 1.5e-8 for it
+SMALLEST = 64  # pixels a side
 
 
 def mark(levels: np.ndarray, strength: float = STRENGTH) -> np.ndarray:
@@ -34,49 +44,59 @@ def mark(levels: np.ndarray, strength: float = STRENGTH) -> np.ndarray:
     Raises:
         UserError: it is smaller than 64 × 64 pixels, which do not hold it safely.
     """
-    if min(levels.shape) < 8 * BLOCK:
-        raise UserError(f"watermark: {levels.shape[1]} × {levels.shape[0]} pixels are too few; 64 × 64 hold it.")
+    if min(levels.shape) < SMALLEST:
+        raise UserError(
+            f"watermark: {levels.shape[1]} × {levels.shape[0]} pixels are too few; {SMALLEST} × {SMALLEST} hold it."
+        )
     height, width = (size // BLOCK * BLOCK for size in levels.shape)
-    change = np.zeros((height // BLOCK, width // BLOCK, BLOCK, BLOCK), dtype=np.float32)
-    change[..., [i for i, _ in BAND], [j for _, j in BAND]] = strength * pattern(*change.shape[:2])
-    marked = levels.astype(np.float32)
-    marked[:height, :width] += unblocked(_inverse(change))
-    return np.clip(np.rint(marked), 0, 255).astype(np.uint8)
+    shift = strength * dither(height // BLOCK, width // BLOCK)
+    inner = levels[:height, :width].astype(np.float32)
+    for _ in range(ROUNDS):
+        coefficients = _forward(blocked(inner))
+        band = coefficients[..., ROWS, COLUMNS]
+        coefficients[..., ROWS, COLUMNS] = strength * np.rint((band - shift) / strength) + shift
+        inner = np.clip(unblocked(_inverse(coefficients)), 0, 255)
+    marked = levels.copy()
+    marked[:height, :width] = np.rint(inner).astype(np.uint8)
+    return marked
 
 
-def score(levels: np.ndarray) -> float:
-    """How clearly the mark is there: its correlation in standard deviations of what an unmarked picture gives.
+def score(levels: np.ndarray, strength: float = STRENGTH) -> float:
+    """How clearly the mark is there, in standard deviations of what chance gives: √(2/n) Σ cos(2π (c - d) / Δ).
 
-    Each coefficient counts by its sign and, up to the median of its frequency, by its size, so that a strong edge does
-    not outweigh the rest. 0 for a picture too small to hold a mark or of one grey.
+    c are the n coefficients, d the dithers and Δ the lattice's step. A full mark has √(2n): 39 for 64 × 64 pixels.
+    0 for a picture too small to hold a mark.
 
     Args:
         levels: uint8 `[H,W]`.
     """
     height, width = (size // BLOCK * BLOCK for size in levels.shape)
-    if min(height, width) < 8 * BLOCK:
+    if min(height, width) < SMALLEST:
         return 0.0
-    coefficients = _forward(blocked(levels[:height, :width].astype(np.float32)))
-    band = coefficients[..., [i for i, _ in BAND], [j for _, j in BAND]]
-    scale = np.median(np.abs(band), axis=(0, 1)) + 1e-6
-    limited = np.clip(band / scale, -1, 1)
-    limited = limited - limited.mean(axis=(0, 1))  # what all blocks share is the picture's and not the mark's
-    energy = float(np.square(limited).sum())
-    return float((limited * pattern(*band.shape[:2])).sum()) / math.sqrt(energy) if energy > 1e-6 else 0.0
+    band = _forward(blocked(levels[:height, :width].astype(np.float32)))[..., ROWS, COLUMNS]
+    phases = band / strength - dither(*band.shape[:2])
+    return float(np.cos(2 * np.pi * phases).sum(dtype=np.float64)) * math.sqrt(2 / phases.size)
 
 
 def false_alarm(value: float) -> float:
-    """Chance that an unmarked picture scores as much: the upper tail of a standard normal.
+    """Bound on the chance that an unmarked picture scores as much, whatever it shows: exp(-value² / 2).
 
-    >>> f"{false_alarm(5.0):.1e}"
-    '2.9e-07'
+    Over the dither, the phases of any given picture are independent and uniform; E exp(λ cos φ) = I₀(λ) ≤ exp(λ² / 4),
+    and Chernoff's bound follows.
+
+    >>> f"{false_alarm(6.0):.1e}", false_alarm(-1.0)
+    ('1.5e-08', 1.0)
     """
-    return math.erfc(value / math.sqrt(2)) / 2
+    return math.exp(-value * value / 2) if value > 0 else 1.0
 
 
-def pattern(rows: int, columns: int) -> np.ndarray:
-    """Signs of the mark, float32 `[rows, columns, frequencies]` of ±1."""
-    return np.random.default_rng(KEY).choice(np.array([-1, 1], np.float32), (rows, columns, len(BAND)))
+def dither(rows: int, columns: int) -> np.ndarray:
+    """Shifts of the lattices in units of their step, float32 `[rows, columns, frequencies]`, uniform in [0, 1).
+
+    From a hash and no random generator, whose numbers may change with its library.
+    """
+    stream = hashlib.shake_256(KEY).digest(2 * rows * columns * len(BAND))
+    return np.frombuffer(stream, "<u2").astype(np.float32).reshape(rows, columns, len(BAND)) / np.float32(65536)
 
 
 def as_jpeg(levels: np.ndarray, quality: int = 80) -> np.ndarray:
@@ -108,3 +128,4 @@ def _inverse(coefficients: np.ndarray) -> np.ndarray:
 
 
 TRANSFORM = cv2.dct(np.eye(BLOCK, dtype=np.float32), flags=cv2.DCT_ROWS).T
+ROWS, COLUMNS = ([place[axis] for place in BAND] for axis in (0, 1))

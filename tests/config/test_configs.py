@@ -18,7 +18,13 @@ COMMANDS = {
     "benchmark": ["suite=findings"],
 }
 # Groups that not every command has.
-ONLY = {"stage": ("train", "evaluate"), "suite": ("benchmark",), "arm": ("train",), "sweep": ("train",)}
+ONLY = {
+    "stage": ("train", "evaluate"),
+    "suite": ("benchmark",),
+    "arm": ("train",),
+    "sweep": ("train",),
+    "enhance": ("sample",),
+}
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/**/*.yaml"))
 GROUP_NAMES = {file.split("/")[0] for file in FILES}
 EXPERIMENTS = [file.split("/")[1] for file in FILES if file.startswith("experiment/")]

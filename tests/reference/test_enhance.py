@@ -7,14 +7,19 @@ from scipy import ndimage
 from skimage import exposure, filters
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.imaging import enhance
 from cxr_ldm.imaging.enhance import STEPS, clahe, edges, equalise, median, vignette, window
-from cxr_ldm.imaging.presets import apply, presets
+from cxr_ldm.imaging.presets import apply, presets, read_preset
 
 
 @pytest.fixture(params=[(16, 16), (64, 96), (201, 133)])
 def picture(request):
+    return smooth_picture(request.param)
+
+
+def smooth_picture(shape):
     """A smooth picture with noise, float64 in [0, 1]."""
-    noise = np.random.default_rng(0).random(request.param)
+    noise = np.random.default_rng(0).random(shape)
     smooth = ndimage.gaussian_filter(noise, 3)
     smooth = (smooth - smooth.min()) / np.ptp(smooth)
     return 0.9 * smooth + 0.1 * noise
@@ -26,10 +31,48 @@ def test_window_is_scikit_images_rescaling(picture):
     assert np.abs(ours - theirs).max() < 1e-6
 
 
-def test_clahe_is_opencvs(picture):
-    levels = np.rint(picture.astype(np.float32) * 65535).astype(np.uint16)
-    theirs = cv2.createCLAHE(3.0, (4, 4)).apply(levels) / 65535
-    assert np.abs(clahe(picture, clip_limit=3.0, tiles=4) - theirs).max() < 1e-6
+@pytest.mark.parametrize("clip_limit", [1.0, 2.0, 4.0, 10.0])
+@pytest.mark.parametrize("shape", [(512, 512), (511, 387)])
+def test_clahe_is_opencvs(shape, clip_limit):
+    """On 8-bit levels, to OpenCV's rounding of mapping and result; it shares out whole pixels, so tiles are large."""
+    levels = np.rint(smooth_picture(shape) * 255).astype(np.uint8)
+    theirs = cv2.createCLAHE(clip_limit, (2, 2)).apply(levels) / 255
+    assert np.abs(clahe(levels / 255, clip_limit=clip_limit, tiles=2) - theirs).max() < 1.6 / 255
+
+
+def test_clahe_is_near_scikit_images():
+    """Theirs reads the tiles' borders differently and limits in counts of its own; the pictures are alike."""
+    picture = smooth_picture((256, 256))
+    theirs = exposure.equalize_adapthist(picture, kernel_size=64, clip_limit=4 / 256)
+    ours = clahe(picture, clip_limit=4.0, tiles=4)
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("side", [16, 64, 256])
+def test_the_clip_limit_limits_at_every_size(side):
+    """Contrast grows with the limit and at most by one more than it, on floats as on their 8 bits.
+
+    With 65,536 bins, as in OpenCV on 16 bits, the limit would change nothing.
+    """
+    picture = 0.4 + 0.2 * smooth_picture((side, side))
+    for levels in (picture, np.rint(picture * 255) / 255):
+        spread = [float(clahe(levels, clip_limit=limit, tiles=1).std() / levels.std()) for limit in (1.0, 1.5, 3.0)]
+        assert 1 < spread[0] < 2
+        assert spread[0] * 1.1 < spread[1] < 2.5
+        assert spread[1] * 1.2 < spread[2] < 4
+    flat = clahe(np.full((side, side), 0.4), clip_limit=2.0, tiles=4)
+    assert np.ptp(flat) < 1e-6
+
+
+def test_clahe_of_the_largest_picture_is_that_of_its_parts():
+    """Rows are mapped in portions; where they meet, nothing shows."""
+    picture = smooth_picture((64, 64))
+    whole = clahe(picture, clip_limit=3.0, tiles=4)
+    enhance.MAPPED, before = 64 * 5, enhance.MAPPED
+    try:
+        assert np.array_equal(clahe(picture, clip_limit=3.0, tiles=4), whole)
+    finally:
+        enhance.MAPPED = before
 
 
 def test_edges_are_scikit_images_unsharp_mask(picture):
@@ -43,11 +86,30 @@ def test_median_is_scipys(picture):
     assert np.array_equal(median(picture, size=5), theirs)
 
 
-def test_equalisation_is_scikit_images(picture):
-    theirs = exposure.equalize_hist(picture, nbins=65536)
-    assert np.abs(equalise(picture) - theirs).max() < 1e-2  # theirs interpolates between the middles of bins
+def test_equalisation_is_scikit_images():
+    picture = smooth_picture((201, 133))
+    theirs = exposure.equalize_hist(picture, nbins=256)
+    # theirs has its levels in the middles of bins over the picture's range: a level's share of pixels apart
+    assert np.abs(equalise(picture) - theirs).max() < 0.02
     spread = np.histogram(equalise(picture), bins=8, range=(0, 1))[0] / picture.size
-    assert np.abs(spread - 1 / 8).max() < 0.02
+    assert np.abs(spread - 1 / 8).max() < 0.03
+
+
+def test_equalisation_leaves_the_noise_of_a_black_background_invisible():
+    """The model's floats and their 8 bits look the same, also where a third of the picture is nearly black."""
+    picture = smooth_picture((64, 64))
+    picture[:22] = np.random.default_rng(1).random((22, 64)) / 600
+    result = equalise(picture)
+    assert result[:22].max() < 0.01
+    assert np.abs(result - equalise(np.rint(picture * 255) / 255)).max() < 0.03
+
+
+def test_equalisation_is_opencvs(picture):
+    """On 8-bit levels, a third of the picture black, to OpenCV's rounding: black stays black."""
+    levels = np.rint(np.clip(picture - np.quantile(picture, 0.33), 0, 1) * 255).astype(np.uint8)
+    assert np.abs(equalise(levels / 255) - cv2.equalizeHist(levels) / 255).max() <= 0.5001 / 255
+    one_grey = np.full((16, 16), 0.4, np.float32)
+    assert np.array_equal(equalise(one_grey), one_grey)
 
 
 def test_vignette_follows_its_equation(picture):
@@ -134,3 +196,23 @@ def test_order_matters_and_mistakes_have_a_sentence(picture):
         apply(picture, [{"step": "blur"}])
     with pytest.raises(UserError, match="median has no parameter 'radius'; it has size"):
         apply(picture, [{"step": "median", "radius": 3}])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [", "cannot be read as YAML"),
+        ("name: own\nlabel: Own\nsteps: []\n", "must hold name, label, description, steps"),
+        ("name: other\nlabel: Own\ndescription: x\nsteps: []\n", "name 'other' must be that of the file"),
+        ("name: own\nlabel: Own\ndescription: x\nsteps: clahe\n", "enhance.steps=clahe must be a list"),
+        ("name: own\nlabel: Own\ndescription: x\nsteps: [{step: median, size: 9}]\n", "median.size=9 must be"),
+    ],
+)
+def test_a_preset_is_checked_when_it_is_read(tmp_path, text, words):
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_preset(path)
+    assert str(error.value).startswith(str(path))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

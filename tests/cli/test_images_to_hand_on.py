@@ -1,0 +1,145 @@
+"""sample.py's files: enhanced, as DICOM, marked; and the command that looks for the mark."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from cxr_ldm.assets import DEMO
+from cxr_ldm.cli import CONF
+from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.dicom import read_provenance
+from cxr_ldm.imaging.enhance import clahe
+from cxr_ldm.imaging.presets import apply, presets
+from cxr_ldm.imaging.provenance import read_png
+from cxr_ldm.imaging.verify import main
+from cxr_ldm.sampling import read_prompts, sample
+
+PROMPT = "Large right pleural effusion."
+SETTINGS = ["bundle=demo", "n=2", "sampler.steps=2"]
+COMMON = ["sample.py", f"prompt={PROMPT}", *SETTINGS]
+
+
+def composed(*options):
+    """What the command line would make of these options."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("sample", [*SETTINGS, *options])
+
+
+def levels(path):
+    return np.asarray(Image.open(path))
+
+
+@pytest.fixture(scope="module")
+def outputs(command, tmp_path_factory):
+    """Plain images, and the same ones enhanced and marked as DICOM."""
+    folder = tmp_path_factory.mktemp("outputs")
+    sample(composed(f"paths.outputs={folder}", "name=plain"), DEMO, PROMPT)
+    options = ["name=handed", "enhance=balanced", "format=dicom", "watermark=true"]
+    done = command(*COMMON, f"paths.outputs={folder}", *options)
+    assert "0000.dcm" in done.stdout
+    return folder
+
+
+def test_dicom_files_of_one_study_say_what_they_are(outputs):
+    folder = outputs / "samples" / "handed"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "0000.dcm",
+        "0000.json",
+        "0001.dcm",
+        "0001.json",
+        "grid.png",
+        "run.json",
+    ]
+    headers = [pydicom.dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+    assert len({header.StudyInstanceUID for header in headers}) == 1
+    assert len({header.SOPInstanceUID for header in headers}) == 2
+    for index, path in enumerate(sorted(folder.glob("*.dcm"))):
+        facts = read_provenance(path)
+        assert facts == json.loads(path.with_suffix(".json").read_text())
+        assert (facts["synthetic"], facts["prompt"], facts["seed"]) == (True, PROMPT, index)
+        assert facts["enhance"] == {"name": "balanced", "steps": presets()["balanced"].steps}
+        assert facts["watermark"] is True
+        said = subprocess.run([shutil.which("dciodvfy") or "dciodvfy", path], capture_output=True, text=True).stderr
+        assert "Error" not in said
+    assert read_png(folder / "grid.png")["enhance"]["name"] == "balanced"
+
+
+def test_the_pixels_are_those_of_python(outputs):
+    """The plain image through the preset; the command works on floats, the mark moves a pixel by a few levels."""
+    plain = levels(outputs / "samples" / "plain" / "0000.png")
+    header = pydicom.dcmread(outputs / "samples" / "handed" / "0000.dcm")
+    by_hand = np.rint(apply(plain / 255, presets()["balanced"].steps)[-1].image * 255)
+    difference = header.pixel_array - by_hand
+    assert np.sqrt(np.square(difference).mean()) < 2
+    assert "enhance" not in read_png(outputs / "samples" / "plain" / "0000.png")
+
+
+def test_the_checker_tells_marked_from_plain(outputs, command):
+    files = [outputs / "samples" / name for name in ("handed/0000.dcm", "handed/0001.dcm", "handed/grid.png")]
+    assert main([str(file) for file in files]) == 0
+    plain = outputs / "samples" / "plain" / "0000.png"
+    *_, last_file, last = command(
+        "-m", "cxr_ldm.imaging.verify", *map(str, [*files, plain]), code=1
+    ).stdout.splitlines()
+    assert "no watermark" in last_file
+    assert last.startswith("4 of 4 files with provenance, 3 with the watermark, which 3 of these 3 keep")
+
+
+def test_the_checkers_errors_are_one_sentence(command, tmp_path):
+    (tmp_path / "a.png").write_text("hello")
+    result = command("-m", "cxr_ldm.imaging.verify", str(tmp_path / "a.png"), code=2)
+    assert result.stderr.count("\n") == 1
+    assert "a.png: not a readable" in result.stderr
+
+
+def test_order_and_parameters_are_free(outputs):
+    """A chain of one's own, a parameter of one of its steps; the folder of other settings is not overwritten."""
+    place = [f"paths.outputs={outputs}", "name=own", "enhance=balanced"]
+    own = ["enhance.steps=[{step:clahe,clip_limit:3.0,tiles:2}]", "enhance.steps.0.tiles=4"]
+    sample(composed(*place, *own), DEMO, PROMPT)
+    facts = read_png(outputs / "samples" / "own" / "0000.png")["enhance"]
+    assert facts == {"name": "balanced, changed", "steps": [{"step": "clahe", "clip_limit": 3.0, "tiles": 4}]}
+    plain = levels(outputs / "samples" / "plain" / "0001.png")
+    ours = levels(outputs / "samples" / "own" / "0001.png")
+    assert np.abs(ours - np.rint(clahe(plain / 255, 3.0, 4) * 255)).max() <= 5
+    with pytest.raises(UserError, match="was made by other settings: enhance"):
+        sample(composed(*place), DEMO, PROMPT)
+
+
+def test_a_mistyped_option_is_one_sentence_and_leaves_nothing(command, tmp_path):
+    result = command(*COMMON, f"paths.outputs={tmp_path}", "enhance=balanced", "enhance.stpes=[]", code=2)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert "did you mean 'enhance.steps'" in line
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["format=jpg"], "format=jpg cannot be written; format=png and format=dicom can."),
+        (["watermark=maybe"], "watermark=maybe must be true or false."),
+        (["enhance=balanced", "enhance.steps=clahe"], "enhance.steps=clahe must be a list such as"),
+        (["enhance=balanced", "enhance.steps.0.clip_limit=99"], "clahe.clip_limit=99 must be a number from 0.5 to 10"),
+        (["enhance=balanced", "enhance.steps=[{step:blur}]"], "enhance: step 'blur' is none of window, clahe"),
+        (["enhance=balanced", "+enhance.steps.1.size=3"], "enhance: edges has no parameter 'size'; it has radius"),
+        (["resolution=32", "watermark=true"], "resolution=32 must be a whole number of pixels from 64"),
+        (["resolution=8"], "resolution=8 must be a whole number of pixels from 16 to 4096."),
+    ],
+)
+def test_options_are_refused_before_a_model_is_loaded(options, sentence):
+    with pytest.raises(UserError) as error:
+        sample(composed(*options), Path("/no/such/bundle"), "Normal.")
+    assert str(error.value).startswith(sentence)
+
+
+def test_a_prompt_that_is_no_text_is_refused():
+    with pytest.raises(UserError, match="no valid UTF-8"):
+        read_prompts("\udcff", None)
