@@ -14,7 +14,7 @@ from cxr_ldm.cli import CONF
 from cxr_ldm.compose import plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import judge, report, report_html, results
+from cxr_ldm.metrics import judge, report, report_html, report_page, results
 from cxr_ldm.metrics.compare import compare_ldm, compare_vae
 from cxr_ldm.metrics.feature_sets import recorded
 from cxr_ldm.metrics.measures import measure_ldm, measure_vae
@@ -90,7 +90,7 @@ def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure
             artifacts.write_record(partial, settings, complete=True)
     report.print_table(results.read_metrics(folder / "metrics.json"))
     if cfg.get("page"):
-        print(f"  {report.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
+        print(f"  {report_page.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
     for name in ("metrics.json", "report.html", "grid.png"):
         print(f"  {folder / name}")
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cxr_ldm.artifacts import write_text
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics import report
+from cxr_ldm.metrics.by_finding import MEASURES, by_finding, notes
 from cxr_ldm.metrics.figures import AXES, curve_figure
 from cxr_ldm.metrics.results import read_metrics
 
@@ -50,11 +51,14 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True
     )
-    run = content["run"]
+    run, findings = content["run"], by_finding(content)
     return environment.get_template(TEMPLATE).render(
         title=report.title(content),
         about=about(run),
         sections=list(sections(content, pictures)),
+        findings=findings,
+        measures=[heading for heading, *_ in MEASURES.values()],
+        notes=notes(findings),
         not_measured=list(run.get("not_measured", {}).items()),
         settings=report.rows(content),
         run=[(key, report.plain(value)) for key, value in run.items() if key != "not_measured"],
