@@ -13,14 +13,17 @@ Content = Mapping[str, Any]
 MEASURES = {
     "auroc": ("AUROC", "auroc_{}", ("", "_real")),
     "side_accuracy": ("side accuracy", "side_accuracy", ("", "_real")),
-    "adherence_finding": ("shown as the text says", "adherence_finding", ("_texts", "_real_all")),
-    "adherence_side": ("on the side that the text names", "adherence_side", ("_texts", "_real_all")),
+    "adherence_finding": ("finding shown", "adherence_finding", ("_texts", "_real_all")),
+    "adherence_side": ("on its side", "adherence_side", ("_texts", "_real_all")),
 }
+ABOUT = (
+    "AUROC and side accuracy are the classifier's; finding shown and on its side are read by the phantom's geometry."
+)
 NO_CLASSIFIER = "no classifier of findings was trained on these data"
 NOT_GENERATED = "no images are generated in an evaluation of the classifier"
 NO_TRUTH = "only phantoms have a geometry that tells what an image shows"
 TOO_FEW = f"fewer than {FEWEST} patients show it, or do not"
-TOGETHER = "no interval for one finding; `side_accuracy` has that of all together"
+TOGETHER = "no interval for one finding; side_accuracy has that of all together"
 FEW_SIDES = "too few texts name its sides"
 NO_SIDES = "the classifier tells no sides of it"
 
@@ -46,20 +49,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """A finding with two figures of each measure: on generated images, and on real ones."""
+    """A finding with two figures of each measure: on generated images, and on real ones.
+
+    Attributes:
+        count: how many images show it, of how many that are known to or not; a dash where no figure counts them.
+    """
 
     finding: str
+    count: str
     figures: Mapping[str, tuple[Figure, Figure]]
-
-    @property
-    def count(self) -> str:
-        """How many images show it, of how many that are known to or not; a dash where no figure counts them."""
-        for name in ("auroc", "adherence_finding"):
-            for each in self.figures[name]:
-                if each.entry is not None:
-                    shown, n = each.entry["settings"].get("shown"), each.entry["n"]
-                    return f"{n:,}" if shown is None else f"{shown:,} of {n:,}"
-        return "–"
 
 
 def by_finding(content: Content) -> list[Row]:
@@ -67,6 +65,7 @@ def by_finding(content: Content) -> list[Row]:
     return [
         Row(
             name,
+            count(content, name),
             {
                 measure: (figure(content, name, start, ends[0]), figure(content, name, start, ends[1]))
                 for measure, (_, start, ends) in MEASURES.items()
@@ -76,9 +75,37 @@ def by_finding(content: Content) -> list[Row]:
     ]
 
 
+def count(content: Content, name: str) -> str:
+    """Images that show a finding, of those that are known to or not, from the first figure that counts them."""
+    key = name.replace(" ", "_")
+    for end in ("", "_real"):
+        entry = content.get(f"auroc_{key}{end}")
+        if entry is not None:
+            return f"{entry['settings']['shown']:,} of {entry['n']:,}"
+        mean = content.get(f"auroc_mean{end}", {}).get("settings", {})
+        counted = mean.get("fewer_patients", {}).get("shown", {}).get(name)
+        if counted is not None:
+            return f"{counted[0]:,} of {counted[1]:,}"
+    entry = content.get("adherence_finding_texts")
+    return f"{entry['n']:,}" if entry is not None and entry["settings"]["finding"] == name else "–"
+
+
+def measured(rows: Sequence[Row]) -> tuple[dict[str, str], dict[str, str]]:
+    """Headings of the measures that have a figure for any finding, and why the others have none, by measure."""
+    filled, absent = {}, {}
+    for measure, (heading, *_) in MEASURES.items():
+        pairs = [row.figures[measure] for row in rows]
+        if any(figure.entry is not None for pair in pairs for figure in pair):
+            filled[measure] = heading
+        elif rows:
+            absent[measure] = f"{heading}: {'; '.join(dict.fromkeys(str(made.reason) for made, _ in pairs))}"
+    return filled, absent
+
+
 def notes(rows: Sequence[Row]) -> dict[str, int]:
-    """The reasons for what is missing, with a number for each in order of appearance."""
-    figures = [each for row in rows for pair in row.figures.values() for each in pair]
+    """The reasons for what is missing in the measures that have a figure, numbered in order of appearance."""
+    filled, _ = measured(rows)
+    figures = [each for row in rows for measure in filled for each in row.figures[measure]]
     reasons = dict.fromkeys(each.reason for each in figures if each.reason is not None)
     return {reason: number for number, reason in enumerate(reasons, 1)}
 

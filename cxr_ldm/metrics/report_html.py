@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cxr_ldm.artifacts import write_text
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics import report
-from cxr_ldm.metrics.by_finding import MEASURES, by_finding, notes
+from cxr_ldm.metrics.by_finding import ABOUT, by_finding, measured, notes
 from cxr_ldm.metrics.figures import AXES, curve_figure
 from cxr_ldm.metrics.results import read_metrics
 
@@ -52,12 +52,15 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
         autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True
     )
     run, findings = content["run"], by_finding(content)
+    filled, absent = measured(findings)
     return environment.get_template(TEMPLATE).render(
         title=report.title(content),
         about=about(run),
         sections=list(sections(content, pictures)),
         findings=findings,
-        measures=[heading for heading, *_ in MEASURES.values()],
+        about_findings=ABOUT,
+        measures=filled,
+        absent=absent,
         notes=notes(findings),
         not_measured=list(run.get("not_measured", {}).items()),
         settings=report.rows(content),
@@ -118,6 +121,8 @@ def table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name in list(rows):
         end = next((end for end in sorted(REAL, key=len, reverse=True) if name.endswith(end)), None)
         base = name.removesuffix(end) if end else name
+        if end == "_real_all":  # images of whole reports, as those of `_texts` are generated from
+            base = f"{base}_texts"
         if end and base in rows:
             real = rows.pop(name)["value"]
             rows[base]["real"] = real if rows[base]["real"] == "–" else rows[base]["real"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from cxr_ldm.artifacts import write_text
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.by_finding import MEASURES, Figure, by_finding, notes
+from cxr_ldm.metrics.by_finding import ABOUT, Figure, by_finding, measured, notes
 from cxr_ldm.metrics.report import plain, rows, title
 from cxr_ldm.metrics.results import read_metrics
 
@@ -94,19 +94,17 @@ def finding_lines(content: Mapping[str, Any]) -> list[str]:
     table = by_finding(content)
     if not table:
         return []
-    why = notes(table)
+    why, (filled, absent) = notes(table), measured(table)
 
     def text(each: Figure) -> str:
         return each.text + (f" [{why[each.reason]}]" if each.reason else "")
 
-    lines = [
-        "",
-        "## By finding",
-        "",
-        f"| finding | images | {' | '.join(heading for heading, *_ in MEASURES.values())} |",
-    ]
-    lines.append("| --- | ---: |" + " ---: |" * len(MEASURES))
+    lines = ["", "## By finding", "", ABOUT, "", f"| finding | images | {' | '.join(filled.values())} |"]
+    lines.append("| --- | ---: |" + " ---: |" * len(filled))
     for row in table:
-        cells = [f"{text(generated)}; real {text(real)}" for generated, real in row.figures.values()]
+        pairs = [row.figures[measure] for measure in filled]
+        # one dash is enough where both are missing for the same reason
+        cells = [text(made) if made == real else f"{text(made)}; real {text(real)}" for made, real in pairs]
         lines.append(f"| {row.finding} | {row.count} | {' | '.join(cells)} |")
-    return [*lines, "", *(f"{number}. {reason}" for reason, number in why.items())]
+    lines += ["", *(f"{number}. {reason}" for reason, number in why.items())]
+    return [*lines, "", *(f"- {reason}" for reason in absent.values())]

@@ -17,7 +17,7 @@ def entry(value, n=64, ends=None, reason=None, **settings):
 
 @pytest.fixture
 def content():
-    few = {"than": 10, "classes": ["nodule", "nodule left", "pneumothorax", "edema"]}
+    few = {"than": 10, "classes": ["nodule", "nodule left", "pneumothorax", "edema"], "shown": {"nodule": [3, 60]}}
     sides = {"pleural effusion": {"accuracy": 0.75, "right": 12, "left": 8}}
     return {
         "auroc_pleural_effusion": entry(0.9123, ends=[0.85, 0.96], shown=20, not_shown=44),
@@ -37,7 +37,7 @@ def test_a_row_for_each_finding_and_none_for_its_sides(content):
     rows = {row.finding: row for row in by_finding(content)}
     assert list(rows) == ["edema", "nodule", "pleural effusion", "pneumothorax"]
     effusion = rows["pleural effusion"]
-    assert effusion.count == "20 of 64"
+    assert (effusion.count, rows["nodule"].count, rows["pneumothorax"].count) == ("20 of 64", "3 of 60", "–")
     texts = {name: tuple(figure.text for figure in pair) for name, pair in effusion.figures.items()}
     assert texts == {
         "auroc": ("0.9123 (0.8500 to 0.9600)", "0.9876 (0.9500 to 0.9900)"),
@@ -76,10 +76,15 @@ def test_report_and_page_show_the_table_and_number_the_reasons(content):
     (line,) = [line for line in page.splitlines() if line.startswith("| pleural effusion |")]
     assert "| 20 of 64 | 0.9123 (0.8500 to 0.9600); real 0.9876 (0.9500 to 0.9900) |" in line
     assert f"real – [{why[NO_TRUTH]}]" in line
+    assert f"| nodule | 3 of 60 | – [{why[TOO_FEW]}] |" in page
     assert f"{why[NO_TRUTH]}. {NO_TRUTH}" in page
     html = render(content, {})
-    (table,) = re.findall(r'<table class="findings">.*?</table>', html, re.S)
+    (table,) = re.findall(r'<table class="rows findings">.*?</table>', html, re.S)
     assert table.count("<tr>") == 1 + len(by_finding(content))
     assert f"0.7500 (n = 20)<sup>{why[by_finding(content)[2].figures['side_accuracy'][0].reason]}</sup>" in table
     assert html.count("<li>") == len(why)
-    assert '<table class="findings">' not in render({"fid_net": entry(1.0, reason="x"), "run": content["run"]}, {})
+    known = {name: each for name, each in content.items() if name.startswith(("adherence", "run"))}
+    for text in (render_markdown(known, "x"), render(known, {})):
+        assert f"AUROC: {NO_CLASSIFIER}" in text  # a measure of no finding is no column
+        assert "<th" not in text or '<th class="number">AUROC' not in text
+    assert '<table class="rows findings">' not in render({"fid_net": entry(1.0, reason="x"), "run": content["run"]}, {})
