@@ -14,7 +14,7 @@ from cxr_ldm.cli import CONF
 from cxr_ldm.compose import plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import judge, report, report_html, report_page, results
+from cxr_ldm.metrics import judge, report, report_html, report_page, results, wandb_report
 from cxr_ldm.metrics.compare import compare_ldm, compare_vae
 from cxr_ldm.metrics.feature_sets import recorded
 from cxr_ldm.metrics.measures import measure_ldm, measure_vae
@@ -117,10 +117,11 @@ def finish(
     results.write_metrics(folder / "metrics.json", metrics, run)
     report_html.write_html(folder)
     logger = instantiate(cfg.logger)(save_dir=str(folder))
-    logger.log_metrics({f"evaluation/{name}": metric.value for name, metric in metrics.items()})
     if isinstance(logger, WandbLogger):
-        logger.log_image("evaluation/grid", [str(folder / "grid.png")])
+        wandb_report.log_evaluation(logger.experiment, results.read_metrics(folder / "metrics.json"), folder)
         logger.experiment.finish()
+    else:
+        logger.log_metrics({f"evaluation/{name}": metric.value for name, metric in metrics.items()})
     logger.finalize("success")
 
 

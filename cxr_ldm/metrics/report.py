@@ -1,7 +1,7 @@
 """A metrics.json in words: rows, cells, and the table on the terminal (report_page.py, report_html.py: pages)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -76,6 +76,26 @@ def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "settings": _json(entry["settings"]),
         "is_floor": name.endswith(("_floor", "_real", "_real_all")),
     }
+
+
+# Endings of what real images score, beside the metric that they belong to.
+REAL = ("_floor", "_real", "_of_real", "_real_all")
+
+
+def beside(names: Collection[str]) -> dict[str, str]:
+    """Metrics of real images, and by which metric each stands; those that belong to none are left out.
+
+    >>> beside(["fid_x", "fid_x_floor", "adherence_side_texts", "adherence_side_real_all", "a_real"])
+    {'fid_x_floor': 'fid_x', 'adherence_side_real_all': 'adherence_side_texts'}
+    """
+    found = {}
+    for name in names:
+        end = next((end for end in sorted(REAL, key=len, reverse=True) if name.endswith(end)), None)
+        # real images of any finding are measured as those generated from whole reports are
+        base = name.removesuffix(end or "") + ("_texts" if end == "_real_all" else "")
+        if end and base in names:
+            found[name] = base
+    return found
 
 
 def number(value: float) -> str:

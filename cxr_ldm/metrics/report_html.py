@@ -26,8 +26,6 @@ SECTIONS = {
     "Cost": ("parameters", "latency_", "images_per_second", "peak_memory"),
     "Further figures": ("",),
 }
-# Endings of what real images score, beside the metric that they belong to.
-REAL = ("_floor", "_real", "_of_real", "_real_all")
 # Pictures by file name: their section and their caption.
 PICTURES = {
     "grid": ("Pictures", "a fixed choice, not the best"),
@@ -118,14 +116,8 @@ def section_of(name: str) -> str:
 def table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of all metrics but those of real images, which stand in the column `real` of what they belong to."""
     rows = {row["name"]: row | {"real": "–"} for row in report.rows(content)}
-    for name in list(rows):
-        end = next((end for end in sorted(REAL, key=len, reverse=True) if name.endswith(end)), None)
-        base = name.removesuffix(end) if end else name
-        if end == "_real_all":  # images of whole reports, as those of `_texts` are generated from
-            base = f"{base}_texts"
-        if end and base in rows:
-            real = rows.pop(name)["value"]
-            rows[base]["real"] = real if rows[base]["real"] == "–" else rows[base]["real"]
+    for name, base in report.beside(rows).items():
+        rows[base]["real"] = rows.pop(name)["value"]
     return list(rows.values())
 
 
