@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that --help and a mistyped key answer at once
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,6 +93,10 @@ def sentence(error: BaseException) -> str:
     noise = ("To append", "full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See http")
     first, *rest = [line for line in lines if not line.startswith(noise)] or [type(error).__name__]
     text = f"{first} {', '.join(rest)}" if first.endswith(":") or rest[:1] == ["Available options:"] else first
+    group = re.search(r"Could not (?:find|load) '(\w+)/", text)
+    if group:
+        options = sorted(path.stem for path in (CONF / group[1]).glob("*.yaml"))
+        return f"{text.rstrip('.')}; there are {', '.join(options)}."
     near = nearest(text)
     if near:
         return f"{text}; did you mean {near}?"

@@ -51,13 +51,14 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Raises UserError where a number is no number or too small, or the accelerator or precision is unknown."""
+    """Raises UserError where a number is no number or too small, or accelerator, precision or features are unknown."""
     for key, (kinds, least) in NUMBERS.items():
         value = OmegaConf.select(cfg, key)
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value < least):
             kind = "whole number" if kinds == WHOLE else "number"
             raise UserError(f"{key}={value} must be a {kind} of {least} or more.")
     guidance_of(cfg)
+    feature_nodes(cfg)
     for key in SHARES:
         value = OmegaConf.select(cfg, key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, REAL) or not 0 <= value <= 1):
@@ -73,6 +74,23 @@ def guidance_of(cfg: DictConfig) -> Guidance:
     return Guidance(**plain(cfg.guidance))
 
 
+def feature_nodes(cfg: DictConfig) -> DictConfig:
+    """The config nodes of the feature extractors by name.
+
+    Raises:
+        UserError: none is chosen, one is chosen twice, or a file of conf/features lacks its package.
+    """
+    chosen = choices("features")
+    twice = sorted({name for name in chosen if chosen.count(name) > 1})
+    if twice:  # Hydra would pass over it
+        raise UserError(f"features=[{','.join(chosen)}] names {', '.join(twice)} twice; once is enough.")
+    if not cfg.get("features"):
+        raise UserError("features=[] chooses no extractor; the default is features=[efficientnet_lite0].")
+    if "_target_" in cfg.features:
+        raise UserError("a file conf/features/NAME.yaml must begin with the line `# @package features.NAME`.")
+    return cfg.features
+
+
 def plain(node: Any) -> Any:
     """A config node as resolved dicts and lists; raises Hydra's error where a mandatory value is missing."""
     return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
@@ -86,6 +104,13 @@ def overrides() -> list[str]:
 def choice(group: str) -> str:
     """The option chosen for a config group, e.g. "small" for vae."""
     return str(HydraConfig.get().runtime.choices[group])
+
+
+def choices(group: str) -> list[str]:
+    """What the command line names for a group of which several can be chosen; nothing where it names none."""
+    words = overrides() if HydraConfig.initialized() else []
+    found = [word.partition("=")[2] for word in words if word.partition("=")[0] == group]
+    return [name.strip() for name in found[-1].strip("[]").split(",")] if found else []
 
 
 def device_of(cfg: DictConfig) -> "torch.device":

@@ -49,6 +49,8 @@ def finished(outputs: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, An
     newest: dict[str, Mapping[str, Any]] = {}
     for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         content = read_metrics(path)
+        if KID not in content:  # of other extractors, or a comparison of two bundles
+            continue
         newest[content["run"].get("trained", {}).get("run", "")] = content
     for name, measured in newest.items():
         record = outputs / "ldm" / name / RECORD

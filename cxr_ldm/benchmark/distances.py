@@ -16,7 +16,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.coverage import coverage
 from cxr_ldm.metrics.frechet import frechet_distance, torchmetrics_frechet_distance
 from cxr_ldm.metrics.kernel import kernel_distance, torchmetrics_kernel_distance
-from cxr_ldm.metrics.report import render_markdown
+from cxr_ldm.metrics.report_page import render_markdown
 from cxr_ldm.metrics.results import Metric
 
 INTRO = """Two sets of random features, correlated as those of a network are; both sides get the same ones in float64.

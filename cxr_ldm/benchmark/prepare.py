@@ -27,7 +27,7 @@ from cxr_ldm.data.manifest import Record, Rejected
 from cxr_ldm.data.phantom import PhantomReader
 from cxr_ldm.data.prepare import Target, prepare
 from cxr_ldm.data.workers import begin
-from cxr_ldm.metrics.report import render_markdown
+from cxr_ldm.metrics.report_page import render_markdown
 from cxr_ldm.metrics.results import Metric
 
 HEIGHT, WIDTH, BITS = 2828, 2320, 12  # the commonest size and depth of the Indiana collection

@@ -1,7 +1,9 @@
 """Two bundles on the same images, or on the same prompts and seeds: differences with intervals and p-values."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -12,7 +14,8 @@ from cxr_ldm.compose import device_of
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics import reconstruction
-from cxr_ldm.metrics.features import extract
+from cxr_ldm.metrics.adherence import Side
+from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.frechet import frechet_distance
 from cxr_ldm.metrics.measures import chosen_rows, of_texts, reconstructions
 from cxr_ldm.metrics.paired import paired_distance, paired_kernel_distance, paired_mean
@@ -41,37 +44,52 @@ def compare_vae(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepar
 
 
 def compare_ldm(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared, folder: Path) -> dict[str, Metric]:
-    """Differences of KID and FID; on phantoms, of adherence to whole reports too, image by image."""
+    """Differences of KID and FID by each extractor; on phantoms, of adherence to whole reports too, image by image."""
     rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
-    patients, size, device = prepared.patients(rows), cfg.metrics.batch_size, device_of(cfg)
     images = [
-        of_texts(cfg, TextToCXR.from_bundle(bundle.folder, str(device), cfg.bundle_packages), prepared, rows)
+        of_texts(cfg, TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages), prepared, rows)
         for bundle in (first, second)
     ]
-    extractor = instantiate(cfg.features)
-    real, one, two = (extract(extractor, each.split(size), device) for each in (prepared.pixels(rows), *images))
-    stated: dict[str, object] = extractor.settings() | {"images": "generated from the texts of test images"}
-    name = extractor.name
     save_grid(folder / "grid.png", torch.cat([each[:SHOWN] for each in images]), SHOWN, None, {"synthetic": True})
-    metrics = {
-        f"kid_{name}_difference": paired_kernel_distance(real, one, two, patients, patients, stated, cfg.seed),
-        f"fid_{name}_difference": paired_distance(
-            frechet_distance, real, one, two, patients, patients, stated, seed=cfg.seed
-        ),
-    }
+    sets = feature_sets(cfg, prepared)
+    metrics: dict[str, Metric] = {}
+    for name in sets.extractors:
+        metrics |= distance_differences(sets, name, rows, images, cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
-        first_hits, second_hits = adherence_hits(cfg, prepared, rows.tolist(), images)
-        stated = {"images": "generated from the texts of test images"}
-        metrics["adherence_finding_texts_difference"] = paired_mean(
-            first_hits, second_hits, patients, stated, seed=cfg.seed
-        )
+        metrics |= adherence_differences(cfg, prepared, rows, images)
     return metrics
 
 
-def adherence_hits(cfg: DictConfig, prepared: Prepared, rows: list[int], images: list[Tensor]) -> list[Tensor]:
-    """For each set of images whether each shows the phantom's finding as its text says, float64 [N] of 0 and 1."""
+def distance_differences(
+    sets: FeatureSets, name: str, rows: np.ndarray, images: list[Tensor], seed: int
+) -> dict[str, Metric]:
+    """KID and FID of two sets of images, `[N,1,H,W]` each, made from the texts of `rows`: first less second."""
+    patients, real = sets.prepared.patients(rows), sets.of_rows(name, rows, "real")
+    one, two = (sets.of_images(name, each) for each in images)
+    stated = sets.settings(name) | {"images": "generated from the texts of test images"}
+    kid = paired_kernel_distance(real, one, two, patients, patients, stated, seed)
+    fid = paired_distance(frechet_distance, real, one, two, patients, patients, stated, seed=seed)
+    return {f"kid_{name}_difference": kid, f"fid_{name}_difference": fid}
+
+
+def adherence_differences(
+    cfg: DictConfig, prepared: Prepared, rows: np.ndarray, images: list[Tensor]
+) -> dict[str, Metric]:
+    """Does each image show the phantom's finding as its text says, and, where the text names a side, on that side?"""
     measure, train = instantiate(cfg.data.adherence), prepared.rows("train")
-    findings = prepared.manifest["findings"]
+    findings, patients = prepared.manifest["findings"], np.asarray(prepared.patients(rows))
     measure.calibrate(prepared.pixels(train), findings.iloc[train].tolist())
-    asked = torch.tensor([bool(measure.asked(said)) for said in findings.iloc[rows]])
-    return [(measure.measure(each)[0] == asked).double() for each in images]
+    asked = [measure.asked(said) for said in findings.iloc[rows]]
+    seen = [measure.measure(each)[1] for each in images]
+    stated: dict[str, object] = {"images": "generated from the texts of test images"}
+
+    def paired(hit: Callable[[Side | None, Side | None], bool], places: list[int]) -> Metric:
+        one, two = (torch.tensor([float(hit(asked[i], sides[i])) for i in places]) for sides in seen)
+        return paired_mean(one, two, patients[places].tolist(), stated, seed=cfg.seed)
+
+    named = [i for i, side in enumerate(asked) if side is not None]
+    every = list(range(len(asked)))
+    metrics = {"finding": paired(lambda wanted, found: (wanted is None) == (found is None), every)}
+    if named:
+        metrics["side"] = paired(lambda wanted, found: wanted == found, named)
+    return {f"adherence_{what}_texts_difference": metric for what, metric in metrics.items()}

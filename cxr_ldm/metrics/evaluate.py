@@ -10,11 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import artifacts, naming
 from cxr_ldm.bundle import Bundle
+from cxr_ldm.cli import CONF
 from cxr_ldm.compose import plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import judge, report, report_html, results
+from cxr_ldm.metrics import judge, report, report_html, report_page, results, wandb_report
 from cxr_ldm.metrics.compare import compare_ldm, compare_vae
+from cxr_ldm.metrics.feature_sets import recorded
 from cxr_ldm.metrics.measures import measure_ldm, measure_vae
 
 
@@ -45,7 +47,8 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
     if first.kind not in differences:
         raise UserError(f"compare= takes two bundles of stage vae or ldm, not of stage {first.kind}.")
     both = [first.sha256, second.sha256]
-    settings = {"compared": both, **common_settings(cfg, prepared)}
+    cfg = judge.with_judges(cfg, "compared", prepared)
+    settings = {"compared": both, **common_settings(cfg, prepared), **judge.stated(cfg)}
     words = ["compare", first.info["run"][:30], second.info["run"][:30]]
 
     def measure(folder: Path) -> None:
@@ -71,8 +74,8 @@ def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
 
 def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     """What decides every evaluation's numbers beside the bundle."""
-    groups = {group: plain(cfg[group]) for group in ("metrics", "features", "sampler", "guidance")}
-    return {"data": prepared.fingerprint, "seed": cfg.seed, **groups}
+    groups = {group: plain(cfg[group]) for group in ("metrics", "sampler", "guidance")}
+    return {"data": prepared.fingerprint, "seed": cfg.seed, "features": recorded(cfg), **groups}
 
 
 def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> None:
@@ -87,7 +90,7 @@ def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure
             artifacts.write_record(partial, settings, complete=True)
     report.print_table(results.read_metrics(folder / "metrics.json"))
     if cfg.get("page"):
-        print(f"  {report.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
+        print(f"  {report_page.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
     for name in ("metrics.json", "report.html", "grid.png"):
         print(f"  {folder / name}")
 
@@ -114,10 +117,11 @@ def finish(
     results.write_metrics(folder / "metrics.json", metrics, run)
     report_html.write_html(folder)
     logger = instantiate(cfg.logger)(save_dir=str(folder))
-    logger.log_metrics({f"evaluation/{name}": metric.value for name, metric in metrics.items()})
     if isinstance(logger, WandbLogger):
-        logger.log_image("evaluation/grid", [str(folder / "grid.png")])
+        wandb_report.log_evaluation(logger.experiment, results.read_metrics(folder / "metrics.json"), folder)
         logger.experiment.finish()
+    else:
+        logger.log_metrics({f"evaluation/{name}": metric.value for name, metric in metrics.items()})
     logger.finalize("success")
 
 
@@ -128,7 +132,10 @@ def not_measured(cfg: DictConfig, kind: str) -> dict[str, str]:
     missing = {} if cfg.get("classifier") else {"AUROC, side accuracy and retrieval by a classifier": judge.NONE}
     if cfg.metrics.curves is None:
         missing["curves over guidance and steps"] = "metrics=full measures them, in some minutes more"
-    return missing | {"other feature extractors": "one for each evaluation, chosen by features=NAME"}
+    others = sorted({path.stem for path in (CONF / "features").glob("*.yaml")} - set(cfg.features))
+    if others:
+        missing[f"distances by {', '.join(others)}"] = "features=[NAME,NAME] measures them by several extractors"
+    return missing
 
 
 def cfg_words(cfg: DictConfig) -> list[str]:

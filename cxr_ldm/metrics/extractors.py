@@ -71,9 +71,8 @@ class ClassifierFeatures(Frozen):
 
     def pooled(self, pixels: Tensor) -> Tensor:
         if tuple(pixels.shape[-2:]) != (self.size, self.size):
-            raise UserError(
-                f"features.bundle was trained at {self.size} pixels and the images have {tuple(pixels.shape[-2:])}."
-            )
+            here = tuple(pixels.shape[-2:])
+            raise UserError(f"features.classifier.bundle was trained at {self.size} pixels and the images have {here}.")
         return self.network.features(pixels)
 
     def settings(self) -> dict[str, object]:

@@ -46,7 +46,7 @@ class Inception(Frozen):
         except (OSError, RuntimeError) as error:  # no network, no such file, or another network's weights
             raise UserError(
                 f"features=inception cannot load its weights ({first_line(error)}); on a machine with internet fetch "
-                "torch-fidelity's weights-inception-2015-12-05-6726825d.pth and pass features.weights=FILE."
+                "torch-fidelity's weights-inception-2015-12-05-6726825d.pth and pass features.inception.weights=FILE."
             ) from error
         self.network, self.weights = network, Path(path).name if path else "torch-fidelity"
         self.eval().requires_grad_(False)
@@ -90,7 +90,7 @@ class XRVDenseNet(Frozen):
             raise UserError(
                 f"features=xrv_densenet cannot load the weights {weights} ({first_line(error)}); on a machine with "
                 "internet run `python -c \"import torchxrayvision as xrv; xrv.models.DenseNet(weights='NAME')\"`, and "
-                "pass the folder of the file that it fetches by features.cache_dir=FOLDER."
+                "pass the folder of the file that it fetches by features.xrv_densenet.cache_dir=FOLDER."
             ) from error
         self.layers, self.weights = network.features, weights
         self.eval().requires_grad_(False)
@@ -137,12 +137,13 @@ class RadDino(Frozen):
             processing, _ = ImageProcessingMixin.get_image_processor_dict(model)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"features.model={model} cannot be loaded ({first_line(error)}); on a machine with internet run "
-                f"`huggingface-cli download {model} --local-dir FOLDER` and pass features.model=FOLDER, which must "
-                "hold config.json, preprocessor_config.json and the weights."
+                f"features.rad_dino.model={model} cannot be loaded ({first_line(error)}); on a machine with internet "
+                f"run `huggingface-cli download {model} --local-dir FOLDER` and pass features.rad_dino.model=FOLDER, "
+                "which must hold config.json, preprocessor_config.json and the weights."
             ) from error
         if self.network.config.model_type != "dinov2":
-            raise UserError(f"features.model={model} is a {self.network.config.model_type}; a dinov2 is needed.")
+            kind = self.network.config.model_type
+            raise UserError(f"features.rad_dino.model={model} is a {kind}; a dinov2 is needed.")
         self.model, self.size = model, input_size(processing)
         for key in ("image_mean", "image_std"):
             self.register_buffer(key, torch.tensor(processing[key]).view(1, -1, 1, 1))

@@ -64,13 +64,13 @@ def auroc_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any])
     """AUROC of each class, over pairs of one source, and the mean over the findings without their sides."""
     metrics: dict[str, Metric] = {}
     draws: dict[str, np.ndarray] = {}
-    few: list[str] = []
+    few: dict[str, tuple[int, int]] = {}  # images that show it, and images of which it is known
     patients = np.asarray(judged.patients)
     for place, name in enumerate(judged.classes):
         rows = _comparable(judged, place)
         truth = judged.targets[rows, place] == SHOWN
         if min(len(set(patients[rows][truth == value])) for value in (True, False)) < FEWEST:
-            few.append(name)
+            few[name] = (int(truth.sum()), len(rows))
             continue
         scores, sources = judged.probabilities[rows, place], judged.sources[rows]
         draws[name] = auroc(scores, truth, sources, weights[:, rows])
@@ -84,7 +84,7 @@ def auroc_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any])
     plain = [name for name in draws if not is_sided(name) and name != NO_FINDING]
     if plain:
         mean = float(np.mean([metrics[_metric_name(name)].value for name in plain]))
-        stated = settings | {"findings": plain, "fewer_patients": {"than": FEWEST, "classes": few}}
+        stated = settings | {"findings": plain, "fewer_patients": {"than": FEWEST, "classes": list(few), "shown": few}}
         drawn = np.mean([draws[name] for name in plain], axis=0)
         metrics["auroc_mean"] = _entry(mean, len(judged.texts), drawn, stated)
     return metrics

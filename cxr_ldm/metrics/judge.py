@@ -5,18 +5,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from cxr_ldm import naming
 from cxr_ldm.bundle import Bundle, bundle_sha256, load_bundle
-from cxr_ldm.compose import device_of
+from cxr_ldm.compose import device_of, feature_nodes
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.targets import SHOWN, all_targets
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.faithfulness import Judged, faithfulness
+from cxr_ldm.metrics.feature_sets import features_of
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.training import spread
 
@@ -30,18 +30,19 @@ AT_ONCE = 1024  # images in memory
 def with_judges(cfg: DictConfig, kind: str, prepared: Prepared) -> DictConfig:
     """The config with `classifier` set to the bundle that judges, where the evaluation needs one; prints which.
 
-    Also builds the feature extractor once: what it lacks must be said before images are generated.
+    Also builds the feature extractors once: what one lacks must be said before images are generated.
 
     Args:
-        kind: of the bundle that is evaluated.
+        kind: of the bundle that is evaluated; "compared" where bundles are compared, which no classifier judges.
 
     Raises:
         UserError: the classifier that was chosen is none, is of another size, or knows these test images; or the
-            feature extractor cannot be built.
+            feature extractors cannot be built.
     """
     if kind == "classifier":
         return cfg
-    if kind == "ldm" or str(cfg.features._target_).endswith(".ClassifierFeatures"):
+    targets = [str(node._target_) for node in feature_nodes(cfg).values()]
+    if kind == "ldm" or any(target.endswith(".ClassifierFeatures") for target in targets):
         folder = cfg.get("classifier") or naming.newest(Path(cfg.paths.outputs), "classifier", prepared.name)
         if folder is None:
             print(NONE)
@@ -49,7 +50,7 @@ def with_judges(cfg: DictConfig, kind: str, prepared: Prepared) -> DictConfig:
             check(cfg, load_bundle(folder, "classifier", cfg.bundle_packages), prepared)
             cfg = cfg.copy()
             OmegaConf.update(cfg, "classifier", str(folder))
-    instantiate(cfg.features)
+    features_of(cfg)
     return cfg
 
 

@@ -1,9 +1,8 @@
 """What evaluate.py measures of a VAE and of a diffusion model, each as entries of metrics.json, and its pictures."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,32 +11,22 @@ from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
-from cxr_ldm import artifacts
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.compose import device_of, plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.splits import Split
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import (
-    cost,
-    distances,
-    diversity,
-    extraction,
-    image_statistics,
-    judge,
-    memorisation,
-    reconstruction,
-)
+from cxr_ldm.metrics import cost, distances, diversity, judge, reconstruction
 from cxr_ldm.metrics.curves import curves
-from cxr_ldm.metrics.features import extract
+from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
+from cxr_ldm.metrics.measure_distance import distance, looks
+from cxr_ldm.metrics.measure_memory import memory
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
 from cxr_ldm.training import spread
 
 REAL_LIKE_PROMPTS = 600  # real images at most that show what the prompts of adherence ask for
-POOL = 3  # real images for the floor's splits, as a multiple of n
-SHOWN = 8  # images of a picture of extremes
 
 
 def chosen_rows(prepared: Prepared, split: Split, n: int, seed: int) -> np.ndarray:
@@ -63,8 +52,10 @@ def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     chosen = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     here = np.searchsorted(rows, chosen)
     others = chosen_rows(prepared, "train", len(chosen), cfg.seed)
-    sets = {"compared": "reconstructions of test images", "with": "training images, which are of other patients"}
-    metrics |= distance(cfg, prepared, others, reconstructed[here], chosen, sets)
+    compared = {"compared": "reconstructions of test images", "with": "training images, which are of other patients"}
+    sets = feature_sets(cfg, prepared)
+    made = {name: sets.of_images(name, reconstructed[here]) for name in sets.extractors}
+    metrics |= distance(cfg, sets, others, made, chosen, compared)
     metrics |= looks(cfg, prepared, chosen, reconstructed[here])
     first = spread(np.arange(len(rows)), 8)
     captions = ["radiograph"] * len(first) + ["reconstruction"] * len(first)
@@ -90,18 +81,20 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     pipeline = TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
     rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
     prompts, images = prepared.texts(rows), of_texts(cfg, pipeline, prepared, rows)
-    sets = {"compared": "images generated from the texts of test images", "with": "these test images"}
-    metrics = distance(cfg, prepared, rows, images, rows, sets)
+    sets = feature_sets(cfg, prepared)
+    made = {name: sets.of_images(name, images) for name in sets.extractors}
+    compared = {"compared": "images generated from the texts of test images", "with": "these test images"}
+    metrics = distance(cfg, sets, rows, made, rows, compared)
     metrics |= looks(cfg, prepared, rows, images)
     metrics |= judge.of_prompts(cfg, prepared, rows, images)
-    metrics |= memory(cfg, pipeline, prepared, images, folder)
+    metrics |= memory(cfg, pipeline, sets, images, made[sets.first], folder)
     metrics |= diversity.diversity(images, prepared.pixels(rows), seed=cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
         metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)
     else:
         metrics |= diversity.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
     if cfg.metrics.curves is not None:
-        metrics |= settings_curves(cfg, pipeline, prepared, rows)
+        metrics |= settings_curves(cfg, pipeline, sets, rows)
     metrics |= costs(cfg, bundle, pipeline)
     sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": plain(cfg.guidance)}
     facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
@@ -120,131 +113,6 @@ def of_texts(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, rows: np.
     return generate(pipeline, prepared.texts(rows), [cfg.seed + index for index in range(len(rows))], cfg, people)
 
 
-def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
-    """What `compute` gives, from the cache where the same settings gave it before."""
-    folder = cache / f"features-{artifacts.fingerprint(made_by)}"
-    if not folder.exists():
-        with artifacts.building(folder) as partial:
-            np.save(partial / "features.npy", compute().cpu().numpy())
-            artifacts.write_record(partial, made_by, complete=True)
-    return torch.from_numpy(np.load(folder / "features.npy"))
-
-
-def distance(
-    cfg: DictConfig,
-    prepared: Prepared,
-    rows: np.ndarray,
-    generated: Tensor,
-    asked: np.ndarray,
-    sets: dict[str, str],
-) -> dict[str, Metric]:
-    """FID, KID and coverage of `generated`, made from the rows `asked`, against the images of `rows`; with floors."""
-    extractor = instantiate(cfg.features)
-    size, pool = cfg.metrics.batch_size, pool_rows(cfg, prepared, len(rows))
-    device, cache = device_of(cfg), Path(cfg.paths.outputs) / "cache"
-
-    def features_of(pixels: Tensor, name: str) -> Tensor:
-        return extract(extractor, batches(pixels, size, f"features of {name} images"), device)
-
-    def of_real(rows: np.ndarray, name: str) -> Tensor:
-        made_by = {"data": prepared.fingerprint, "rows": rows.tolist(), **extractor.settings()}
-        return kept(cache, made_by, lambda: features_of(prepared.pixels(rows), name))
-
-    features = {
-        "real": of_real(rows, "real"),
-        "generated": features_of(generated, "generated"),
-        "floor": of_real(pool, "floor"),
-    }
-    return distances.distance_metrics(
-        features["real"],
-        features["generated"],
-        features["floor"],
-        prepared.patients(pool),
-        extractor.settings() | sets,
-        patients=(prepared.patients(rows), prepared.patients(asked)),
-        repeats=cfg.metrics.floor_repeats,
-        neighbours=cfg.metrics.neighbours,
-        seed=cfg.seed,
-    )
-
-
-def pool_rows(cfg: DictConfig, prepared: Prepared, n: int) -> np.ndarray:
-    """Rows of the real images from which the splits of floors at `n` are drawn."""
-    return np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]
-
-
-def looks(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, images: Tensor) -> dict[str, Metric]:
-    """Contrast, sharpness and entropy of `images`, made from `rows`, beside those of the real images of these rows."""
-    size, pool = cfg.metrics.batch_size, pool_rows(cfg, prepared, len(rows))
-
-    def of_real(rows: np.ndarray) -> dict[str, Tensor]:
-        parts = np.array_split(rows, -(-len(rows) // size))
-        return image_statistics.values_of(prepared.pixels(part) for part in parts)
-
-    patients = prepared.patients(rows)
-    return image_statistics.statistics_metrics(
-        image_statistics.values_of(images.split(size)),
-        of_real(rows),
-        of_real(pool),
-        prepared.patients(pool),
-        (patients, patients),
-        repeats=cfg.metrics.floor_repeats,
-        seed=cfg.seed,
-    )
-
-
-def memory(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, images: Tensor, folder: Path) -> dict[str, Metric]:
-    """Is a generated image a copy of a training image: in pixels, in features, and when training prompts are asked?"""
-    extractor, train, test = instantiate(cfg.features), prepared.rows("train"), prepared.rows("test")
-    device, cache, size = device_of(cfg), Path(cfg.paths.outputs) / "cache", cfg.metrics.batch_size
-
-    def training() -> Iterator[Tensor]:
-        return (prepared.pixels(part) for part in np.array_split(train, -(-len(train) // memorisation.BATCH)))
-
-    def features(rows: np.ndarray, name: str) -> Tensor:
-        parts = np.array_split(rows, -(-len(rows) // size))
-        pixels = tqdm((prepared.pixels(part) for part in parts), f"features of {name} images", len(parts))
-        made_by = {"data": prepared.fingerprint, "rows": rows.tolist(), **extractor.settings()}
-        return kept(cache, made_by, lambda: extract(extractor, pixels, device))
-
-    held_out = prepared.pixels(test)
-    found = memorisation.search(images, held_out, training())
-    metrics = memorisation.near_copy_metrics(found, cfg.seed)
-    metrics |= memorisation.closeness_metrics(found, "pixels", {"measure": "Pearson correlation of pixels"})
-    made = extract(extractor, images.split(size), device)
-    found = memorisation.search_features(made, features(test, "test"), [features(train, "training")])
-    metrics |= memorisation.feature_copy_metrics(found, extractor.settings(), cfg.seed)
-    nearest_picture(folder / "nearest.png", images, prepared, train, found)
-    extremes(folder, images, memorisation.nearest_cosine(made, features(test, "test")))
-    chosen = chosen_rows(prepared, "train", cfg.metrics.extraction_prompts, cfg.seed)
-    people = prepared.people(chosen) if pipeline.attributes is not None else None
-    samples = cfg.metrics.extraction_samples
-
-    def ask(prompts: list[str], seeds: list[int]) -> Tensor:
-        return generate(pipeline, prompts, seeds, cfg, people and [each for each in people for _ in range(samples)])
-
-    attempted = extraction.attempt(ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000)
-    return metrics | extraction.extraction_metrics(attempted, {"prompts": "texts of training images"})
-
-
-def nearest_picture(
-    path: Path, images: Tensor, prepared: Prepared, train: np.ndarray, found: memorisation.NearCopies
-) -> None:
-    """The closest pairs: generated images in one row, and below each its nearest training image."""
-    pairs = found.closest(SHOWN)
-    real = prepared.pixels(train[[index for _, index, _ in pairs]])
-    captions = [f"generated, cosine {near:.3f}" for *_, near in pairs] + ["nearest training image"] * len(pairs)
-    save_grid(path, torch.cat([images[[place for place, *_ in pairs]], real]), len(pairs), captions)
-
-
-def extremes(folder: Path, images: Tensor, likeness: Tensor) -> None:
-    """best.png and worst.png: the images most and least like any real test image, by their features."""
-    order = likeness.argsort(descending=True)
-    for name, places in (("best", order[:SHOWN]), ("worst", order.flip(0)[:SHOWN])):
-        captions = [f"cosine {likeness[place]:.3f}" for place in places]
-        save_grid(folder / f"{name}.png", images[places], 4, captions, {"synthetic": True})
-
-
 def costs(cfg: DictConfig, bundle: Bundle, pipeline: TextToCXR) -> dict[str, Metric]:
     """Parameters, latency, throughput and memory of sampling."""
     sampling = cost.Sampling(cfg.guidance.scale, instantiate(cfg.sampler.step), instantiate(cfg.sampler.times))
@@ -252,12 +120,11 @@ def costs(cfg: DictConfig, bundle: Bundle, pipeline: TextToCXR) -> dict[str, Met
     return metrics | cost.peak_memory(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
 
 
-def settings_curves(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, rows: np.ndarray) -> dict[str, Metric]:
+def settings_curves(cfg: DictConfig, pipeline: TextToCXR, sets: FeatureSets, rows: np.ndarray) -> dict[str, Metric]:
     """KID, adherence or AUROC, and seconds, over the guidance scale and over the number of steps."""
     rows, chosen = rows[: cfg.metrics.curves.n], cfg.copy()
-    patients = prepared.patients(rows)
-    extractor, device, size = instantiate(cfg.features), device_of(cfg), cfg.metrics.batch_size
-    real = extract(extractor, prepared.pixels(rows).split(size), device)
+    prepared, name = sets.prepared, sets.first
+    patients, real = prepared.patients(rows), sets.of_rows(name, rows, "real")
     findings = prepared.manifest["findings"].iloc[rows].tolist()
     knows = cfg.data.adherence is not None and prepared.kind == cfg.data.kind
     adherence = instantiate(cfg.data.adherence) if knows else None
@@ -270,8 +137,8 @@ def settings_curves(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, ro
         return of_texts(chosen, pipeline, prepared, rows)
 
     def measure(images: Tensor) -> dict[str, Metric]:
-        features, settings = extract(extractor, images.split(size), device), extractor.settings()
-        metrics = {f"kid_{extractor.name}": distances.kernel_metric(real, features, (patients, patients), settings)}
+        features = sets.of_images(name, images)
+        metrics = {f"kid_{name}": distances.kernel_metric(real, features, (patients, patients), sets.settings(name))}
         if adherence is not None:
             metrics |= adherence.of_texts(images, findings)
         judged = judge.of_prompts(cfg, prepared, rows, images)

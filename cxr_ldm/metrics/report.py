@@ -1,17 +1,11 @@
-"""A metrics.json as a table: on the terminal, and as a page of docs/results (report_html.py makes the HTML)."""
+"""A metrics.json in words: rows, cells, and the table on the terminal (report_page.py, report_html.py: pages)."""
 
 import json
-import shutil
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-from cxr_ldm.artifacts import write_text
-from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.results import read_metrics
 
 TABLE_WIDTH = 108  # columns at least, also where no terminal says how wide it is
 # What a metric says, by the longest beginning of its name.
@@ -84,6 +78,26 @@ def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+# Endings of what real images score, beside the metric that they belong to.
+REAL = ("_floor", "_real", "_of_real", "_real_all")
+
+
+def beside(names: Collection[str]) -> dict[str, str]:
+    """Metrics of real images, and by which metric each stands; those that belong to none are left out.
+
+    >>> beside(["fid_x", "fid_x_floor", "adherence_side_texts", "adherence_side_real_all", "a_real"])
+    {'fid_x_floor': 'fid_x', 'adherence_side_real_all': 'adherence_side_texts'}
+    """
+    found = {}
+    for name in names:
+        end = next((end for end in sorted(REAL, key=len, reverse=True) if name.endswith(end)), None)
+        # real images of any finding are measured as those generated from whole reports are
+        base = name.removesuffix(end or "") + ("_texts" if end == "_real_all" else "")
+        if end and base in names:
+            found[name] = base
+    return found
+
+
 def number(value: float) -> str:
     """Four decimals below 10 and four digits above; an exponent only where decimals would show nothing.
 
@@ -139,48 +153,6 @@ def print_table(content: Mapping[str, Any], console: Console | None = None) -> N
     console.print(table, width=max(console.width, TABLE_WIDTH))
 
 
-def write_page(folder: Path, page: Path, before: Path | None = None) -> Path:
-    """Write a Markdown page from `folder`/metrics.json, and its grid of generated images beside it.
-
-    Args:
-        before: a page that an earlier evaluation wrote; its figures stand beside the new ones.
-
-    Pages are published: a grid that shows real radiographs (the autoencoder's), or that was not found free of near
-    copies of training images, is left out, and the page says so.
-    """
-    content = read_metrics(folder / "metrics.json")
-    earlier = figures(before) if before is not None else {}
-    copies = content.get("near_copies", {}).get("value")
-    if copies == 0 and (folder / "grid.png").exists():
-        page.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / "grid.png", page.with_suffix(".png"))
-        text = render_markdown(content, title(content), image=page.with_suffix(".png").name, earlier=earlier)
-    else:
-        page.with_suffix(".png").unlink(missing_ok=True)
-        why = (
-            "near copies of training images were found" if copies else "no picture was found to be free of real images"
-        )
-        text = render_markdown(content, title(content), intro=f"Without a picture: {why}.", earlier=earlier)
-    write_text(page, text)
-    return page
-
-
-def figures(page: Path) -> dict[str, str]:
-    """Value of each metric as a page of `write_page` shows it.
-
-    Raises:
-        UserError: the page cannot be read, or is none of ours.
-    """
-    try:
-        lines = page.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"before={page} cannot be read ({error}).") from None
-    rows = [line.split(" | ") for line in lines if line.startswith("| `")]
-    if not rows:
-        raise UserError(f"before={page} holds no table of metrics; name a page that evaluate.py wrote.")
-    return {row[0].strip("| `"): row[1] for row in rows}
-
-
 def title(content: Mapping[str, Any]) -> str:
     """Heading of a report, from its run.
 
@@ -191,42 +163,6 @@ def title(content: Mapping[str, Any]) -> str:
     data = run.get("data")
     name = data.get("name") if isinstance(data, Mapping) else data
     return "Evaluation" + (f" of {run['stage']}" if run.get("stage") else "") + (f" on {name}" if name else "")
-
-
-def render_markdown(
-    content: Mapping[str, Any],
-    heading: str,
-    intro: str = "",
-    image: str | None = None,
-    earlier: Mapping[str, str] | None = None,
-) -> str:
-    """A page for docs/results.
-
-    Args:
-        intro: text without numbers.
-        image: path relative to the page.
-        earlier: value of a metric in an earlier evaluation, in a column of their own.
-    """
-    lines = [f"# {heading}", ""]
-    lines += [intro, ""] if intro else []
-    lines += [f"![generated images]({image})", ""] if image else []
-    before = ("| before ", "| ---: ") if earlier else ("", "")
-    lines += [f"| metric | value | 95 % interval | n {before[0]}| meaning |"]
-    lines += [f"| --- | ---: | ---: | ---: {before[1]}| --- |"]
-    for row in rows(content):
-        value = row["value"] + (f" ± {row['error']} SE" if row["error"] else "")
-        text = f"{row['meaning']} ({row['direction']})" if row["meaning"] else row["direction"]
-        then = f"| {earlier.get(row['name'], '–')} " if earlier else ""
-        lines.append(f"| `{row['name']}` | {value} | {row['interval']} | {row['n']} {then}| {text} |")
-    lines += ["", "## Settings", ""]
-    for row in rows(content):
-        reason = f"; no interval: {row['reason']}" if row["reason"] else ""
-        lines.append(f"- `{row['name']}`: `{row['settings']}`{reason}")
-    lines += ["", "## Run", ""]
-    lines += [
-        f"- {key}: `{value if isinstance(value, str) else _json(value)}`" for key, value in content["run"].items()
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _json(value: Any) -> str:

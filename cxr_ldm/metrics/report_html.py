@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cxr_ldm.artifacts import write_text
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics import report
+from cxr_ldm.metrics.by_finding import ABOUT, by_finding, measured, notes
 from cxr_ldm.metrics.figures import AXES, curve_figure
 from cxr_ldm.metrics.results import read_metrics
 
@@ -25,8 +26,6 @@ SECTIONS = {
     "Cost": ("parameters", "latency_", "images_per_second", "peak_memory"),
     "Further figures": ("",),
 }
-# Endings of what real images score, beside the metric that they belong to.
-REAL = ("_floor", "_real", "_of_real", "_real_all")
 # Pictures by file name: their section and their caption.
 PICTURES = {
     "grid": ("Pictures", "a fixed choice, not the best"),
@@ -50,11 +49,17 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True
     )
-    run = content["run"]
+    run, findings = content["run"], by_finding(content)
+    filled, absent = measured(findings)
     return environment.get_template(TEMPLATE).render(
         title=report.title(content),
         about=about(run),
         sections=list(sections(content, pictures)),
+        findings=findings,
+        about_findings=ABOUT,
+        measures=filled,
+        absent=absent,
+        notes=notes(findings),
         not_measured=list(run.get("not_measured", {}).items()),
         settings=report.rows(content),
         run=[(key, report.plain(value)) for key, value in run.items() if key != "not_measured"],
@@ -111,12 +116,8 @@ def section_of(name: str) -> str:
 def table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of all metrics but those of real images, which stand in the column `real` of what they belong to."""
     rows = {row["name"]: row | {"real": "–"} for row in report.rows(content)}
-    for name in list(rows):
-        end = next((end for end in sorted(REAL, key=len, reverse=True) if name.endswith(end)), None)
-        base = name.removesuffix(end) if end else name
-        if end and base in rows:
-            real = rows.pop(name)["value"]
-            rows[base]["real"] = real if rows[base]["real"] == "–" else rows[base]["real"]
+    for name, base in report.beside(rows).items():
+        rows[base]["real"] = rows.pop(name)["value"]
     return list(rows.values())
 
 

@@ -61,7 +61,7 @@ def test_generated_images_are_judged_beside_the_real_ones_of_their_texts(outputs
     command("train.py", "stage=vae", *LDM, *DATA, where)
     command("train.py", "stage=ldm", *LDM, *DATA, where)
     ldm = ["evaluate.py", "stage=ldm", *SMALL, *DATA, where]
-    printed = command(*ldm, "name=judged", "features=classifier").stdout
+    printed = command(*ldm, "name=judged", "features=[classifier,efficientnet_lite0]").stdout
     assert "the newest complete run of stage classifier" in printed
     metrics = json.loads((outputs / "evaluation" / "judged" / "metrics.json").read_text())
     judged = {name for name in metrics if name.startswith(("auroc", "side", "prompt")) and not name.endswith("_real")}
@@ -69,7 +69,9 @@ def test_generated_images_are_judged_beside_the_real_ones_of_their_texts(outputs
     assert {f"{name}_real" for name in judged} <= metrics.keys()
     assert metrics["auroc_mean_real"]["value"] > metrics["auroc_mean"]["value"]  # one step makes no findings
     assert "sampling" in metrics["auroc_mean"]["settings"]
-    assert "kid_classifier" in metrics
+    both = {f"{kind}_{name}" for kind in ("fid", "kid") for name in ("classifier", "efficientnet_lite0")}
+    assert both | {"nearest_training_cosine_classifier"} <= metrics.keys()  # the first one finds the copies
+    assert "nearest_training_cosine_efficientnet_lite0" not in metrics
     assert not any("stage=classifier" in why for why in metrics["run"]["not_measured"].values())
     vae = f"classifier={only(outputs, 'vae/*')}/bundle"
     error = command(*ldm, "name=refused", vae, code=2).stderr

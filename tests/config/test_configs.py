@@ -108,10 +108,24 @@ def test_denoisers_build(option):
 def test_a_folder_is_no_option_of_a_group():
     """Hydra reads KEY=VALUE as a choice wherever conf/ has a folder of that name, so these names must stay free."""
     assert not {"bundle", "vae_bundle", "classifier", "teacher", "prepared"} & {path.name for path in CONF.iterdir()}
-    assert composed("evaluate", "classifier=/some/folder", "features=classifier").features.bundle == "/some/folder"
+    assert (
+        composed("evaluate", "classifier=/some/folder", "features=classifier").features.classifier.bundle
+        == "/some/folder"
+    )
+
+
+def test_several_extractors_keep_the_order_of_choice():
+    names = [file.split("/")[1] for file in GROUPS if file.startswith("features/")]
+    for chosen in (names, names[::-1]):
+        assert list(composed("evaluate", f"features=[{','.join(chosen)}]").features) == chosen
+    assert list(composed("evaluate").features) == ["efficientnet_lite0"]
+    assert list(composed("evaluate", "features=classifier").features) == ["classifier"]
+    assert composed("evaluate", "features.efficientnet_lite0.weights=x").features.efficientnet_lite0.weights == "x"
 
 
 def test_a_mistyped_key_gets_the_nearest():
     assert nearest("Could not override 'trainer.precison'.") == "'trainer.precision'"
     assert nearest("Could not override 'zzz'.") is None
     assert sentence(ValueError("one\n\n  two")) == "one"
+    known = sentence(ValueError("In 'common': Could not find 'logger/x'"))
+    assert known == "In 'common': Could not find 'logger/x'; there are csv, wandb."

@@ -141,7 +141,7 @@ def test_xrv_sees_one_channel_of_224_pixels_in_1024_either_way(monkeypatch):
     features = extractor(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1).expand(-1, -1, 64, 64))
     assert seen[0].shape == (2, 1, 224, 224)
     assert features.flatten().tolist() == [1024.0, 0.0]  # rectified, then the mean over places
-    with pytest.raises(UserError, match="cannot load the weights nothing .*features.cache_dir=FOLDER"):
+    with pytest.raises(UserError, match="cannot load the weights nothing .*features.xrv_densenet.cache_dir=FOLDER"):
         XRVDenseNet("nothing")
 
 
@@ -164,7 +164,7 @@ def test_inception_sees_uint8_in_three_channels(monkeypatch):
     assert seen[0].dtype == torch.uint8
     assert seen[0].shape == (2, 3, 32, 32)
     assert features.dtype == torch.float64
-    with pytest.raises(UserError, match="features.weights=FILE"):
+    with pytest.raises(UserError, match="features.inception.weights=FILE"):
         Inception("/no/such/file.pth")
 
 

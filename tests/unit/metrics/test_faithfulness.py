@@ -87,7 +87,11 @@ def test_findings_of_few_patients_are_left_out_and_named():
     targets[:18, 0] = 1.0  # 18 images of 9 patients
     metrics = faithfulness(replace(images, targets=targets), {}, "_real")
     assert "auroc_edema_real" not in metrics
-    assert metrics["auroc_mean_real"].settings["fewer_patients"] == {"than": 10, "classes": ["edema"]}
+    assert metrics["auroc_mean_real"].settings["fewer_patients"] == {
+        "than": 10,
+        "classes": ["edema"],
+        "shown": {"edema": (18, 300)},
+    }
 
 
 def test_telling_two_sources_apart_is_no_seeing():

@@ -57,7 +57,13 @@ def classifier(outputs, name, data="mine", fingerprint="abc", size=8):
 
 def config(outputs, **changes):
     node = {"_target_": "cxr_ldm.metrics.features.EfficientNetLite0", "weights": None}
-    cfg = {"features": node, "paths": {"outputs": str(outputs)}, "bundle_packages": [], "seed": 0, "classifier": None}
+    cfg = {
+        "features": {"efficientnet_lite0": node},
+        "paths": {"outputs": str(outputs)},
+        "bundle_packages": [],
+        "seed": 0,
+        "classifier": None,
+    }
     cfg |= {"metrics": {"batch_size": 16}, "trainer": {"accelerator": "cpu"}}
     return OmegaConf.create(cfg | changes)
 
@@ -96,7 +102,7 @@ def test_one_of_another_size_or_that_may_know_the_test_images_is_refused(tmp_pat
 def test_missing_features_are_refused_before_anything_is_generated(tmp_path):
     node = {"_target_": "cxr_ldm.metrics.extractors.ClassifierFeatures", "bundle": None}
     with pytest.raises(Exception, match="features=classifier needs a trained classifier"):
-        judge.with_judges(config(tmp_path, features=node), "vae", Prepared())
+        judge.with_judges(config(tmp_path, features={"classifier": node}), "vae", Prepared())
 
 
 def test_generated_images_stand_beside_the_real_ones_of_their_texts(tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.figures import curve_figure
-from cxr_ldm.metrics.report import figures, print_table, render_markdown, rows, write_page
+from cxr_ldm.metrics.report import print_table, rows
 from cxr_ldm.metrics.report_html import sections, write_html
+from cxr_ldm.metrics.report_page import figures, render_markdown, write_page
 from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
 
 

@@ -1,0 +1,124 @@
+"""Features of an evaluation's images by each extractor chosen: every image passes through each network once."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from cxr_ldm import artifacts
+from cxr_ldm.compose import device_of, feature_nodes, plain
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.features import extract
+
+
+class FeatureSets:
+    """Features of real images, each extracted once and kept on disk, and of generated ones.
+
+    Args:
+        extractors: by name, in the order of choice; where only one makes sense it is the first.
+        prepared: the collection of the real images.
+        cache: folder of the real images' features.
+        device: where networks run.
+        size: images at once.
+    """
+
+    def __init__(
+        self, extractors: Mapping[str, nn.Module], prepared: Prepared, cache: Path, device: torch.device, size: int
+    ) -> None:
+        self.extractors, self.prepared, self.cache = dict(extractors), prepared, cache
+        self.device, self.size = device, size
+        self._known: dict[str, np.ndarray] = {}  # bool [images of the collection], by extractor
+        self._features: dict[str, Tensor] = {}  # float64 [images of the collection, D]; only known rows are filled
+
+    @property
+    def first(self) -> str:
+        """Name of the extractor that is used where only one makes sense."""
+        return next(iter(self.extractors))
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """What decides the features of an extractor, its preprocessing included."""
+        return dict(self.extractors[name].settings())  # type: ignore[operator]  # every extractor has it
+
+    def of_images(self, name: str, images: Tensor) -> Tensor:
+        """Features of generated images `[N,1,H,W]`, float64 [N, D]."""
+        parts = tqdm(images.split(self.size), desc=f"{name} of generated images", unit="batch")
+        return extract(self.extractors[name], parts, self.device)
+
+    def of_rows(self, name: str, rows: np.ndarray, what: str) -> Tensor:
+        """Features of the real images of `rows`, float64 [N, D].
+
+        Args:
+            what: of images, for the progress bar.
+        """
+        made_by = {"data": self.prepared.fingerprint, "rows": rows.tolist(), **self.settings(name)}
+        features = kept(self.cache, made_by, lambda: self._extracted(name, rows, what))
+        self._remember(name, rows, features)
+        return features
+
+    def _extracted(self, name: str, rows: np.ndarray, what: str) -> Tensor:
+        known = self._known.get(name)
+        missing = rows if known is None else rows[~known[rows]]
+        if len(missing):
+            parts = np.array_split(missing, -(-len(missing) // self.size))
+            pixels = (self.prepared.pixels(part) for part in parts)
+            shown = tqdm(pixels, desc=f"{name} of {what} images", total=len(parts), unit="batch")
+            self._remember(name, missing, extract(self.extractors[name], shown, self.device))
+        return self._features[name][torch.from_numpy(rows)]
+
+    def _remember(self, name: str, rows: np.ndarray, features: Tensor) -> None:
+        if name not in self._known:
+            self._known[name] = np.zeros(len(self.prepared), dtype=bool)
+            # not written to yet, so it takes memory only as it is filled
+            self._features[name] = torch.empty(len(self.prepared), features.shape[1], dtype=torch.float64)
+        self._known[name][rows] = True
+        self._features[name][torch.from_numpy(rows)] = features
+
+
+def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+    """What `compute` gives, from the cache where the same settings gave it before."""
+    folder = cache / f"features-{artifacts.fingerprint(made_by)}"
+    if not folder.exists():
+        with artifacts.building(folder) as partial:
+            np.save(partial / "features.npy", compute().cpu().numpy())
+            artifacts.write_record(partial, made_by, complete=True)
+    return torch.from_numpy(np.load(folder / "features.npy"))
+
+
+def feature_sets(cfg: DictConfig, prepared: Prepared) -> FeatureSets:
+    """The extractors of `features=…` over a collection."""
+    cache = Path(cfg.paths.outputs) / "cache"
+    return FeatureSets(features_of(cfg), prepared, cache, device_of(cfg), cfg.metrics.batch_size)
+
+
+def features_of(cfg: DictConfig) -> dict[str, nn.Module]:
+    """The extractors of `features=…` by the name that they give to metrics, in the order of choice.
+
+    Raises:
+        UserError: as `feature_nodes`, or two of them would give metrics the same name.
+    """
+    extractors: dict[str, nn.Module] = {}
+    for key, node in feature_nodes(cfg).items():
+        extractor = instantiate(node)
+        if extractor.name in extractors:
+            raise UserError(
+                f"features.{key!s} gives its metrics the name {extractor.name}, as another chosen extractor does; "
+                "choose one of the two."
+            )
+        extractors[extractor.name] = extractor
+    return extractors
+
+
+def recorded(cfg: DictConfig) -> dict[str, Any]:
+    """The extractors for the record of an evaluation.
+
+    One alone is written without its name, as when there was only ever one: evaluations of that time are found again.
+    """
+    nodes = plain(feature_nodes(cfg))
+    return next(iter(nodes.values())) if len(nodes) == 1 else nodes

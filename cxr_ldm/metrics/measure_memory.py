@@ -1,0 +1,72 @@
+"""Does a diffusion model give back its training images: the searches for copies, and the pictures that show them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.imaging.grids import save_grid
+from cxr_ldm.metrics import extraction, memorisation
+from cxr_ldm.metrics.feature_sets import FeatureSets
+from cxr_ldm.metrics.results import Metric
+from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.sampling import generate
+
+SHOWN = 8  # images of a picture of extremes
+
+
+def memory(
+    cfg: DictConfig, pipeline: TextToCXR, sets: FeatureSets, images: Tensor, made: Tensor, folder: Path
+) -> dict[str, Metric]:
+    """Is a generated image a copy of a training image: in pixels, in features, and when training prompts are asked?
+
+    Args:
+        images: generated, `[N,1,H,W]`.
+        made: their features by the first extractor, float64 [N, D].
+    """
+    prepared = sets.prepared
+    train, test = prepared.rows("train"), prepared.rows("test")
+    held_out = prepared.pixels(test)
+
+    def training() -> Iterator[Tensor]:
+        return (prepared.pixels(part) for part in np.array_split(train, -(-len(train) // memorisation.BATCH)))
+
+    found = memorisation.search(images, held_out, training())
+    metrics = memorisation.near_copy_metrics(found, cfg.seed)
+    metrics |= memorisation.closeness_metrics(found, "pixels", {"measure": "Pearson correlation of pixels"})
+    real = sets.of_rows(sets.first, test, "test")
+    found = memorisation.search_features(made, real, [sets.of_rows(sets.first, train, "training")])
+    metrics |= memorisation.feature_copy_metrics(found, sets.settings(sets.first), cfg.seed)
+    nearest_picture(folder / "nearest.png", images, prepared, train, found)
+    extremes(folder, images, memorisation.nearest_cosine(made, real))
+    chosen = np.random.default_rng(cfg.seed).permutation(train)[: cfg.metrics.extraction_prompts]
+    people = prepared.people(chosen) if pipeline.attributes is not None else None
+    samples = cfg.metrics.extraction_samples
+
+    def ask(prompts: list[str], seeds: list[int]) -> Tensor:
+        return generate(pipeline, prompts, seeds, cfg, people and [each for each in people for _ in range(samples)])
+
+    attempted = extraction.attempt(ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000)
+    return metrics | extraction.extraction_metrics(attempted, {"prompts": "texts of training images"})
+
+
+def nearest_picture(
+    path: Path, images: Tensor, prepared: Prepared, train: np.ndarray, found: memorisation.NearCopies
+) -> None:
+    """The closest pairs: generated images in one row, and below each its nearest training image."""
+    pairs = found.closest(SHOWN)
+    real = prepared.pixels(train[[index for _, index, _ in pairs]])
+    captions = [f"generated, cosine {near:.3f}" for *_, near in pairs] + ["nearest training image"] * len(pairs)
+    save_grid(path, torch.cat([images[[place for place, *_ in pairs]], real]), len(pairs), captions)
+
+
+def extremes(folder: Path, images: Tensor, likeness: Tensor) -> None:
+    """best.png and worst.png: the images most and least like any real test image, by their features."""
+    order = likeness.argsort(descending=True)
+    for name, places in (("best", order[:SHOWN]), ("worst", order.flip(0)[:SHOWN])):
+        captions = [f"cosine {likeness[place]:.3f}" for place in places]
+        save_grid(folder / f"{name}.png", images[places], 4, captions, {"synthetic": True})

@@ -1,0 +1,110 @@
+"""Several extractors in one evaluation: which are chosen, what is recorded, and that no image is extracted twice."""
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from cxr_ldm.artifacts import fingerprint
+from cxr_ldm.compose import feature_nodes
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.evaluate import common_settings
+from cxr_ldm.metrics.feature_sets import FeatureSets, features_of
+from cxr_ldm.metrics.measure_distance import distance
+
+NODE = {"_target_": "cxr_ldm.metrics.features.EfficientNetLite0", "weights": None}
+
+
+class Pooled(nn.Module):
+    """An extractor that can be followed by hand: powers of the mean grey; counts the images that it sees."""
+
+    def __init__(self, name: str = "pooled", power: int = 1) -> None:
+        super().__init__()
+        self.name, self.power, self.seen = name, power, 0
+
+    def forward(self, pixels):
+        self.seen += len(pixels)
+        mean = pixels.double().mean(dim=(1, 2, 3))
+        return torch.stack([mean**self.power, mean ** (self.power + 1)], dim=1)
+
+    def settings(self):
+        return {"extractor": self.name, "power": self.power}
+
+
+class Prepared:
+    """Stands for a collection of 60 images, each of a patient and a grey of its own."""
+
+    fingerprint = "abc"
+
+    def __len__(self):
+        return 60
+
+    def pixels(self, rows):
+        return torch.linspace(-1, 1, 60)[torch.from_numpy(rows)].view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+
+    def patients(self, rows):
+        return [str(row) for row in rows]
+
+
+def sets(folder, *extractors):
+    return FeatureSets({each.name: each for each in extractors}, Prepared(), folder, torch.device("cpu"), 7)
+
+
+def test_a_real_image_is_extracted_once_however_often_and_in_whatever_set_it_is_asked_for(tmp_path):
+    network = Pooled()
+    here = sets(tmp_path, network)
+    asked = [np.arange(0, 20), np.arange(10, 40)[::-1].copy(), np.arange(60), np.arange(0, 20)]
+    for rows in asked:
+        expected = Prepared().pixels(rows).double().mean(dim=(1, 2, 3))
+        assert torch.equal(here.of_rows("pooled", rows, "real")[:, 0], expected)
+    assert network.seen == 60
+    later = Pooled()  # another evaluation finds what the first one left on disk
+    again = sets(tmp_path, later)
+    assert torch.equal(again.of_rows("pooled", asked[1], "real"), here.of_rows("pooled", asked[1], "real"))
+    assert later.seen == 0
+
+
+def test_features_of_another_extractor_or_setting_are_not_mistaken_for_it(tmp_path):
+    rows = np.arange(5)
+    here = sets(tmp_path, Pooled("one", 1), Pooled("two", 3))
+    assert not torch.equal(here.of_rows("one", rows, "real"), here.of_rows("two", rows, "real"))
+    other = sets(tmp_path, Pooled("one", 2)).of_rows("one", rows, "real")
+    assert not torch.equal(here.of_rows("one", rows, "real"), other)
+
+
+def test_every_extractor_has_distances_under_its_name_with_its_own_settings(tmp_path):
+    here = sets(tmp_path, Pooled("one", 1), Pooled("two", 3))
+    cfg = OmegaConf.create({"seed": 0, "metrics": {"floor_repeats": 2, "neighbours": 3}})
+    rows = np.arange(0, 48, 2)
+    images = Prepared().pixels(rows).clone() * 0.5
+    made = {name: here.of_images(name, images) for name in here.extractors}
+    metrics = distance(cfg, here, rows, made, rows, {"compared": "x"})
+    for name, power in (("one", 1), ("two", 3)):
+        for kind in ("fid", "kid", "precision", "recall", "density", "coverage"):
+            assert metrics[f"{kind}_{name}"].settings["power"] == power
+            assert metrics[f"{kind}_{name}_floor"].settings["extractor"] == name
+    assert metrics["fid_one"].value != metrics["fid_two"].value
+    assert here.first == "one"
+
+
+def test_one_extractor_is_recorded_as_evaluations_always_recorded_it():
+    cfg = OmegaConf.create(
+        {"features": {"efficientnet_lite0": NODE}, "seed": 0, "metrics": {"n": 2}, "sampler": {}, "guidance": {}}
+    )
+    settings = common_settings(cfg, Prepared())
+    assert settings["features"] == NODE
+    # of the same settings before several extractors could be chosen
+    assert fingerprint(settings) == "ab6e202429707b16"
+    both = cfg.copy()
+    both.features["classifier"] = {"_target_": "cxr_ldm.metrics.extractors.ClassifierFeatures", "bundle": None}
+    assert list(common_settings(both, Prepared())["features"]) == ["efficientnet_lite0", "classifier"]
+
+
+def test_what_cannot_be_chosen_is_refused():
+    with pytest.raises(UserError, match=r"features=\[\] chooses no extractor"):
+        feature_nodes(OmegaConf.create({"seed": 0}))
+    with pytest.raises(UserError, match="must begin with the line `# @package features.NAME`"):
+        feature_nodes(OmegaConf.create({"features": NODE}))
+    with pytest.raises(UserError, match="features.mine gives its metrics the name efficientnet_lite0"):
+        features_of(OmegaConf.create({"features": {"efficientnet_lite0": NODE, "mine": NODE}}))
