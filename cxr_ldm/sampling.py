@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+import cxr_ldm
 from cxr_ldm import artifacts, naming
 from cxr_ldm.compose import device_of, guidance_of, plain
 from cxr_ldm.errors import UserError
@@ -141,7 +142,8 @@ def write(
             else:
                 save_png(path, image, facts)
         captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts, seeds, strict=True)]
-        facts = {"synthetic": True, "prompts": prompts, "seeds": seeds, **common}
+        software = f"cxr_ldm {cxr_ldm.__version__}"
+        facts = {"synthetic": True, "prompts": prompts, "seeds": seeds, **common, "software": software}
         # marked as a whole: the marks of its images are lost where the grid enlarges them
         save_grid(partial / "grid.png", images, min(columns, 8), captions, facts, common.get("watermark", False))
         artifacts.write_record(partial, settings, complete=True)

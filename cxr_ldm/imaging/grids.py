@@ -17,6 +17,7 @@ from cxr_ldm.imaging.watermark import mark
 
 KEY = "cxr_ldm"  # of the text chunk that says what a PNG is
 LINE = 13  # height in pixels of a caption's line
+LARGEST_CELL = 512  # pixels; eight images of 4096 side by side would make a picture that nobody can open
 
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
@@ -30,9 +31,9 @@ def to_uint8(pixels: Tensor) -> np.ndarray:
 
 
 def grid(pixels: Tensor, columns: int, captions: Sequence[str] | None = None, cell: int = 160) -> Image.Image:
-    """Images `[N,1,H,W]` in [-1, 1], row by row, each scaled to at least `cell` pixels with its caption below."""
+    """Images `[N,1,H,W]` in [-1, 1], row by row, each scaled to `cell` to 512 pixels with its caption below."""
     scale = max(1, math.ceil(cell / pixels.shape[-1]))
-    side = scale * pixels.shape[-1]
+    side = min(scale * pixels.shape[-1], LARGEST_CELL)
     texts = [textwrap.wrap(caption, side // 6)[:3] for caption in captions or [""] * len(pixels)]
     below = LINE * max(len(lines) for lines in texts) + 4
     rows = math.ceil(len(pixels) / columns)

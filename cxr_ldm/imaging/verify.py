@@ -95,8 +95,10 @@ def dicom(path: Path) -> tuple[dict[str, Any] | None, np.ndarray]:
 def line(path: Path, found: Finding) -> str:
     """One line for people."""
     facts, kept = found.provenance or {}, "outlives" if found.outlives else "does not outlive"
-    origin = f"provenance of {facts.get('software', '?')}, seed {facts.get('seed', '?')}" if facts else "no provenance"
-    chance = f"score {found.score:.1f}, by chance at most {false_alarm(found.score):.1e}"
+    seed = f"seed {facts['seed']}" if "seed" in facts else f"seeds {facts.get('seeds', '?')}"
+    origin = f"provenance of {facts.get('software', '?')}, {seed}" if facts else "no provenance"
+    # the bound underflows for large images
+    chance = f"score {found.score:.1f}, by chance at most {max(false_alarm(found.score), 1e-300):.1e}"
     if not found.marked:
         return f"{path}: {origin}; no watermark ({chance})"
     return f"{path}: {origin}; watermark found ({chance}); {kept} JPEG at quality {QUALITY} ({found.after_jpeg:.1f})"

@@ -18,6 +18,7 @@ from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import normal_interval, spread
 
 SPLIT_ATTEMPTS = 20
+FEWEST_DECIDING = 5  # images inside, and outside, for the interval of a share
 SHARES = ("precision", "recall", "density", "coverage")
 SPLITS = "real against real, disjoint by patient, same n"
 OVERLAP = "the splits overlap, so their spread is no interval"
@@ -133,12 +134,29 @@ def distance_metrics(
     apart = spread(statistic, [real, generated], people, smallest=neighbours + 1, seed=seed)
     metrics = {}
     for index, (kind, value) in enumerate(zip(("fid", *SHARES), statistic(real, generated), strict=True)):
-        ends = apart.interval(value, index, *RANGES[kind])
+        reason = apart.why_none(index) or why_no_interval(kind, value, n)
+        ends = None if reason else apart.interval(value, index, *RANGES[kind])
         stated = own[kind] | apart.settings
-        metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, apart.why_none(index))
+        metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, reason)
         if kind == "fid":
             metrics[f"kid_{name}"] = kernel_metric(real, generated, people, own["kid"])
     return metrics if floor.reason else metrics | _floor_metrics(str(name), metrics, floor, own)
+
+
+def why_no_interval(kind: str, value: float, n: int) -> str | None:
+    """Why a share of images has no interval by subsampling: in simulations those near 0 or 1 held the truth too rarely.
+
+    >>> why_no_interval("recall", 0.01, 200), why_no_interval("recall", 0.1, 200), why_no_interval("fid", 0.0, 200)
+    ('2 of 200 images alone decide it; an interval needs at least 5', None, None)
+    """
+    if kind not in ("precision", "recall", "coverage"):
+        return None
+    decide = min(round(value * n), n - round(value * n))
+    return (
+        None
+        if decide >= FEWEST_DECIDING
+        else f"{decide} of {n} images alone decide it; an interval needs at least {FEWEST_DECIDING}"
+    )
 
 
 def kernel_metric(

@@ -63,14 +63,15 @@ def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    ends, error = entry["ci95"], entry["settings"].get("standard_error")
+    ends, error, p_value = entry["ci95"], entry["settings"].get("standard_error"), entry["settings"].get("p_value")
     return {
         "name": name,
         "meaning": meaning(name),
         "direction": entry["settings"].get("direction", DIRECTIONS[entry["higher_is_better"]]),
         "value": number(entry["value"]),
         "error": None if error is None else number(error),
-        "interval": "–" if ends is None else f"{number(ends[0])} to {number(ends[1])}",
+        "interval": ("–" if ends is None else f"{number(ends[0])} to {number(ends[1])}")
+        + (f", p = {number(p_value)}" if p_value is not None else ""),
         "n": f"{entry['n']:,}",
         "reason": entry.get("ci95_reason"),
         "settings": _json(entry["settings"]),

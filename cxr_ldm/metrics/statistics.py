@@ -2,7 +2,8 @@
 
 - Means: the percentile bootstrap over patients.
 - Fréchet distance, coverage and the like: their bootstrap is biased, since a draw with replacement holds images twice.
-  They are computed on halves drawn without replacement, and the spread of these is brought to the full size.
+  They are computed on halves drawn without replacement, and the spread of these is brought to the full size. Of the
+  interval only that spread is taken, as of a normal estimate: the quantiles of the halves held the truth less often.
 """
 
 from collections.abc import Callable, Sequence
@@ -111,10 +112,11 @@ class Spread:
         It is about the expectation of the statistic at this number of images: what FID owes to their number is in it,
         as it is in the floor.
         """
-        if self.why_none(index) is not None:
+        error = self.error(index)
+        if self.why_none(index) is not None or error is None:
             return None
-        below, above = np.quantile(self.roots[:, index], [0.025, 0.975])
-        return float(np.clip(value - above, low, value)), float(np.clip(value - below, value, high))
+        below, above = normal_interval(value, error)
+        return float(np.clip(below, low, value)), float(np.clip(above, value, high))
 
     def error(self, index: int = 0) -> float | None:
         """Standard error of statistic `index`."""
@@ -135,7 +137,7 @@ def spread(
     images at hand and not from the world, which takes a share m/n of their variance away; so deviations from the mean
     of all subsets are scaled by √(m / (n - m)), which at m = n / 2 is 1 (the delete-half jackknife of Shao & Wu 1989).
     Where both sets are of one distribution, FID converges faster than that, and the interval is too wide. The shares of
-    images in balls are not smooth: in simulations with 80 images their intervals cover 0.86 to 0.96 of the time.
+    images in balls are not smooth, and their intervals less true; COVERED_PLACEHOLDER
 
     Args:
         statistic: one or several numbers from subsets of the samples.
@@ -162,6 +164,6 @@ def spread(
         values.append(statistic(*(sample[half] for sample, half in zip(samples, halves, strict=True))))
     drawn = np.asarray(values, dtype=float)
     roots = (drawn - drawn.mean(0)) * (n // 2 / (n - n // 2)) ** 0.5
-    interval = f"{HALVES} halves of the patients without replacement, scaled by √(m/(n - m)), seed {seed}"
+    interval = f"{HALVES} halves of the patients without replacement, scaled by √(m/(n - m)), normal, seed {seed}"
     about = "the expectation at this n"
     return Spread(roots, {"interval": interval, "interval_of": about, "patients": fewest})

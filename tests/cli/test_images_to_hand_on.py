@@ -85,9 +85,10 @@ def test_the_checker_tells_marked_from_plain(outputs, command):
     files = [outputs / "samples" / name for name in ("handed/0000.dcm", "handed/0001.dcm", "handed/grid.png")]
     assert main([str(file) for file in files]) == 0
     plain = outputs / "samples" / "plain" / "0000.png"
-    *_, last_file, last = command(
-        "-m", "cxr_ldm.imaging.verify", *map(str, [*files, plain]), code=1
-    ).stdout.splitlines()
+    done = command("-m", "cxr_ldm.imaging.verify", *map(str, [*files, plain]), code=1)
+    *_, grid, last_file, last = done.stdout.splitlines()
+    assert "provenance of cxr_ldm" in grid
+    assert "seeds [0, 1]; watermark found" in grid
     assert "no watermark" in last_file
     assert last.startswith("4 of 4 files with provenance, 3 with the watermark, which 3 of these 3 keep")
 

@@ -202,6 +202,9 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
         report = (outputs / "evaluation" / stage / "report.html").read_text()
         assert (report.count("data:image/png"), report.count("data:image/svg+xml")) == (5, 2)
     assert len(metrics["run"]["bundle_sha256"]) == 64
+    folder = outputs / "evaluation" / stage
+    assert (folder / "csv" / "metrics.csv").is_file()  # of logger=csv; tables and pictures are for W&B alone
+    assert not [*folder.rglob("*wandb*"), *folder.rglob("*.table.json")]
     assert (outputs / "evaluation" / stage / "report.html").stat().st_size > 1000
     assert (outputs / f"{stage}.md").is_file()
 
@@ -218,7 +221,9 @@ def test_two_bundles_are_compared_in_pairs(outputs, command):
     assert same[kid]["settings"]["p_value"] == 1
     assert other[kid]["value"] != 0
     assert len(set(other["run"]["compared"])) == 2
-    assert "adherence_finding_texts_difference" in other
+    for what in ("finding", "side"):
+        assert same[f"adherence_{what}_texts_difference"]["settings"]["p_value"] == 1
+        assert 0 < other[f"adherence_{what}_texts_difference"]["settings"]["p_value"] <= 1
     (vae,) = outputs.glob("vae/*/bundle")
     command("evaluate.py", "stage=vae", f"compare=[{vae},{vae}]", "name=vaes", *small)
     assert json.loads((outputs / "evaluation/vaes/metrics.json").read_text())["ssim_difference"]["value"] == 0

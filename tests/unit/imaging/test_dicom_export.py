@@ -66,7 +66,7 @@ def test_it_says_that_it_is_synthetic_and_nobodys(batch):
 def test_a_viewer_shows_the_levels_as_they_are(batch):
     """The window maps 0 to 255 on black to white, as pydicom applies it."""
     header = pydicom.dcmread(batch[1][0])
-    assert np.array_equal(np.rint(pydicom.pixels.apply_voi(header.pixel_array, header)), header.pixel_array)
+    assert np.array_equal(np.rint(pydicom.pixels.apply_windowing(header.pixel_array, header)), header.pixel_array)
 
 
 @pytest.mark.parametrize(

@@ -27,3 +27,7 @@ def test_a_grid_keeps_left_left_and_the_order_of_reading():
     assert sheet[8, 2] > 200
     assert sheet[8, 13] < 60
     assert (sheet[2:14, 22:34] < 60).all()
+
+
+def test_a_grid_of_large_images_stays_a_picture():
+    assert grid(torch.zeros(2, 1, 1024, 1024), columns=2).size == (2 * 516, 516)

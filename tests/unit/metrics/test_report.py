@@ -63,6 +63,17 @@ def test_html_sorts_by_section_and_sets_real_images_beside_what_they_belong_to(f
     assert sorted(shown) == sorted(name for name in content if name not in ("run", "fid_net_floor"))
 
 
+def test_a_comparison_shows_its_p_value_and_whole_reports_stand_beside_real_images_of_any_finding(folder):
+    content = json.loads((folder / "metrics.json").read_text())
+    side = content["adherence_side"]
+    content["adherence_side_texts_difference"] = side | {"settings": {"p_value": 0.0312}}
+    content |= {"adherence_side_texts": side | {"value": 0.8}, "adherence_side_real_all": side | {"value": 0.99}}
+    shown = {row["name"]: row for each in sections(content, {}) for row in each["rows"]}
+    assert shown["adherence_side_texts_difference"]["interval"] == "0.8700 to 0.9800, p = 0.0312"
+    assert (shown["adherence_side_texts"]["real"], shown["adherence_side"]["real"]) == ("0.9900", "–")
+    assert "0.8700 to 0.9800, p = 0.0312 |" in render_markdown(content, "x")
+
+
 def test_html_says_what_was_not_measured_and_draws_the_curves_it_has(folder):
     content = json.loads((folder / "metrics.json").read_text())
     content["run"]["not_measured"] = {"inception": "torch-fidelity is not installed"}

@@ -1,0 +1,65 @@
+"""The paired comparison of adherence: it must see which of two sets shows the finding, and which on the right side."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from cxr_ldm.data.phantom import draw_findings, load_image
+from cxr_ldm.metrics.adherence import EFFUSION
+from cxr_ldm.metrics.compare import adherence_differences
+
+CONFIG = OmegaConf.create(
+    {"data": {"adherence": {"_target_": "cxr_ldm.metrics.adherence.PhantomAdherence"}}, "seed": 0}
+)
+TRAIN, TEST = np.arange(200), np.arange(200, 320)
+
+
+class Phantoms:
+    """Stands for a prepared folder of phantoms, two images of each patient."""
+
+    def __init__(self):
+        self.findings = [
+            [{"name": each.name, "side": each.side} for each in draw_findings(0, index)] for index in range(320)
+        ]
+        self.manifest = pd.DataFrame({"findings": self.findings})
+
+    def rows(self, split):
+        return TRAIN
+
+    def pixels(self, rows):
+        images = np.stack([load_image(0, int(row), 64) for row in rows])
+        return torch.from_numpy(images).float()[:, None] / 127.5 - 1
+
+    def patients(self, rows):
+        return [str(row // 2) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    return Phantoms()
+
+
+def test_mirrored_images_show_the_finding_as_often_and_on_the_wrong_side(phantoms):
+    real = phantoms.pixels(TEST)
+    metrics = adherence_differences(CONFIG, phantoms, TEST, [real, real.flip(3)])
+    side, finding = metrics["adherence_side_texts_difference"], metrics["adherence_finding_texts_difference"]
+    named = [any(each["name"] == EFFUSION for each in phantoms.findings[row]) for row in TEST]
+    assert (side.n, finding.n) == (sum(named), len(TEST))
+    assert side.value > 0.9
+    assert side.ci95[0] > 0.8
+    assert side.settings["p_value"] < 0.001
+    assert abs(finding.value) < 0.1
+    assert finding.settings["p_value"] > 0.05
+
+
+def test_a_set_against_itself_has_no_difference_and_a_side_that_nobody_names_is_left_out(phantoms):
+    real = phantoms.pixels(TEST)
+    metrics = adherence_differences(CONFIG, phantoms, TEST, [real, real])
+    assert [(each.value, each.settings["p_value"]) for each in metrics.values()] == [(0.0, 1.0)] * 2
+    healthy = np.array([row for row in TEST if not phantoms.findings[row]])
+    images = phantoms.pixels(healthy)
+    assert list(adherence_differences(CONFIG, phantoms, healthy, [images, images])) == [
+        "adherence_finding_texts_difference"
+    ]
