@@ -136,8 +136,11 @@ def spread(
     For a statistic that converges as 1/√n, √m (θ_m - θ) is spread as √n (θ_n - θ). The subsets are drawn from the n
     images at hand and not from the world, which takes a share m/n of their variance away; so deviations from the mean
     of all subsets are scaled by √(m / (n - m)), which at m = n / 2 is 1 (the delete-half jackknife of Shao & Wu 1989).
-    Where both sets are of one distribution, FID converges faster than that, and the interval is too wide. The shares of
-    images in balls are not smooth, and their intervals less true; COVERED_PLACEHOLDER
+    Where both sets are of one distribution, FID converges faster than that, and the interval is too wide (0.997). In
+    simulations (300 of each kind; 60 to 200 normal images of 4 to 32 features, of one distribution or apart) nominal
+    0.95 covers 0.95 to 0.997 for FID and 0.91 to 0.99 for precision, recall, density and coverage. Too narrow: density
+    where the generated set is denser than the real one (0.8 of its spread in 32 or 64 features: 0.77 to 0.79 of 120), and
+    shares next to 0 or 1 (0.13 to 0.86), which `distances` gives no interval.
 
     Args:
         statistic: one or several numbers from subsets of the samples.

@@ -85,9 +85,11 @@ def test_subsampling_covers_the_expected_frechet_distance(images, few_halves):
     assert share_covered(frechet, 80, 4, 1.0, images).item() >= 0.87
 
 
-def test_subsampling_covers_the_expected_precision_recall_density_and_coverage(few_halves):
-    # Not smooth in the features, so the rate is met less well: between 0.86 and 1 in simulations of several kinds.
-    assert (share_covered(shares, 60, 12, 0.3, 1, 50) >= 0.85).all()
+@pytest.mark.parametrize(("n", "width", "shift"), [(60, 12, 0.3), (80, 4, 1.0)])
+def test_subsampling_covers_the_expected_precision_recall_density_and_coverage(n, width, shift, few_halves):
+    # Not smooth in the features, so the rate is met less well: 0.92 to 0.99 in 300 simulations of these kinds, of which
+    # 60 stand here. The quantiles of the halves in place of their spread give 0.78.
+    assert (share_covered(shares, n, width, shift, 1, 60) >= 0.85).all()
 
 
 def test_subsampling_of_a_mean_is_its_standard_error_and_patients_widen_it():
