@@ -33,7 +33,9 @@ demo-model: install
 	$(BIN)/python train.py stage=ldm experiment=demo_model
 	rm -rf cxr_ldm/assets/demo
 	$(BIN)/python -m cxr_ldm.export experiment=demo_model out=cxr_ldm/assets/demo
-	$(BIN)/python evaluate.py stage=ldm experiment=demo_model bundle=cxr_ldm/assets/demo page=docs/results/demo_model.md
+	rm -rf outputs/evaluation/demo_model
+	$(BIN)/python evaluate.py stage=ldm experiment=demo_model bundle=cxr_ldm/assets/demo name=demo_model page=docs/results/demo_model.md
+	cp outputs/evaluation/demo_model/metrics.json cxr_ldm/assets/demo_metrics.json
 
 test: .venv/test.stamp
 	$(BIN)/ruff check .
