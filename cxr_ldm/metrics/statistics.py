@@ -139,8 +139,8 @@ def spread(
     Where both sets are of one distribution, FID converges faster than that, and the interval is too wide (0.997). In
     simulations (300 of each kind; 60 to 200 normal images of 4 to 32 features, of one distribution or apart) nominal
     0.95 covers 0.95 to 0.997 for FID and 0.91 to 0.99 for precision, recall, density and coverage. Too narrow: density
-    where the generated set is denser than the real one (0.8 of its spread in 32 or 64 features: 0.77 to 0.79 of 120), and
-    shares next to 0 or 1 (0.13 to 0.86), which `distances` gives no interval.
+    where the generated set is denser than the real one (0.8 of its spread in 32 or 64 features: 0.77 to 0.79 of 120),
+    and shares next to 0 or 1 (0.13 to 0.86), which `distances` gives no interval.
 
     Args:
         statistic: one or several numbers from subsets of the samples.
