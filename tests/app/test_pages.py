@@ -17,6 +17,7 @@ from cxr_ldm.app.generation import Request
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import DEMO
 from cxr_ldm.data.prepared import IMAGES
+from cxr_ldm.imaging.dicom import Study, dataset
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.imaging.provenance import read_png
 from cxr_ldm.networks.blocks import parameter_count
@@ -64,8 +65,8 @@ def test_empty_prompt_is_refused(page):
     assert "result" not in app.session_state
 
 
-def test_too_many_steps_for_a_sampler_say_so(page, monkeypatch):
-    """What the pipeline refuses arrives as its sentence, and the page lives on."""
+def test_another_sampler(page):
+    """One that draws fresh noise in every step, so the page has to hand on more than a name."""
     app = page("generate")
     app.selectbox(key="sampler").set_value("ddpm")
     app = generated(app, steps=2)
@@ -159,6 +160,23 @@ def test_enhance_upload_and_order(page):
     for view in ("side by side", "stages"):
         app.segmented_control(key="view_mode").set_value(view).run()
         healthy(app)
+
+
+def test_enhance_reads_a_dicom_radiograph(page):
+    """Its window and its polarity are followed: a MONOCHROME1 file comes out as the picture that it shows."""
+    levels = np.tile(np.linspace(40, 200, 64).astype(np.uint8), (64, 1))
+    header = dataset(255 - levels, {"prompt": ""}, Study.new(), 1)
+    header.Modality, header.PhotometricInterpretation = "CR", "MONOCHROME1"
+    buffer = io.BytesIO()
+    header.save_as(buffer, enforce_file_format=True)
+    app = page("enhance")
+    app.file_uploader(key="file").upload("a.dcm", buffer.getvalue(), "application/dicom").run()
+    healthy(app)
+    assert not app.error
+    table = app.dataframe[0].value.set_index("statistic")
+    low, high = np.quantile(levels / 255, [0.05, 0.95])
+    expected = (high - low) / (high + low)
+    assert table.loc["Michelson contrast", "before"] == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize(
