@@ -45,6 +45,9 @@ def mean_over_patients(
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, [0.025, 0.975])
     settings = {**settings, "patients": len(counts)}
+    if low == high:  # an interval without width would lie
+        reason = "all draws of the bootstrap give the same value"
+        return Metric(float(array.mean()), len(array), higher, settings=settings, reason=reason)
     return Metric(float(array.mean()), len(array), higher, ci95=(float(low), float(high)), settings=settings)
 
 

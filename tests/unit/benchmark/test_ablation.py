@@ -72,6 +72,16 @@ def test_each_run_has_a_row_and_the_baseline_stands_first(tmp_path):
     assert "One seed each: no difference here can be called significant." in text
 
 
+def test_a_comparison_or_another_extractor_does_not_stand_for_the_evaluation_of_a_run(tmp_path):
+    make(tmp_path, "a-ablation-1", 0, 0.2512)
+    content = json.loads((tmp_path / "evaluation" / "a-ablation-1" / "metrics.json").read_text())
+    for later, other in (("compare", f"{KID}_difference"), ("classifier", "kid_classifier")):
+        renamed = {name.replace(KID, other): entry for name, entry in content.items()}
+        (tmp_path / "evaluation" / later).mkdir()
+        (tmp_path / "evaluation" / later / "metrics.json").write_text(json.dumps(renamed))
+    assert rows(collected(tmp_path))[2].startswith("| baseline | 0 | 0.2512 ")
+
+
 @pytest.mark.parametrize(("kids", "verdict"), [((0.30, 0.31), "yes"), ((0.30, 0.265), "not significant")])
 def test_worse_is_worse_in_every_seed_beyond_the_intervals(tmp_path, kids, verdict):
     for seed, kid in enumerate((0.25, 0.26)):
