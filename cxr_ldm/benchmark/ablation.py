@@ -87,13 +87,15 @@ def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
     settings = record["settings"]
     flat = dict(flatten(settings))
     chosen = {key: value for key, value in flat.items() if key.startswith(FACTORS)}
+    sampling = {key: value for key, value in content[KID]["settings"].get("sampling", {}).items() if key != "seed"}
     return {
         "data": content["run"]["data"]["name"],
         "seed": settings["seed"],
         "images": settings["training"]["images"],
         "changes": changes(chosen, record["steps"]),
         "rest": {key: value for key, value in chosen.items() if not key.startswith(COMPARED)},
-        "measured": {"n": content[KID]["n"], **content[KID]["settings"].get("sampling", {})},
+        # but for the seed, which is that of the training: another draw of images is no other measurement
+        "measured": {"n": content[KID]["n"], **sampling},
         "steps": record["steps"],
         "seconds": record["seconds"],
         "metrics": {
