@@ -121,13 +121,9 @@ def measured(images: Tensor) -> list[dict[str, float]]:
 
 
 def nearest(model: library.Model, images: Tensor) -> tuple[NearCopies, list[int], Catalogue] | None:
-    """The nearest training images, their rows and their collection; None, and a sentence, where that is not here."""
+    """The nearest training images, their rows and their collection; None where that is not here."""
     folder = library.collection_of(model)
     if folder is None:
-        st.caption(
-            "Nearness to training images was not checked: the collection that this model was trained on is not among "
-            "the prepared ones here."
-        )
         return None
     found, training = neighbours(images, opened(folder).prepared)
     return found, [int(training[index]) for index in found.index.tolist()], opened(folder)

@@ -8,11 +8,13 @@ from torch import Tensor
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.examples import EXAMPLES
 from cxr_ldm.app.generation import Request, animation, zip_bytes
+from cxr_ldm.data.browse import Catalogue
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import Study, dicom_bytes
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.presets import presets
 from cxr_ldm.imaging.provenance import png_bytes
+from cxr_ldm.metrics.memorisation import NearCopies
 from cxr_ldm.text.attributes import CLASSES
 
 OWN = "my own words"
@@ -88,19 +90,41 @@ def generate(request: Request) -> None:
     pipeline = ui.loaded(request.model)
     with ui.turns().turn(ui.waiting(lambda text: bar.progress(0.0, text))):
         images = request.generate(pipeline, preview=preview)
+    bar.progress(1.0, "Comparing with the training images …")
+    # all that takes time is done once, and not again at each touch of a slider
+    st.session_state["result"] = {
+        "request": request,
+        "images": images,
+        "frames": frames,
+        "sha256": pipeline.sha256,
+        "finished": request.finish(images),
+        "found": ui.nearest(request.model, images),
+        "numbers": ui.measured(images),
+        "moving": animation(frames, min(4, len(images))),
+    }
     bar.empty()
     shown.empty()
-    st.session_state["result"] = {"request": request, "images": images, "frames": frames, "sha256": pipeline.sha256}
 
 
-def results(request: Request, images: Tensor, frames: list[Tensor], sha256: str) -> None:
+def results(
+    request: Request,
+    images: Tensor,
+    frames: list[Tensor],
+    sha256: str,
+    finished: Tensor,
+    found: tuple[NearCopies, list[int], Catalogue] | None,
+    numbers: list[dict[str, float]],
+    moving: bytes,
+) -> None:
     """Pictures with their numbers, and warnings where one is too close to a training image.
 
     Numbers and nearness are of the images as they were drawn; the pictures and the files are finished.
     """
-    finished = request.finish(images)
-    found = ui.nearest(request.model, images)
-    numbers = ui.measured(images)
+    if found is None:
+        st.caption(
+            "Nearness to training images was not checked: the collection that this model was trained on is not among "
+            "the prepared ones here."
+        )
     columns = st.columns(min(4, len(images)))
     for index in range(len(images)):
         with columns[index % len(columns)]:
@@ -117,10 +141,10 @@ def results(request: Request, images: Tensor, frames: list[Tensor], sha256: str)
                 st.table({name: f"{value:.3f}" for name, value in numbers[index].items()})
     st.markdown("**The same images again**")
     st.code(request.command(), language="bash", wrap_lines=True)
-    downloads(request, finished, frames, sha256)
+    downloads(request, finished, frames, sha256, moving)
 
 
-def downloads(request: Request, images: Tensor, frames: list[Tensor], sha256: str) -> None:
+def downloads(request: Request, images: Tensor, frames: list[Tensor], sha256: str, moving: bytes) -> None:
     """Files, made when they are asked for; each says that it is synthetic."""
     facts = [request.facts(index, sha256) for index in range(len(images))]
 
@@ -148,8 +172,8 @@ def downloads(request: Request, images: Tensor, frames: list[Tensor], sha256: st
     row.download_button("ZIP of all", lambda: zip_bytes(pngs() | dicoms()), "cxr_all.zip")
     with st.expander("The denoising, step by step"):
         shape = st.columns(2)
-        st.image(animation(frames, min(4, len(images))), caption="Estimates of the final images")
-        shape[0].download_button("GIF", lambda: animation(frames, min(4, len(images))), "denoising.gif")
+        st.image(moving, caption="Estimates of the final images")
+        shape[0].download_button("GIF", moving, "denoising.gif")
         shape[1].download_button("WebP", lambda: animation(frames, min(4, len(images)), "WEBP"), "denoising.webp")
 
 
