@@ -1,7 +1,6 @@
 """How fast the distances of two large sets of features are, beside torchmetrics and a plain scikit-learn version."""
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
 from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.cost import peak_bytes
 from cxr_ldm.metrics.coverage import coverage
 from cxr_ldm.metrics.frechet import frechet_distance, torchmetrics_frechet_distance
 from cxr_ldm.metrics.kernel import kernel_distance, torchmetrics_kernel_distance
@@ -100,7 +100,7 @@ def sets(images: int, features: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def alone(images: int, features: int, neighbours: int, seed: int) -> tuple[dict[str, float], int]:
-    """Seconds of each distance, and the most bytes that this process held; Linux only."""
+    """Seconds of each distance, and the most bytes that this process held."""
     one, two = sets(images, features, seed)
     calls: dict[str, Callable[[], Any]] = {
         "fid": lambda: frechet_distance(one, two),
@@ -112,7 +112,7 @@ def alone(images: int, features: int, neighbours: int, seed: int) -> tuple[dict[
         start = time.perf_counter()
         call()
         taken[f"{name}_seconds"] = round(time.perf_counter() - start, 3)
-    return taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return taken, peak_bytes()
 
 
 def scikit_pairwise() -> Callable[..., np.ndarray]:

@@ -33,7 +33,13 @@ def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout
     if trained:
         (folder / "run.json").write_text(json.dumps(record))
     metrics = {
-        KID: Metric(kid, 64, False, ci95=(kid - 0.01, kid + 0.01), settings={"standard_error": 0.005, "sampling": {"steps": 15, "seed": seed}}),
+        KID: Metric(
+            kid,
+            64,
+            False,
+            ci95=(kid - 0.01, kid + 0.01),
+            settings={"standard_error": 0.005, "sampling": {"steps": 15, "seed": seed}},
+        ),
         f"{KID}_floor": Metric(0.0007, 64, False, reason="x"),
         "adherence_side_texts": Metric(0.875, 64, True, ci95=(0.77, 0.93)),
     }
