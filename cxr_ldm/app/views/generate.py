@@ -189,3 +189,4 @@ with right, ui.messages():
         results(**st.session_state["result"])
     else:
         st.info("Choose an example or write a prompt, then press Generate.")
+        ui.loaded(request.model)  # while the visitor reads and writes, so that the first click does not wait for it
