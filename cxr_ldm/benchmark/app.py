@@ -19,7 +19,7 @@ REASON = "times of one machine; the spread of the repeats stands in the settings
 
 
 def run(repeats: int, rows: int, seed: int) -> dict[str, Metric]:
-    """Seconds to the first preview, on a fresh server, which is still loading the model, and later; and of a query.
+    """Seconds to the first preview, of a fresh server and later; and of a query.
 
     Args:
         repeats: clicks after the first.
@@ -104,7 +104,7 @@ def query_seconds(rows: int, repeats: int, seed: int) -> list[float]:
 def page(content: Mapping[str, Any]) -> str:
     """The Markdown page of a metrics.json."""
     words = {
-        "first_click_to_preview_seconds": "click to first preview, a second after the first page of a fresh server is there",
+        "first_click_to_preview_seconds": "first click to first preview, a second after a fresh server shows the button",
         "click_to_preview_seconds": "click to first preview, later ones, median",
         "query_seconds": "a filter over {rows:,} images, median",
     }

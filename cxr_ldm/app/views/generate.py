@@ -181,6 +181,9 @@ ui.header("Generate")
 left, right = st.columns([1, 2], gap="large")
 with left:
     request = settings()
+with right, ui.messages():
+    ui.loaded(request.model)  # while the visitor reads and writes; the button comes when it can act
+with left:
     asked = st.button("Generate", type="primary", width="stretch", key="generate")
 with right, ui.messages():
     if asked:
@@ -189,4 +192,3 @@ with right, ui.messages():
         results(**st.session_state["result"])
     else:
         st.info("Choose an example or write a prompt, then press Generate.")
-        ui.loaded(request.model)  # while the visitor reads and writes, so that the first click does not wait for it
