@@ -104,7 +104,7 @@ def query_seconds(rows: int, repeats: int, seed: int) -> list[float]:
 def page(content: Mapping[str, Any]) -> str:
     """The Markdown page of a metrics.json."""
     words = {
-        "first_click_to_preview_seconds": "first click to first preview, a second after a fresh server shows the button",
+        "first_click_to_preview_seconds": "first click to first preview, 1 s after a new server shows the button",
         "click_to_preview_seconds": "click to first preview, later ones, median",
         "query_seconds": "a filter over {rows:,} images, median",
     }
