@@ -10,10 +10,12 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from PIL import Image
 from torch import Tensor
 
 from cxr_ldm.app.library import Model
 from cxr_ldm.cli import CONF
+from cxr_ldm.imaging.dicom import NOTICE
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import grid
 from cxr_ldm.imaging.provenance import provenance
@@ -110,9 +112,15 @@ def zip_bytes(files: dict[str, bytes]) -> bytes:
 
 
 def animation(frames: list[Tensor], columns: int, kind: str = "GIF", milliseconds: int = 120) -> bytes:
-    """Previews `[N,1,H,W]` of a generation, step by step, as an animated GIF or WebP that rests on its last frame."""
+    """Previews `[N,1,H,W]` of a generation, step by step, as an animated GIF or WebP that rests on its last frame.
+
+    It says in its comment or Exif that it is synthetic.
+    """
     pictures = [grid(frame, columns) for frame in frames]
     buffer = io.BytesIO()
     durations = [milliseconds] * (len(pictures) - 1) + [10 * milliseconds]
-    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    exif = Image.Exif()
+    exif[0x010E] = NOTICE  # ImageDescription
+    marked = {"comment": NOTICE.encode()} if kind == "GIF" else {"exif": exif.tobytes()}
+    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **marked)
     return buffer.getvalue()

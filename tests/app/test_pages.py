@@ -9,16 +9,17 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from opened import ROOT, RUN, healthy
 from PIL import Image
 
 from cxr_ldm.app import library
-from cxr_ldm.app.generation import Request
+from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import DEMO
 from cxr_ldm.data.prepared import IMAGES
 from cxr_ldm.imaging.dicom import Study, dataset
-from cxr_ldm.imaging.grids import to_uint8
+from cxr_ldm.imaging.grids import KEY, to_uint8
 from cxr_ldm.imaging.provenance import read_png
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.pipeline import TextToCXR
@@ -51,6 +52,16 @@ def test_generate_and_the_same_again(page, outputs, tmp_path):
         assert np.array_equal(again, to_uint8(image[0]))
         facts = read_png(tmp_path / "samples" / "again" / f"{index:04d}.png")
         assert facts == result["request"].facts(index, result["sha256"])
+
+
+def test_every_file_says_that_it_is_synthetic():
+    """PNG and DICOM are tested where they are written; here the moving pictures."""
+    frames = [torch.zeros(2, 1, 64, 64), torch.ones(2, 1, 64, 64)]
+    gif = Image.open(io.BytesIO(animation(frames, 2)))
+    webp = Image.open(io.BytesIO(animation(frames, 2, "WEBP")))
+    assert (gif.n_frames, webp.n_frames) == (2, 2)
+    assert b"Not for diagnosis" in gif.info["comment"]
+    assert "Not for diagnosis" in webp.getexif()[0x010E]
 
 
 def test_example_fills_the_prompt(page):
@@ -255,7 +266,9 @@ def test_research_grid_attention_and_bad_lists(page):
     healthy(app)
     figure, data = app.session_state["comparison"]
     assert data[["seed", "guidance"]].values.tolist() == [[0, 1.0], [0, 3.0], [7, 1.0], [7, 3.0]]
-    assert Image.open(io.BytesIO(figure)).width > 300
+    picture = Image.open(io.BytesIO(figure))
+    assert picture.width > 300
+    assert '"synthetic": true' in picture.info[KEY]
     app.text_input(key="values_rows_seed").set_value("0, x").run()
     healthy(app)
     assert "is no list of numbers parted by commas" in app.error[0].value

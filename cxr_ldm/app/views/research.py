@@ -1,18 +1,20 @@
 """Comparisons in a grid, where the model looks for a word, and curves from sweeps; each with its figure and data."""
 
 import io
+import json
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 import torch
+from PIL.PngImagePlugin import PngInfo
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.examples import EXAMPLES
 from cxr_ldm.app.generation import Request
 from cxr_ldm.attention import attention_maps
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging.grids import grid
+from cxr_ldm.imaging.grids import KEY, grid
 from cxr_ldm.metrics.curves import points
 from cxr_ldm.metrics.figures import AXES, curve_figure
 
@@ -106,7 +108,9 @@ def run_grid(
 
     captions = [f"{named(down[0], request)} | {named(across[0], request)}" for request in requests]
     buffer = io.BytesIO()
-    grid(pixels, len(across[1]), captions).save(buffer, "PNG")
+    chunk = PngInfo()
+    chunk.add_itxt(KEY, json.dumps({"synthetic": True, "commands": [request.command() for request in requests]}))
+    grid(pixels, len(across[1]), captions).save(buffer, "PNG", pnginfo=chunk)
     data = pd.DataFrame(
         {
             "prompt": request.prompt,
