@@ -1,6 +1,7 @@
 """The architecture of a model as a graph in DOT, from its blocks as they ran."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from cxr_ldm.networks.summary import Layer
 
@@ -30,7 +31,7 @@ def architecture(layers: Sequence[Layer], latent: tuple[int, int, int]) -> str:
             label = "\\n".join([f"{layer.name} ({layer.kind})", *shape, f"{layer.parameters:,} parameters"])
             paint = f', color="{ATTENDS}", penwidth=2' if layer.attends else ""
             lines.append(f'{names[-1]} [label="{label}"{paint}];')
-        lines += [f"{one} -> {other};" for one, other in zip(names, names[1:], strict=False)]
+        lines += [f"{one} -> {other};" for one, other in pairwise(names)]
         lines.append("}")
         ends[part] = names[0], names[-1]
     size = " × ".join(map(str, latent))

@@ -24,7 +24,7 @@ def attention_figure(maps: AttentionMaps, chosen: Sequence[int]) -> bytes:
     picture = maps.image[0].numpy()
     flat[0].imshow(picture, cmap="gray", vmin=-1, vmax=1)
     flat[0].set_title("synthetic image", fontsize=9)
-    for panel, index in zip(flat[1:], chosen, strict=False):
+    for panel, index in zip(flat[1 : len(chosen) + 1], chosen, strict=True):
         share = maps.maps[index]
         panel.imshow(picture, cmap="gray", vmin=-1, vmax=1)
         panel.imshow(share.numpy(), cmap="inferno", alpha=0.55, interpolation="bilinear")

@@ -1,5 +1,6 @@
 """An image through a chain of enhancements: before and after, every stage, and what changed in numbers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from cxr_ldm.app import ui, uploads
 from cxr_ldm.imaging.enhance import STEPS, Parameter
+from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import png_bytes
 
@@ -22,7 +24,10 @@ def source() -> tuple[np.ndarray, dict[str, Any]] | None:
         result = st.session_state["result"]
         images = result["images"]
         number = st.number_input("Number", 1, len(images), 1, key="number") - 1
-        return grey(images[number]), result["request"].facts(number, result["sha256"])
+        drawn = replace(
+            result["request"], finish=Finish()
+        )  # the image is taken as it was drawn, without its files' mark
+        return grey(images[number]), drawn.facts(number, result["sha256"])
     if kind == COLLECTION:
         catalogue = ui.opened(ui.choose_collection())
         row = st.number_input("Row", 0, len(catalogue.prepared) - 1, 0, key="row")
