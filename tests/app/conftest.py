@@ -9,9 +9,9 @@ from opened import MAIN, RUN, healthy
 from streamlit.testing.v1 import AppTest
 
 from cxr_ldm import artifacts
-from cxr_ldm.artifacts import RECORD, read_json, sha256_file
+from cxr_ldm.artifacts import RECORD, read_json
 from cxr_ldm.assets import DEMO
-from cxr_ldm.bundle import SUMS
+from cxr_ldm.bundle import SUMS, write_sums
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,8 @@ def made(tmp_path_factory, command) -> Path:
     config = read_json(bundle / "config.json")
     config["info"]["data"]["fingerprint"] = read_json(folder / "prepared" / "phantoms" / RECORD)["fingerprint"]
     (bundle / "config.json").write_text(json.dumps(config))
-    files = sorted(path for path in bundle.iterdir() if path.name != SUMS)
-    (bundle / SUMS).write_text("".join(f"{sha256_file(path)}  {path.name}\n" for path in files))
+    (bundle / SUMS).unlink()
+    write_sums(bundle)
     artifacts.write_record(bundle.parent, {}, complete=True, data="phantoms", finished="2026-01-01T00:00:00")
     return folder
 

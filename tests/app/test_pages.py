@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,16 +14,20 @@ import torch
 from opened import ROOT, RUN, healthy
 from PIL import Image
 
+from cxr_ldm import artifacts
 from cxr_ldm.app import library
 from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import DEMO
+from cxr_ldm.bundle import load_bundle, save_bundle
 from cxr_ldm.data.prepared import IMAGES
 from cxr_ldm.imaging.dicom import Study, dataset
 from cxr_ldm.imaging.grids import KEY, to_uint8
 from cxr_ldm.imaging.provenance import read_png
+from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.text.attributes import PatientAttributes
 
 
 def generated(app, prompt="Left pneumothorax.", n=2, steps=3):
@@ -113,6 +118,42 @@ def test_without_the_collection_nearness_is_not_claimed(page):
     app.selectbox(key="model").set_value(library.DEMO_NAME)
     app = generated(app, n=1)
     assert any("was not checked" in caption.value for caption in app.caption)
+
+
+def test_view_age_and_sex_of_a_model_that_takes_them(page, tmp_path, monkeypatch):
+    """They reach the model, the command and the provenance; what is not stated is left out."""
+    bundle = load_bundle(DEMO, "ldm")
+    attributes = PatientAttributes(["view", "age", "sex"], bundle.parts["text_encoder"].width)
+    specs = dict(bundle.spec) | {"attributes": {"_target_": f"{PatientAttributes.__module__}.PatientAttributes"}}
+    specs["attributes"] |= attributes.arguments
+    run = tmp_path / "ldm" / "with-patients"
+    save_bundle(run / "bundle", "ldm", specs, dict(bundle.parts) | {"attributes": attributes}, bundle.info)
+    artifacts.write_record(run, {}, complete=True, data="phantoms", finished="2026-01-01T00:00:00")
+    monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
+    app = page("generate")
+    app.selectbox(key="view").set_value("AP")
+    app.number_input(key="age").set_value(70)
+    app = generated(app, n=1)
+    assert not app.error
+    result = app.session_state["result"]
+    assert result["request"].facts(0, "")["patient"] == {"view": "AP", "age": 70}
+    assert "patient.view=AP patient.age=70" in app.code[0].value
+    plain = replace(result["request"], patient={}).generate(TextToCXR.from_bundle(run / "bundle"))
+    assert not torch.equal(plain, result["images"])
+
+
+def test_curves_of_an_evaluation(page, tmp_path, monkeypatch):
+    """A figure and its data for each axis that was measured."""
+    metrics = {
+        f"kid_efficientnet_lite0_at_guidance_{scale}": Metric(0.1 * scale, 8, False, settings={}, reason="a test")
+        for scale in (1, 2, 4)
+    }
+    entry = run_entry(config={}, bundle_sha256=None, seed=0)
+    write_metrics(tmp_path / "evaluation" / "full" / "metrics.json", metrics, entry)
+    monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
+    app = page("research")
+    assert app.selectbox(key="evaluation").value == "full"
+    assert [button.label for button in app.download_button] == ["Figure (SVG)", "Data (CSV)"]
 
 
 def test_two_visitors_take_turns():
