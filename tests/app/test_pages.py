@@ -1,6 +1,7 @@
 """Each page as its visitor uses it, and with what it must refuse."""
 
 import io
+import json
 import shlex
 import shutil
 import subprocess
@@ -274,6 +275,19 @@ def test_dataset_filters_and_real_beside_generated(page, outputs):
     healthy(app)
     _, image = app.session_state["beside_image"]
     assert tuple(image.shape) == (1, 64, 64)
+
+
+def test_dataset_says_whose_images_it_shows(page, outputs, monkeypatch, tmp_path):
+    """No page may leave radiographs of patients under a banner of synthetic images alone."""
+    app = page("dataset")
+    assert not any("of patients" in info.value for info in app.info)
+    folder = tmp_path / "prepared" / "hospital"
+    shutil.copytree(outputs / "prepared" / "phantoms", folder)
+    record = artifacts.read_json(folder / artifacts.RECORD) | {"kind": "table", "name": "hospital"}
+    (folder / artifacts.RECORD).write_text(json.dumps(record))
+    monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
+    app = page("dataset")
+    assert any("radiographs of patients" in info.value for info in app.info)
 
 
 def test_dataset_without_a_collection_says_how_to_make_one(page, monkeypatch, tmp_path):

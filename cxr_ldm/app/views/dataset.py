@@ -46,8 +46,10 @@ def gallery(catalogue: Catalogue, rows: np.ndarray) -> int | None:
         for row, name, pixels in zip(part, catalogue.prepared.ids(part), catalogue.prepared.pixels(part), strict=True):
             with st.container(width=SIDE):
                 st.image(ui.picture(pixels, SIDE), width="stretch")
-                # the end of a name tells images of one collection apart
-                if st.button(f"…{name[-8:]}", key=f"row_{row}", width="stretch", help=name):
+                # the end of a name tells images of one collection apart, and 14 letters of it fit
+                if st.button(
+                    name if len(name) <= 14 else f"…{name[-13:]}", key=f"row_{row}", width="stretch", help=name
+                ):
                     st.session_state["chosen_row"] = int(row)
     chosen = st.session_state.get("chosen_row")
     return chosen if chosen is not None and chosen in rows else int(part[0])
@@ -63,10 +65,11 @@ def detail(catalogue: Catalogue, row: int) -> None:
         st.html(ui.coloured(entry["text"], highlights(entry["text"])))
         st.caption("Marked: present (solid line), uncertain (dashed), absent (dotted), as the rules read them.")
         st.dataframe(entry["findings"] or [], hide_index=True)
-        known = {
-            name: entry[name] for name in ("view", "age", "sex", "split", "source", "height", "width") if name in entry
-        }
-        st.caption(", ".join(f"{name} {value}" for name, value in known.items() if value is not None))
+        shown = ("view", "age", "sex", "split", "source", "height", "width")
+        known = {name: entry[name] for name in shown if entry.get(name) is not None}
+        if "age" in known:
+            known["age"] = f"{known['age']:g}"
+        st.caption(", ".join(f"{name} {value}" for name, value in known.items()))
         model = ui.choose_model("Model for a generated image of this text")
         if st.button("Generate from this report", key="beside"):
             request = Request(model, entry["text"], n=1)
@@ -87,6 +90,10 @@ ui.header("Dataset")
 with ui.messages():
     folder = ui.choose_collection()
     catalogue = ui.opened(folder)
+    if catalogue.prepared.kind != "phantom":
+        st.info(
+            "The images of this collection are radiographs of patients; what is generated beside them is synthetic."
+        )
     left, right = st.columns([1, 3], gap="large")
     with left:
         rows = catalogue.select(query(catalogue))
