@@ -93,3 +93,20 @@ def test_the_distances_suite_measures_speed_and_memory_and_agrees_with_its_peers
     for name in speeds:
         settings = metrics[name]["settings"]
         assert settings["value"] == pytest.approx(settings["peer_value"], rel=1e-6)
+
+
+def test_the_watermark_suite_counts_what_is_found_and_what_is_not(command, tmp_path):
+    """At a quality that the mark outlives, at one that it cannot, and without a mark; on a collection as well."""
+    command("-m", "cxr_ldm.prepare", "data=phantom", "data.reader.n=30", f"paths.outputs={tmp_path}", "name=small")
+    small = ("phantoms=2", "generated=2", "sizes=[64]", "qualities=[90,5]", f"folder={tmp_path}/prepared/small")
+    page = tmp_path / "page.md"
+    arguments = [f"suite.run.{value}" for value in small]
+    command(*BENCHMARK, "suite=watermark", *arguments, f"page={page}", f"paths.outputs={tmp_path}")
+    metrics = read_metrics(tmp_path / "benchmark" / "watermark" / "metrics.json")
+    marked = 6 * 5  # pictures, each plain and through four presets
+    assert (metrics["found_at_90"]["value"], metrics["found_at_90"]["n"]) == (1.0, marked)
+    assert metrics["found_at_5"]["value"] < 0.5
+    assert (metrics["false_alarms"]["value"], metrics["false_alarms"]["n"]) == (0.0, 2 * marked)
+    assert metrics["psnr_lowest"]["value"] > 40
+    assert "| 5 | 0." in page.read_text()
+    assert "2 images of a prepared collection" in page.read_text()
