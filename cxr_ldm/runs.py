@@ -97,21 +97,28 @@ def train_vae(cfg: DictConfig) -> Path:
     autoencoder = instantiate(cfg.vae.network)
     autoencoder.encode(prepared.pixels(prepared.rows("val")[:1]))  # refuses a size that the levels do not divide
     settings = common_settings(cfg, prepared, recipe) | {"vae": plain(cfg.vae)}
+    source = load_bundle(cfg.vae_bundle, "vae", cfg.bundle_packages) if cfg.vae_bundle else None
+    if source is not None:
+        check_same_network(cfg, source)
+        settings["decoder_of"] = source.sha256
     folder = run_folder(cfg, "vae", choice("vae"), prepared, settings)
     facts = {"data": prepared.name, "prepared": str(prepared.folder)}
     if training.begin(folder, settings, cfg, overrides(), **facts):
         print(f"VAE: {parameter_count(autoencoder) / 1e6:.2f}M parameters, {autoencoder.factor} times smaller")
         torch.manual_seed(cfg.seed)
-        autoencoder = instantiate(cfg.vae.network)
+        autoencoder, adversary = instantiate(cfg.vae.network), instantiate(cfg.vae.adversary)
+        if source is not None:
+            go_on_from(source, autoencoder, adversary)
         module = VAEStage(
             autoencoder,
             instantiate(recipe.optimizer),
             instantiate(cfg.vae.reconstruction),
             cfg.vae.kl_weight,
-            instantiate(cfg.vae.adversary),
+            adversary,
             recipe.warmup_steps,
             recipe.last_rate,
             cfg.seed,
+            recipe.latent_noise,
         )
         values = fit_vae(cfg, module, prepared, folder)
         specs = {"autoencoder": plain(cfg.vae.network)}
@@ -121,6 +128,33 @@ def train_vae(cfg: DictConfig) -> Path:
         training.finish(folder, settings, **facts, **training.cost(module.trainer))
     ending(folder, "bundle", "samples", "metrics.json")
     return folder
+
+
+def check_same_network(cfg: DictConfig, source: Bundle) -> None:
+    """Refuse to go on from a VAE of another architecture."""
+    if source.spec["autoencoder"] != plain(cfg.vae.network):
+        raise UserError(
+            f"vae_bundle={cfg.vae_bundle} holds another network than vae.network; choose the vae= it was trained with."
+        )
+
+
+def go_on_from(source: Bundle, autoencoder: torch.nn.Module, adversary: torch.nn.Module | None) -> None:
+    """Take over the weights of a VAE; only its decoder trains from here on.
+
+    Its discriminator is taken over from the checkpoint of its run, where that still lies beside the bundle: beside a
+    trained decoder a new one would know nothing and spoil it first.
+    """
+    autoencoder.load_state_dict(source.parts["autoencoder"].state_dict())
+    for part in (autoencoder.encoder, autoencoder.quant_conv):
+        part.requires_grad_(False)
+    checkpoint = source.folder.parent / "checkpoints" / "last.ckpt"
+    if adversary is None or not checkpoint.exists():
+        return
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    learnt = {name.removeprefix("adversary."): w for name, w in weights.items() if name.startswith("adversary.")}
+    if {name: w.shape for name, w in learnt.items()} == {n: w.shape for n, w in adversary.state_dict().items()}:
+        adversary.load_state_dict(learnt)
+        print(f"goes on from the decoder in {source.folder}, and from its discriminator")
 
 
 def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> Mapping[str, float]:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
@@ -22,6 +23,11 @@ class VAEStage(lightning.LightningModule):
     `reconstruction` maps reconstruction and pixels to their mean error; with an `adversary` its two terms are added.
     Validation and test reconstruct from the posterior's mean and report SSIM and PSNR with a data
     range of 2.0 on reconstructions clamped to [-1, 1].
+
+    Args:
+        latent_noise: the decoder learns from latents with noise of a size between 0 and this, drawn for each image, in
+            standard deviations of each latent channel: what a diffusion model hands it is never exact
+            (Zheng et al. 2025, RAE, section 4.3).
     """
 
     def __init__(
@@ -34,8 +40,10 @@ class VAEStage(lightning.LightningModule):
         warmup_steps: int,
         last_rate: float,
         seed: int,
+        latent_noise: float = 0.0,
     ) -> None:
         super().__init__()
+        self.latent_noise = latent_noise
         self.autoencoder, self.optimizer, self.adversary = autoencoder, optimizer, adversary
         self.reconstruction, self.kl_weight = reconstruction, kl_weight
         self.warmup_steps, self.last_rate, self.seed = warmup_steps, last_rate, seed
@@ -51,7 +59,10 @@ class VAEStage(lightning.LightningModule):
         pixels = batch["pixels"]
         moments = self.autoencoder.encode(pixels)
         noise = generator_of(self, 0, batch_number(self, batch_index))
-        reconstruction = self.autoencoder.decode(sample_posterior(moments, noise)).float()
+        latents = sample_posterior(moments, noise)
+        if self.latent_noise:
+            latents = latents + roughness(latents, self.latent_noise, noise)
+        reconstruction = self.autoencoder.decode(latents).float()
         error = self.reconstruction(reconstruction, pixels)
         divergence = kl_divergence(moments.float())
         loss = error + self.kl_weight * divergence
@@ -96,3 +107,10 @@ class VAEStage(lightning.LightningModule):
         """By the norm of each network's gradients: the discriminator's must not shrink the autoencoder's."""
         for group in optimizer.param_groups:
             clip(self, group["params"], gradient_clip_val)
+
+
+def roughness(latents: Tensor, largest: float, generator: Generator) -> Tensor:
+    """Noise `[N,C,h,w]` for latents of this shape: u_n · std_c · eps with u_n uniform in [0, largest], no gradient."""
+    size = torch.rand(len(latents), 1, 1, 1, generator=generator) * largest
+    noise = size * torch.randn(latents.shape, generator=generator)
+    return noise.to(latents) * latents.detach().std(dim=(0, 2, 3), keepdim=True)
