@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import get_object
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -87,6 +88,30 @@ def save_half(source: Path, folder: Path) -> str:
         artifacts.write_json(partial / "config.json", config)
         write_sums(partial)
     return bundle_sha256(folder)
+
+
+def save_with_decoder(source: Path, decoder: Path, folder: Path) -> str:
+    """Write a model again with the decoder of another VAE, which must have the same encoder; returns its sha256.
+
+    `info.decoder_from` names the VAE.
+
+    Raises:
+        UserError: a bundle is damaged, its kind is not the one that is needed, the encoders differ, or `folder` exists.
+    """
+    model, vae = load_bundle(source, "ldm"), load_bundle(decoder, "vae")
+    if folder.exists():
+        raise UserError(f"out={folder} exists already; delete it or name another folder.")
+    own, other = (bundle.parts["autoencoder"] for bundle in (model, vae))
+    for part in ("encoder", "quant_conv"):
+        weights, others = getattr(own, part).state_dict(), getattr(other, part).state_dict()
+        if weights.keys() != others.keys() or any(not torch.equal(weights[name], others[name]) for name in weights):
+            raise UserError(
+                f"decoder={decoder} has another encoder than the model in {source}, whose latents it would not know; "
+                "name a VAE that was trained with vae_bundle= from the model's."
+            )
+    parts = model.parts | {"autoencoder": other}
+    info = model.info | {"decoder_from": vae.sha256, "made_from": model.sha256}
+    return save_bundle(folder, "ldm", model.spec | {"autoencoder": vae.spec["autoencoder"]}, parts, info)
 
 
 def write_sums(folder: Path) -> None:

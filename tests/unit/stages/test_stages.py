@@ -31,7 +31,7 @@ from cxr_ldm.stages.adversary import Adversary
 from cxr_ldm.stages.cache import TextTable, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.optimisation import generator_at
-from cxr_ldm.stages.vae import VAEStage
+from cxr_ldm.stages.vae import VAEStage, roughness
 from cxr_ldm.text.encoders import scratch
 
 TEXTS = ["Right pleural effusion.", "Left pleural effusion, small.", "Normal.", "Normal."]
@@ -125,6 +125,20 @@ def test_vae_loss_is_mse_plus_weighted_kl_both_means_over_elements():
     expected = (rebuilt - pixels).square().sum() / pixels.numel() + 1e-4 * kl_divergence(moments)
     torch.testing.assert_close(loss, expected)
     assert set(logged) == {"train/reconstruction", "train/kl"}
+
+
+def test_roughness_has_the_stated_size_in_each_channel():
+    latents = (
+        torch.randn(400, 2, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 5.0])[:, None, None]
+    )
+    latents.requires_grad_()
+    noise = roughness(latents, 0.4, generator_at(1))
+    assert not noise.requires_grad
+    sizes = noise.std(dim=(2, 3)) / latents.detach().std(dim=(0, 2, 3))  # [N,C], alike in both channels of an image
+    assert sizes.max() < 0.55
+    assert abs(sizes.mean() - 0.2) < 0.02
+    assert torch.corrcoef(sizes.T)[0, 1] > 0.9
+    assert noise.mean().abs() < 0.01
 
 
 def test_the_condition_is_dropped_sample_by_sample_for_the_empty_text(tmp_path):
