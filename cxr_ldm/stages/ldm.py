@@ -1,5 +1,6 @@
 """The latent-diffusion stage: whitened latents and their text to a denoiser."""
 
+import warnings
 from typing import Any
 
 import lightning
@@ -18,6 +19,7 @@ from cxr_ldm.text.encoders import TextEncoder
 from cxr_ldm.text.unfreezing import Unfreezing
 
 GOLDEN = 0.618033988749895
+SMALLEST_SPREAD = 0.02  # an encoder that collapsed in a run had 4e-5, those that steer had 0.4 and 0.6
 
 
 class LatentDiffusionStage(lightning.LightningModule):
@@ -98,6 +100,15 @@ class LatentDiffusionStage(lightning.LightningModule):
             self.denoiser, latents, noise, t, *self.condition(batch, batch["text"], batch.get("attributes"))
         )
         self.log("val/loss", finite(losses.mean(), self, batch["row"]), prog_bar=True, batch_size=len(latents))
+        if batch_index == 0 and len(batch["mask"]) > 1:
+            spread = text_spread(self.text_encoder(batch["cached"], batch["mask"]), batch["mask"])
+            self.log("val/text_spread", spread, batch_size=len(latents))
+            if spread < SMALLEST_SPREAD:
+                warnings.warn(
+                    f"all texts have nearly the same states (val/text_spread {spread.item():.1e}), so the model cannot "
+                    "follow them; train again with larger batches or a lower learning rate.",
+                    stacklevel=2,
+                )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)
@@ -116,3 +127,18 @@ class LatentDiffusionStage(lightning.LightningModule):
     def configure_callbacks(self) -> list[lightning.Callback]:
         """With layers that train later comes what keeps them until then; the Trainer adds it to its own."""
         return [Unfreeze(self.unfreezing)] if self.unfreezing and self.text_encoder.top else []
+
+
+def text_spread(states: Tensor, mask: Tensor) -> Tensor:
+    """How far apart the texts of a batch are for the model: 0 where all have the same states.
+
+    Standard deviation over texts of their mean states, over the root mean square of these.
+
+    Shapes: states `[U,L,D]`, mask bool `[U,L]` -> scalar.
+
+    >>> text_spread(torch.ones(3, 2, 4), torch.ones(3, 2, dtype=torch.bool)).item()
+    0.0
+    """
+    kept = mask[:, :, None].float()
+    means = (states.float() * kept).sum(1) / kept.sum(1)
+    return means.std(dim=0).square().mean().sqrt() / means.square().mean().sqrt()

@@ -1,5 +1,6 @@
 """The two stages in miniature: what their losses are, what they log, how they resume."""
 
+import warnings
 from functools import partial
 from types import SimpleNamespace
 
@@ -139,6 +140,25 @@ def test_roughness_has_the_stated_size_in_each_channel():
     assert abs(sizes.mean() - 0.2) < 0.02
     assert torch.corrcoef(sizes.T)[0, 1] > 0.9
     assert noise.mean().abs() < 0.01
+
+
+def test_a_text_encoder_that_says_the_same_of_all_texts_is_told(tmp_path):
+    """Such a model makes fine images and listens to nobody; the loss alone does not show it."""
+    stage, data = ldm_stage(tmp_path)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fitter = fit(stage, data, tmp_path / "heard", images=8, validate_every=8)
+        assert 0.02 < fitter.callback_metrics["val/text_spread"] < 2
+    assert not any("cannot follow" in str(each.message) for each in told)
+    stage, data = ldm_stage(tmp_path)
+    with torch.no_grad():
+        for weight in stage.text_encoder.parameters():
+            weight.zero_()
+        for weight in list(stage.text_encoder.parameters())[-1:]:
+            weight.fill_(0.5)  # the bias at the end: one state for every token
+    stage.text_encoder.requires_grad_(False)
+    with pytest.warns(UserWarning, match="the model cannot follow them"):
+        fit(stage, data, tmp_path / "deaf", images=8, validate_every=8)
 
 
 def test_the_condition_is_dropped_sample_by_sample_for_the_empty_text(tmp_path):
