@@ -9,6 +9,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.processors import BertProcessing
 from torch import Tensor
 
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # A mark with space or nothing behind it, so not the point of 2.5; abbreviations such as "approx. " count as ends.
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
@@ -67,11 +68,27 @@ def whole_sentences(text: str, encoded: Encoding) -> str:
 def learn_wordpiece(texts: Iterable[str], vocabulary: int) -> str:
     """Learn a lower-case WordPiece vocabulary (Wu et al. 2016) of at most `vocabulary` tokens; its JSON definition.
 
-    The library breaks ties between equally frequent pieces at random, so two calls may differ: keep the result.
+    A function of the texts. Left alone, the library numbers single characters as its hash table happens to hold them
+    and breaks ties between equally frequent pieces by these numbers, so they are numbered beforehand.
     """
-    tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, show_progress=False)
-    # the ids of [SEP] and [CLS] exist only now; with them even the empty text has two tokens to attend to
+    texts = list(texts)
+    learner = BertWordPieceTokenizer(lowercase=True)
+    numbered = [*SPECIAL, *_single_characters(learner, texts)]
+    learner.train_from_iterator(
+        texts, vocab_size=vocabulary, min_frequency=2, show_progress=False, special_tokens=numbered
+    )
+    # built anew: in the learner the characters are special, which would keep them from joining into words
+    tokenizer = BertWordPieceTokenizer(vocab=learner.get_vocab(), lowercase=True)
+    # with both ends even the empty text has two tokens to attend to
     ends = {token: tokenizer.token_to_id(token) for token in ("[SEP]", "[CLS]")}
     tokenizer.post_processor = BertProcessing(*ends.items())
     return tokenizer.to_str()
+
+
+def _single_characters(tokenizer: BertWordPieceTokenizer, texts: Sequence[str]) -> list[str]:
+    """The characters of all words, and with ## those that stand behind another one."""
+    texts = [tokenizer.normalizer.normalize_str(text) for text in texts]
+    words = {word for text in texts for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)}
+    return sorted(
+        {letter for word in words for letter in word} | {f"##{letter}" for word in words for letter in word[1:]}
+    )

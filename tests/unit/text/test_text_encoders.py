@@ -27,6 +27,11 @@ def test_vocabulary_is_learnt_from_the_reports(small):
     assert "bronchiectasis" not in small.tokenizer._tokenizer.get_vocab()
 
 
+def test_the_vocabulary_is_a_function_of_the_reports():
+    """The library numbers characters by its hash tables; equal runs got other tokens, and so other weights."""
+    assert len({learn_wordpiece(REPORTS * 3, 60) for _ in range(8)}) == 1
+
+
 def test_a_resumed_run_keeps_the_vocabulary_it_learnt(small):
     arguments = {"vocabulary": 200, "layers": 1, "width": 32, "heads": 4, "length": 12}
     again = scratch(["Other words."], definition=small.tokenizer.definition, **arguments)
