@@ -112,10 +112,14 @@ class LatentDiffusionStage(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)
-        late = list(self.text_encoder.top.parameters()) if self.unfreezing else []
-        groups = [([weight for weight in self.parameters() if weight not in set(late)], 1.0)]
-        if self.unfreezing and late:
-            groups.append((late, self.unfreezing.lr_scale))
+        encoder = self.text_encoder
+        slower: list[tuple[list[nn.Parameter], float]] = []
+        if encoder.from_ids and encoder.lr_scale != 1.0:
+            slower.append((list(encoder.transformer.parameters()), encoder.lr_scale))
+        elif self.unfreezing and encoder.top:
+            slower.append((list(encoder.top.parameters()), self.unfreezing.lr_scale))
+        apart = {weight for weights, _ in slower for weight in weights}
+        groups = [([weight for weight in self.parameters() if weight not in apart], 1.0), *slower]
         return optimisation(groups, self.optimizer, self.warmup_steps, total, self.last_rate)
 
     def configure_gradient_clipping(

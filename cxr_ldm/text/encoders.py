@@ -34,6 +34,7 @@ class TextEncoder(nn.Module):
     Attributes:
         top: the layers that may train; the transformer itself ends below them.
         top_trains: whether they get gradients. The states do not depend on it.
+        lr_scale: factor on the learning rate of a transformer that trains as a whole.
 
     Raises:
         UserError: the transformer does not have so many layers, or cannot be parted.
@@ -61,6 +62,7 @@ class TextEncoder(nn.Module):
         self.transformer.pooler = None  # sentence embedding of the pre-training task; the states do not need it
         self.top = split(self.transformer, trained_layers or 0)
         self.top_trains = True
+        self.lr_scale = 1.0
         self.from_ids = trained_layers is None
         self.transformer.requires_grad_(self.from_ids)
         self.width = self.transformer.config.hidden_size
@@ -119,13 +121,21 @@ def scratch(
     width: int,
     heads: int,
     length: int,
+    lr_scale: float = 1.0,
     definition: str | None = None,
 ) -> TextEncoder:
     """A small BERT with random weights that trains with the denoiser; its vocabulary is learnt from `texts`.
 
     Args:
+        lr_scale: its learning rate over the denoiser's. A transformer bears less: at the denoiser's rate it may come
+            to say the same of every text, from which it does not recover.
         definition: the tokenizer that an earlier part of the same run learnt, in place of a new one.
+
+    Raises:
+        UserError: `lr_scale` is not positive.
     """
+    if not lr_scale > 0:
+        raise UserError(f"text_encoder.lr_scale={lr_scale} must be greater than 0.")
     definition = definition or learn_wordpiece(texts, vocabulary)
     architecture = {
         "model_type": "bert",
@@ -136,7 +146,9 @@ def scratch(
         "intermediate_size": 4 * width,
         "max_position_embeddings": length,
     }
-    return TextEncoder(definition, architecture, length, trained_layers=None)
+    encoder = TextEncoder(definition, architecture, length, trained_layers=None)
+    encoder.lr_scale = lr_scale
+    return encoder
 
 
 def pretrained(

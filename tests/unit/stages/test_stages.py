@@ -300,6 +300,18 @@ def test_a_run_stopped_after_its_last_checkpoint_still_ends_with_the_average(tmp
     assert all(torch.equal(value, expected[name]) for name, value in again.state_dict().items())
 
 
+def test_a_text_encoder_from_scratch_may_learn_more_slowly_than_the_denoiser(tmp_path):
+    stage, data = ldm_stage(tmp_path)
+    stage.text_encoder.lr_scale = 1e-6
+    before = {name: value.clone() for name, value in stage.named_parameters()}
+    fit(stage, data, tmp_path / "run")
+    moved = {name: float((value - before[name]).abs().max().detach()) for name, value in stage.named_parameters()}
+    slow = [value for name, value in moved.items() if name.startswith("text_encoder.transformer.")]
+    assert 0 < max(slow) < 1e-6
+    assert max(value for name, value in moved.items() if name.startswith("text_encoder.projection.")) > 1e-3
+    assert max(value for name, value in moved.items() if name.startswith("denoiser.")) > 1e-3
+
+
 def test_half_precision_follows_the_curve_of_full_precision(tmp_path):
     """bf16 has 8 bits: from one start the mean losses of 20 steps stay within 5 %, and they fall by far more."""
     curves = {}

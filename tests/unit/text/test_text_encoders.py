@@ -32,6 +32,11 @@ def test_the_vocabulary_is_a_function_of_the_reports():
     assert len({learn_wordpiece(REPORTS * 3, 60) for _ in range(8)}) == 1
 
 
+def test_a_rate_that_cannot_be_meant_is_refused():
+    with pytest.raises(UserError, match=r"text_encoder\.lr_scale=0 must be greater than 0"):
+        scratch(REPORTS, vocabulary=200, layers=1, width=32, heads=4, length=12, lr_scale=0)
+
+
 def test_a_resumed_run_keeps_the_vocabulary_it_learnt(small):
     arguments = {"vocabulary": 200, "layers": 1, "width": 32, "heads": 4, "length": 12}
     again = scratch(["Other words."], definition=small.tokenizer.definition, **arguments)
