@@ -11,7 +11,7 @@ from cxr_ldm.bundle import load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance import guided
 from cxr_ldm.diffusion.guidance_rule import Guidance
-from cxr_ldm.diffusion.samplers import ddim
+from cxr_ldm.diffusion.samplers import dpmpp_2m
 from cxr_ldm.diffusion.schedules import trailing
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
@@ -91,9 +91,9 @@ class TextToCXR:
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
-        steps: int = 30,
+        steps: int = 20,
         guidance: float | Guidance = 2.0,
-        sampler: Callable[..., Tensor] = ddim,
+        sampler: Callable[..., Tensor] = dpmpp_2m,
         times: Callable[..., Tensor] = trailing,
         batch_size: int = 64,
         progress: Callable[[int], None] | None = None,

@@ -36,8 +36,8 @@ class Request:
     prompt: str
     n: int = 4
     seed: int = 0
-    sampler: str = "ddim"
-    steps: int = 30
+    sampler: str = "dpmpp_2m"
+    steps: int = 20
     guidance: float = 2.0
     patient: dict[str, Any] = field(default_factory=dict)
     finish: Finish = field(default_factory=Finish)

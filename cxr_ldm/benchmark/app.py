@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_ldm.app.generation import Request
 from cxr_ldm.benchmark.browser import chromium, serving
 from cxr_ldm.data.browse import Catalogue, Query
 from cxr_ldm.metrics.results import Metric
@@ -29,7 +30,7 @@ def run(repeats: int, rows: int, seed: int) -> dict[str, Metric]:
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as address, chromium() as browser:
         first, *later = clicks(browser, address, repeats + 1)
     queries = query_seconds(rows, repeats, seed)
-    settings = {"bundle": "demo", "images": 4, "steps": 30, "sampler": "ddim", "viewport": [1280, 900]}
+    settings = {"bundle": "demo", "images": 4, "steps": Request.steps, "sampler": Request.sampler, "viewport": [1280, 900]}
     return {
         "first_click_to_preview_seconds": Metric(first, 1, False, settings=settings, reason=REASON),
         "click_to_preview_seconds": timed(later, settings),
@@ -111,8 +112,8 @@ def page(content: Mapping[str, Any]) -> str:
     lines = [
         "# How long a visitor of the page waits",
         "",
-        "In a browser without a window, on the machine of the server, with the model of the package: four images, 30 "
-        "steps of ddim. The target is 3 seconds from the click to the first preview.",
+        "In a browser without a window, on the machine of the server, with the model of the package: four images, "
+        f"{Request.steps} steps of {Request.sampler}. The target is 3 seconds from the click to the first preview.",
         "",
         "| | seconds | n | each |",
         "| --- | ---: | ---: | --- |",

@@ -34,10 +34,10 @@ def settings() -> Request:
     n = columns[0].number_input("Images", 1, 16, 4, key="n")
     seed = columns[1].number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="Image i has the seed seed + i.")
     samplers = ui.options("sampler")
-    sampler = columns[0].selectbox("Sampler", samplers, samplers.index("ddim"), key="sampler")
-    steps = columns[1].number_input("Steps", 1, 1000, 30, key="steps")
+    sampler = columns[0].selectbox("Sampler", samplers, samplers.index(Request.sampler), key="sampler")
+    steps = columns[1].number_input("Steps", 1, 1000, Request.steps, key="steps")
     guidance = st.slider(
-        "Guidance scale", 0.0, 10.0, 2.0, 0.5, key="guidance", help="1 is the plain model, above 1 stresses the text."
+        "Guidance scale", 0.0, 10.0, Request.guidance, 0.25, key="guidance", help="1 is the plain model, above 1 stresses the text."
     )
     people, done = patient(model), finish()
     return Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), people, done)

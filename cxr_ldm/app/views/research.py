@@ -34,7 +34,7 @@ def values(axis: str, key: str) -> list[Any]:
     if axis == "model":
         models = {model.name: model for model in library.models()}
         return [models[name] for name in st.multiselect("Models", list(models), list(models)[:2], key=key)]
-    defaults = {"guidance scale": "0, 1, 2, 4", "steps": "5, 10, 30", "seed": "0, 1, 2"}
+    defaults = {"guidance scale": "0, 1, 2, 4", "steps": "5, 10, 20", "seed": "0, 1, 2"}
     kind = float if axis == "guidance scale" else int
     text = st.text_input(f"Values of {axis}, parted by commas", defaults[axis], key=key)
     try:
