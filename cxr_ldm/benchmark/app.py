@@ -30,7 +30,13 @@ def run(repeats: int, rows: int, seed: int) -> dict[str, Metric]:
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as address, chromium() as browser:
         first, *later = clicks(browser, address, repeats + 1)
     queries = query_seconds(rows, repeats, seed)
-    settings = {"bundle": "demo", "images": 4, "steps": Request.steps, "sampler": Request.sampler, "viewport": [1280, 900]}
+    settings = {
+        "bundle": "demo",
+        "images": 4,
+        "steps": Request.steps,
+        "sampler": Request.sampler,
+        "viewport": [1280, 900],
+    }
     return {
         "first_click_to_preview_seconds": Metric(first, 1, False, settings=settings, reason=REASON),
         "click_to_preview_seconds": timed(later, settings),

@@ -37,7 +37,13 @@ def settings() -> Request:
     sampler = columns[0].selectbox("Sampler", samplers, samplers.index(Request.sampler), key="sampler")
     steps = columns[1].number_input("Steps", 1, 1000, Request.steps, key="steps")
     guidance = st.slider(
-        "Guidance scale", 0.0, 10.0, Request.guidance, 0.25, key="guidance", help="1 is the plain model, above 1 stresses the text."
+        "Guidance scale",
+        0.0,
+        10.0,
+        Request.guidance,
+        0.25,
+        key="guidance",
+        help="1 is the plain model, above 1 stresses the text.",
     )
     people, done = patient(model), finish()
     return Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), people, done)
