@@ -38,7 +38,7 @@ class Request:
     seed: int = 0
     sampler: str = "dpmpp_2m"
     steps: int = 20
-    guidance: float = 2.0
+    guidance: float = 1.05
     patient: dict[str, Any] = field(default_factory=dict)
     finish: Finish = field(default_factory=Finish)
 

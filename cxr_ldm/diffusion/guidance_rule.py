@@ -24,7 +24,7 @@ class Guidance:
     {'guidance': 3.0, 'guidance_interval': [0.2, 0.8]}
     """
 
-    scale: float = 2.0
+    scale: float = 1.05
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = 0.0
 

@@ -193,7 +193,8 @@ def with_attributes(pipeline):
 def test_view_age_and_sex_change_the_image_and_nothing_known_is_the_default(folder):
     pipeline = with_attributes(TextToCXR.from_bundle(folder))
     people = [{}, {"age": None}, {"view": "AP"}, {"age": 80}, {"sex": "male"}]
-    images = pipeline(["Normal."] * 6, seeds=[0] * 6, steps=3, patients=[*people, {"age": 80}], batch_size=4)
+    people = [*people, {"age": 80}]
+    images = pipeline(["Normal."] * 6, seeds=[0] * 6, steps=3, guidance=2.0, patients=people, batch_size=4)
     assert torch.equal(images[0], images[1])
     for one, other in ((0, 2), (0, 3), (0, 4), (2, 3)):
         assert (images[one] - images[other]).abs().max() > 1e-3

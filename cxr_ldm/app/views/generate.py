@@ -41,7 +41,7 @@ def settings() -> Request:
         0.0,
         10.0,
         Request.guidance,
-        0.25,
+        0.05,
         key="guidance",
         help="1 is the plain model, above 1 stresses the text.",
     )
