@@ -92,7 +92,7 @@ class TextToCXR:
         prompts: Sequence[str],
         seeds: Sequence[int],
         steps: int = 20,
-        guidance: float | Guidance = 1.05,
+        guidance: float | Guidance = Guidance.scale,
         sampler: Callable[..., Tensor] = dpmpp_2m,
         times: Callable[..., Tensor] = trailing,
         batch_size: int = 64,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cxr_ldm.app.library import Model
 from cxr_ldm.cli import CONF
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.imaging.dicom import NOTICE
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import grid
@@ -38,7 +39,7 @@ class Request:
     seed: int = 0
     sampler: str = "dpmpp_2m"
     steps: int = 20
-    guidance: float = 1.05
+    guidance: float = Guidance.scale
     patient: dict[str, Any] = field(default_factory=dict)
     finish: Finish = field(default_factory=Finish)
 

@@ -62,7 +62,7 @@ def clicks(browser: Any, address: str, count: int) -> list[float]:
         page.wait_for_timeout(1000)  # what the page does after a result
         start = time.perf_counter()
         button.click()
-        page.get_by_text(f"of {Request.steps}").first.wait_for()  # "Step 1 of 30"
+        page.get_by_text(f"of {Request.steps}").first.wait_for()  # "Step 1 of 20"
         page.locator("[data-testid=stImage] img").first.wait_for()
         seconds.append(time.perf_counter() - start)
         page.get_by_text(f"of {Request.steps}").first.wait_for(state="detached")

@@ -8,7 +8,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from cxr_ldm.app.generation import Request
 from cxr_ldm.cli import CONF, leaves, nearest, sentence
+from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.pipeline import TextToCXR
 
 COMMANDS = {
     "train": ["stage=vae"],
@@ -129,3 +132,14 @@ def test_a_mistyped_key_gets_the_nearest():
     assert sentence(ValueError("one\n\n  two")) == "one"
     known = sentence(ValueError("In 'common': Could not find 'logger/x'"))
     assert known == "In 'common': Could not find 'logger/x'; there are csv, wandb."
+
+
+def test_the_command_python_and_the_page_sample_alike_by_default():
+    with initialize_config_dir(str(CONF), version_base=None):
+        cfg = compose("sample")
+    python = {name: given.default for name, given in inspect.signature(TextToCXR.__call__).parameters.items()}
+    sampler = get_object(cfg.sampler.step._target_)
+    assert (python["sampler"], python["steps"], python["guidance"]) == (sampler, cfg.sampler.steps, cfg.guidance.scale)
+    page = (Request.sampler, Request.steps, Request.guidance)
+    assert page == (sampler.__name__, cfg.sampler.steps, cfg.guidance.scale)
+    assert Guidance().scale == cfg.guidance.scale
