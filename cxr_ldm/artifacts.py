@@ -12,20 +12,21 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.register import named
 
 RECORD = "run.json"
 State = Literal["new", "unfinished", "complete"]
 
 
 def fingerprint(settings: Any) -> str:
-    """First 16 hex digits of the SHA-256 of `settings` as canonical JSON.
+    """First 16 hex digits of the SHA-256 of `settings` as canonical JSON, parts by their short names (see `register`).
 
     >>> fingerprint({"b": 1, "a": [2.0, None]}) == fingerprint({"a": [2.0, None], "b": 1})
     True
     >>> fingerprint({"a": 1})
     '015abd7f5cc57a2d'
     """
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps(named(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -87,8 +88,8 @@ def state(folder: Path, settings: Mapping[str, Any]) -> State:
     if not (folder / RECORD).exists():
         raise UserError(f"{folder} exists and holds no {RECORD}, so it is not ours to write to; choose another name=.")
     record = read_json(folder / RECORD)
-    if record["fingerprint"] != fingerprint(settings):
-        theirs, ours = dict(flatten(record["settings"])), dict(flatten(settings))
+    if fingerprint(record["settings"]) != fingerprint(settings):
+        theirs, ours = (dict(flatten(named(side))) for side in (record["settings"], settings))
         keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
         listed = ", ".join(f"{key} ({theirs.get(key)!r} there, {ours.get(key)!r} here)" for key in keys[:3])
         raise UserError(f"{folder} was made by other settings: {listed}; choose another name= or delete the folder.")
@@ -97,7 +98,7 @@ def state(folder: Path, settings: Mapping[str, Any]) -> State:
 
 def write_record(folder: Path, settings: Mapping[str, Any], *, complete: bool, **extra: Any) -> None:
     """Write `run.json`: the settings that make this folder, their fingerprint, and whether it is complete."""
-    record = {"fingerprint": fingerprint(settings), "complete": complete, **extra, "settings": dict(settings)}
+    record = {"fingerprint": fingerprint(settings), "complete": complete, **extra, "settings": named(settings)}
     write_json(folder / RECORD, record)
 
 
@@ -138,7 +139,7 @@ def resumable(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path | None
             yield None
             return
         record = partial / RECORD
-        if not record.exists() or read_json(record)["fingerprint"] != fingerprint(settings):
+        if not record.exists() or fingerprint(read_json(record)["settings"]) != fingerprint(settings):
             shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(exist_ok=True)
         write_record(partial, settings, complete=False)

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import cxr_ldm
-from cxr_ldm import artifacts
+from cxr_ldm import artifacts, register
 from cxr_ldm.errors import UserError
 
-FORMAT = 1
+FORMATS = (1, 2)  # read; 1 named parts by the addresses of their classes
 SUMS = "SHA256SUMS"  # in the form that `sha256sum -c` reads
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Bundle:
         folder: where it was loaded from.
         kind: "vae", "ldm" or "classifier".
         parts: the built objects by name, weights loaded.
-        spec: what each part was built from.
+        spec: what each part was built from: its short name under "part" (see `register`), and its arguments.
         info: what made it: data, size, settings.
         sha256: identity of the bundle, 64 hex digits: the hash of its list of hashes.
     """
@@ -46,7 +47,7 @@ def save_bundle(
     """Write a bundle under its final name only when it is whole; returns its sha256.
 
     Args:
-        specs: for each part `{"_target_": "package.Class", argument: value, …}`, enough to build it again.
+        specs: for each part `{"part": "UNet", argument: value, …}` or a node of the config, enough to build it again.
         parts: the trained objects; those that are modules give their weights.
         info: json-able facts about the run, kept in config.json.
     """
@@ -56,13 +57,13 @@ def save_bundle(
                 tensors = {key: value.detach().cpu().contiguous() for key, value in part.state_dict().items()}
                 save_file(tensors, partial / f"{name}.safetensors")
         config = {
-            "format": FORMAT,
+            "format": FORMATS[-1],
             "kind": kind,
             "software": f"cxr_ldm {cxr_ldm.__version__}",
-            "info": dict(info),
-            "parts": {name: dict(spec) for name, spec in specs.items()},
+            "info": register.named(info),
+            "parts": {name: register.named(spec) for name, spec in specs.items()},
         }
-        artifacts.write_json(partial / "config.json", config)
+        artifacts.write_json(partial / CONFIG, config)
         write_sums(partial)
     return bundle_sha256(folder)
 
@@ -78,14 +79,14 @@ def save_half(source: Path, folder: Path) -> str:
     verify(source)
     if folder.exists():
         raise UserError(f"out={folder} exists already; delete it or name another folder.")
-    config = artifacts.read_json(source / "config.json")
+    config = read_config(source)
     config["info"] = config["info"] | {"weights": "float16", "made_from": bundle_sha256(source)}
     with artifacts.building(folder) as partial:
         for weights in sorted(source.glob("*.safetensors")):
-            tensors = load_file(weights)
+            tensors = read_weights(weights)
             half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
             save_file(half, partial / weights.name)
-        artifacts.write_json(partial / "config.json", config)
+        artifacts.write_json(partial / CONFIG, config)
         write_sums(partial)
     return bundle_sha256(folder)
 
@@ -131,51 +132,109 @@ def bundle_sha256(folder: Path) -> str:
 
 
 def verify(folder: Path) -> None:
-    """Check every file against SHA256SUMS; raises UserError naming the first that differs or is missing."""
+    """Check the folder's files against SHA256SUMS, which must list exactly those that are there.
+
+    Raises:
+        UserError: names the first file that differs, is missing, or is not listed.
+    """
     bundle_sha256(folder)
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
-        expected, _, name = line.partition("  ")
-        if Path(name).name != name or not (folder / name).is_file():
-            raise UserError(f"{folder / SUMS} lists {name!r}, which is not in the bundle; copy the bundle again.")
-        if artifacts.sha256_file(folder / name) != expected:
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{folder / SUMS} is damaged: it is no text; copy the bundle again.") from None
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    there = {path.name for path in folder.iterdir()} - {SUMS}
+    for name in sorted(expected.keys() - there | {CONFIG} - expected.keys()):
+        raise UserError(
+            f"bundle={folder} lacks {name!r}, or {SUMS} does not list it, as every bundle must; copy the bundle again."
+        )
+    for name in sorted(there - expected.keys()):
+        raise UserError(
+            f"{folder / name} is not listed in {SUMS}, so nothing says what it is; remove it from the bundle."
+        )
+    for name, digest in expected.items():
+        if not (folder / name).is_file() or artifacts.sha256_file(folder / name) != digest:
             raise UserError(
                 f"{folder / name} does not have the hash in {SUMS}: it was changed or damaged; copy it again."
             )
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json with every part by its short name, whichever format it was written in.
+
+    Raises:
+        UserError: it is not what `save_bundle` writes.
+    """
+    path = folder / CONFIG
+    config = artifacts.read_json(path)
+    if not isinstance(config, dict) or config.get("format") not in FORMATS:
+        found = config.get("format") if isinstance(config, dict) else None
+        raise UserError(f"bundle={folder} is of format {found}; this version reads {' and '.join(map(str, FORMATS))}.")
+    config = register.named(config)
+    parts, info = config.get("parts"), config.get("info")
+    whole = isinstance(info, dict) and isinstance(parts, dict)
+    if not whole or not all(isinstance(spec, dict) and isinstance(spec.get("part"), str) for spec in parts.values()):
+        raise UserError(f"{path} is not a bundle's: info or parts are missing, or a part has no name; train it again.")
+    return config
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a .safetensors file; raises UserError where it is missing, damaged, or a number is not finite."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read as weights ({error}); copy the bundle again.") from None
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(
+                f"{path} holds numbers that are not finite in {name}, so it can draw nothing; train it again."
+            )
+    return tensors
+
+
+# What a model of each kind is made of; "attributes" may be there besides.
+NEEDED = {
+    "vae": {"autoencoder"},
+    "ldm": {"autoencoder", "network", "schedule", "scaling", "text_encoder", "whitening"},
+    "classifier": {"classifier"},
+}
+
+
 def load_bundle(folder: Path | str, kind: str, packages: Sequence[str] = ()) -> Bundle:
     """Verify, build and load a bundle, every weight strictly.
+
+    A bundle is data, and data must not choose what code runs: it may build the parts of `register.PARTS` alone.
 
     Args:
         folder: the bundle's folder.
         kind: the kind that is needed, "vae", "ldm" or "classifier".
-        packages: packages besides cxr_ldm whose classes the bundle may build: a bundle is data, and data
-            must not choose what code runs.
+        packages: packages besides cxr_ldm whose networks the bundle may build, see `register.resolve`.
 
     Raises:
         UserError: a hash, the format, the kind, a class or a weight is not what it should be.
     """
     folder = Path(folder)
     verify(folder)
-    config = artifacts.read_json(folder / "config.json")
-    if config.get("format") != FORMAT or config.get("kind") != kind:
-        found = f"format {config.get('format')}, kind {config.get('kind')!r}"
-        raise UserError(f"bundle={folder} is {found}; needed is format {FORMAT}, kind {kind!r}.")
+    config = read_config(folder)
+    if config.get("kind") != kind:
+        raise UserError(f"bundle={folder} is of kind {config.get('kind')!r}; needed is kind {kind!r}.")
+    missing = sorted(NEEDED.get(kind, set()) - config["parts"].keys())
+    if missing:
+        raise UserError(
+            f"bundle={folder} has no {missing[0]}, which every bundle of kind {kind!r} has; train it again."
+        )
     parts = {}
     for name, spec in config["parts"].items():
         part = build(spec, packages, folder)
-        weights = folder / f"{name}.safetensors"
         if isinstance(part, nn.Module):
-            if not weights.exists():
-                raise UserError(f"{weights} is missing; copy the bundle again.")
-            load_strictly(part, weights)
-        parts[name] = part.eval() if isinstance(part, nn.Module) else part
+            load_strictly(part.eval(), folder / f"{name}.safetensors")
+        parts[name] = part
     return Bundle(folder, kind, parts, config["parts"], config["info"], bundle_sha256(folder))
 
 
 def load_strictly(module: nn.Module, weights: Path) -> None:
     """Load weights; missing or additional ones are an error that names the file and the first of them."""
-    tensors = load_file(weights)
+    tensors = read_weights(weights)
     try:
         module.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
@@ -184,16 +243,17 @@ def load_strictly(module: nn.Module, weights: Path) -> None:
 
 
 def build(spec: Mapping[str, Any], packages: Sequence[str], folder: Path) -> Any:
-    """Build one part from its spec, from allowed packages only."""
-    target = spec["_target_"]
-    if target.partition(".")[0] not in ("cxr_ldm", *packages):
-        raise UserError(
-            f"bundle={folder} asks for {target}, which is not part of cxr_ldm; if you trust it, allow it with "
-            f"bundle_packages=[{target.partition('.')[0]}]."
-        )
+    """Build one part from its spec: the class alone is looked up, its arguments stay data."""
+    arguments = {key: value for key, value in spec.items() if key != "part"}
     try:
-        return get_object(target)(**{key: value for key, value in spec.items() if key != "_target_"})
-    except TypeError as error:
+        cls = register.resolve(spec["part"], packages)
+    except UserError as error:
+        raise UserError(f"bundle={folder} {error}") from None
+    try:
+        return cls(**arguments)
+    except UserError as error:
+        raise UserError(f"bundle={folder} does not fit this version: {error}") from None
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(
-            f"bundle={folder} was made by another version of {target} ({error}); train it again."
+            f"bundle={folder} was made by another version of {spec['part']} ({error}); train it again."
         ) from error

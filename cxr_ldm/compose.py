@@ -46,7 +46,7 @@ NUMBERS: dict[str, tuple[Any, int]] = (
     | {f"training.{stage}.{key}": (WHOLE, 0) for stage in STAGES for key in ("workers", "warmup_steps")}
 )
 SHARES = [f"training.{stage}.{key}" for stage in STAGES for key in ("last_rate", "ema")]
-SHARES += ["training.ldm.condition_dropout"]
+SHARES += ["training.ldm.condition_dropout", "training.ldm.live_signal", "training.vae.crop.whole"]
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from cxr_ldm.artifacts import RECORD, fingerprint, read_json
 from cxr_ldm.assets import DEMO
 from cxr_ldm.errors import UserError
+from cxr_ldm.register import named
 
 # Already part of a name, or without influence on the result.
 SILENT = (
@@ -118,7 +119,7 @@ def newest_bundle(outputs: Path, stage: str, data: str, needed: Mapping[str, Any
     folder = outputs / stage
     others = set()
     for run, record in complete_runs(folder):
-        fits = all(record["settings"].get(key) == value for key, value in (needed or {}).items())
+        fits = all(named(record["settings"].get(key)) == named(value) for key, value in (needed or {}).items())
         if record["data"] == data and fits:
             print(f"using {run / 'bundle'} (the newest complete run of stage {stage} on {data})")
             return run / "bundle"

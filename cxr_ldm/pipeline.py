@@ -82,9 +82,9 @@ class TextToCXR:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """C, h, w of one latent."""
+        """L, h, w of one white latent: the live channels alone."""
         side = self.size // self.autoencoder.factor
-        return self.autoencoder.latent_channels, side, side
+        return self.whitening.channels, side, side
 
     @torch.inference_mode()
     def __call__(

@@ -23,7 +23,7 @@ from cxr_ldm.compose import (
     run_folder,
     stage_of,
 )
-from cxr_ldm.data.datamodule import ImageDataModule
+from cxr_ldm.data.datamodule import Crop, ImageDataModule
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.transforms import Augment
@@ -31,12 +31,16 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.blocks import channels_last, parameter_count
-from cxr_ldm.networks.whitening import Whitening, measure
+from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
+from cxr_ldm.register import named
 from cxr_ldm.stages.cache import moments_of, text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import TextEncoder, counts
+
+
+SHORTCUT_IMAGES = 1000  # training images whose principal components a VAE with a shortcut starts from
 
 
 def train(cfg: DictConfig) -> None:
@@ -96,6 +100,7 @@ def train_vae(cfg: DictConfig) -> Path:
     check_split_sizes(prepared)
     autoencoder = instantiate(cfg.vae.network)
     autoencoder.encode(prepared.pixels(prepared.rows("val")[:1]))  # refuses a size that the levels do not divide
+    crop_of(recipe, prepared, cfg.seed)
     settings = common_settings(cfg, prepared, recipe) | {"vae": plain(cfg.vae)}
     source = load_bundle(cfg.vae_bundle, "vae", cfg.bundle_packages) if cfg.vae_bundle else None
     if source is not None:
@@ -107,6 +112,7 @@ def train_vae(cfg: DictConfig) -> Path:
         print(f"VAE: {parameter_count(autoencoder) / 1e6:.2f}M parameters, {autoencoder.factor} times smaller")
         torch.manual_seed(cfg.seed)
         autoencoder, adversary = instantiate(cfg.vae.network), instantiate(cfg.vae.adversary)
+        autoencoder.fit_shortcut(prepared.pixels(training.spread(prepared.rows("train"), SHORTCUT_IMAGES)))
         if source is not None:
             go_on_from(source, autoencoder, adversary)
         module = VAEStage(
@@ -132,7 +138,7 @@ def train_vae(cfg: DictConfig) -> Path:
 
 def check_same_network(cfg: DictConfig, source: Bundle) -> None:
     """Refuse to go on from a VAE of another architecture."""
-    if source.spec["autoencoder"] != plain(cfg.vae.network):
+    if source.spec["autoencoder"] != named(plain(cfg.vae.network)):
         raise UserError(
             f"vae_bundle={cfg.vae_bundle} holds another network than vae.network; choose the vae= it was trained with."
         )
@@ -157,13 +163,24 @@ def go_on_from(source: Bundle, autoencoder: torch.nn.Module, adversary: torch.nn
         print(f"goes on from the decoder in {source.folder}, and from its discriminator")
 
 
+def crop_of(recipe: DictConfig, prepared: Prepared, seed: int) -> Crop | None:
+    """What of each training image a VAE sees; raises UserError where that cannot be."""
+    side = recipe.crop.side
+    if side is None:
+        return None
+    if not 0 < side <= prepared.size:
+        raise UserError(f"training.vae.crop.side={side} must be at most {prepared.size}, the side of the images.")
+    return Crop(side, round(recipe.images * (1 - recipe.crop.whole)), seed)
+
+
 def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> Mapping[str, float]:
     """Fit, then run the test loop; its metrics."""
     recipe = cfg.training.vae
     changes = plain(recipe.augment)
     augment = Augment(**changes, seed=cfg.seed) if changes.pop("enabled") else None
     stretch, *_ = training.periods(recipe)
-    data = ImageDataModule(prepared, recipe.batch_size, stretch, cfg.seed, recipe.workers, augment)
+    crop = crop_of(recipe, prepared, cfg.seed)
+    data = ImageDataModule(prepared, recipe.batch_size, stretch, cfg.seed, recipe.workers, augment, crop=crop)
     pixels = prepared.pixels(training.spread(prepared.rows("val"), 8))
 
     def draw(module: Any) -> torch.Tensor:
@@ -238,14 +255,14 @@ def fit_ldm(
     # not the config: when layers are freed, and how fast they train, changes nothing that is cached
     made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
     table = text_table(encoder, texts, cache, made_by, device)
-    mean, std = measure(torch.from_numpy(moments[prepared.rows("train")]))
+    whitening = whitening_of(torch.from_numpy(moments[prepared.rows("train")]), recipe.live_signal)
 
-    denoiser, loss = objective(cfg, vae, encoder)
+    denoiser, loss = objective(cfg, whitening.channels, encoder)
     attributes = patient_attributes(cfg, encoder)
     module = LatentDiffusionStage(
         denoiser,
         encoder,
-        Whitening(mean, std),
+        whitening,
         loss,
         instantiate(recipe.optimizer),
         recipe.condition_dropout,
@@ -269,20 +286,29 @@ def fit_ldm(
     (values,) = fitter.validate(module, data, verbose=False)
     specs = {
         "autoencoder": vae.spec["autoencoder"],
-        "network": plain(cfg.denoiser) | shapes(vae, encoder),
+        "network": plain(cfg.denoiser) | shapes(whitening.channels, encoder),
         "schedule": plain(cfg.diffusion.schedule),
         "scaling": plain(cfg.diffusion.scaling),
-        "text_encoder": {"_target_": f"{type(encoder).__module__}.{type(encoder).__name__}", **encoder.arguments},
-        "whitening": {"_target_": "cxr_ldm.networks.whitening.Whitening", "mean": mean, "std": std},
+        "text_encoder": {"part": "TextEncoder", **encoder.arguments},
+        "whitening": {"part": "Whitening", **whitening.arguments},
     }
     if attributes is not None:
-        specs["attributes"] = {"_target_": "cxr_ldm.text.attributes.PatientAttributes", **attributes.arguments}
+        specs["attributes"] = {"part": "PatientAttributes", **attributes.arguments}
     return module, specs, values
 
 
-def objective(cfg: DictConfig, vae: Bundle, encoder: TextEncoder) -> tuple[Denoiser, DiffusionLoss]:
-    """The denoiser, and the loss that trains it; raises UserError where the two cannot work together."""
-    network = channels_last(instantiate(cfg.denoiser, **shapes(vae, encoder)))
+def whitening_of(moments: torch.Tensor, threshold: float) -> Whitening:
+    """The measured scale of the latents from training moments `[N,2C,h,w]`, of their live channels; says what is left."""
+    shares = signal(moments)
+    live = live_channels(shares, threshold)
+    listed = ", ".join(f"{share:.2f}" for share in shares)
+    print(f"latents: {len(live)} of {len(shares)} channels are diffused (signal {listed}; live from {threshold})")
+    return Whitening(*measure(moments), live, threshold)
+
+
+def objective(cfg: DictConfig, channels: int, encoder: TextEncoder) -> tuple[Denoiser, DiffusionLoss]:
+    """The denoiser of `channels` latent channels, and its loss; raises UserError where the two cannot work together."""
+    network = channels_last(instantiate(cfg.denoiser, **shapes(channels, encoder)))
     denoiser = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
     loss = DiffusionLoss(instantiate(cfg.diffusion.noise_levels), instantiate(cfg.diffusion.weighting))
     loss.check(denoiser)
@@ -304,21 +330,20 @@ def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> 
     }
 
 
-def shapes(vae: Bundle, encoder: TextEncoder) -> dict[str, int]:
+def shapes(channels: int, encoder: TextEncoder) -> dict[str, int]:
     """The two numbers that a denoiser takes from what it is built on."""
-    return {"latent_channels": vae.parts["autoencoder"].latent_channels, "context_width": encoder.width}
+    return {"latent_channels": channels, "context_width": encoder.width}
 
 
 def check_denoiser(cfg: DictConfig, vae: Bundle, prepared: Prepared, encoder: TextEncoder) -> None:
     """Build the denoiser and call it once, so that what cannot work is refused before anything is written."""
-    side = prepared.size // vae.parts["autoencoder"].factor
-    denoiser, _ = objective(cfg, vae, encoder)
+    autoencoder = vae.parts["autoencoder"]
+    side, channels = prepared.size // autoencoder.factor, autoencoder.latent_channels  # live ones are not known yet
+    denoiser, _ = objective(cfg, channels, encoder)
     patient_attributes(cfg, encoder)
     with torch.no_grad():
         states, mask = encoder.encode([""])
-        denoiser.network(
-            torch.zeros(1, shapes(vae, encoder)["latent_channels"], side, side), torch.zeros(1), states, mask
-        )
+        denoiser.network(torch.zeros(1, channels, side, side), torch.zeros(1), states, mask)
 
 
 def check_split_sizes(prepared: Prepared) -> None:

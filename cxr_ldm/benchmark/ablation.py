@@ -12,6 +12,7 @@ from typing import Any
 
 from cxr_ldm.artifacts import RECORD, fingerprint, flatten, read_json
 from cxr_ldm.errors import UserError
+from cxr_ldm.register import named
 from cxr_ldm.metrics.results import Metric, read_metrics
 
 # What a scaling is called in conf/diffusion, and the noise levels that it has there.
@@ -84,7 +85,7 @@ def unique(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """One run: its data and seed, what was chosen, its cost, its metrics."""
-    settings = record["settings"]
+    settings = named(record["settings"])
     flat = dict(flatten(settings))
     chosen = {key: value for key, value in flat.items() if key.startswith(FACTORS)}
     sampling = {key: value for key, value in content[KID]["settings"].get("sampling", {}).items() if key != "seed"}
@@ -110,15 +111,15 @@ def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
 def changes(chosen: Mapping[str, Any], steps: int) -> dict[str, str]:
     """The factors of a run of `steps` steps in words, from the classes and numbers of its settings.
 
-    >>> changes({"diffusion.scaling._target_": "a.Velocity", "diffusion.weighting._target_": "a.Unit",
-    ...     "diffusion.noise_levels._target_": "a.LogitNormal",
-    ...     "text_encoder._target_": "a.scratch", "training.condition_dropout": 0.1}, 400)
+    >>> changes({"diffusion.scaling.part": "Velocity", "diffusion.weighting.part": "Unit",
+    ...     "diffusion.noise_levels.part": "LogitNormal",
+    ...     "text_encoder.part": "scratch", "training.condition_dropout": 0.1}, 400)
     {'objective': 'flow', 'levels': 'its own', 'weighting': 'unit', 'text': 'scratch', 'dropout': '0.1'}
     """
-    objective = OBJECTIVES[str(chosen["diffusion.scaling._target_"]).rpartition(".")[2]]
-    levels = str(chosen["diffusion.noise_levels._target_"]).rpartition(".")[2]
+    objective = OBJECTIVES[str(chosen["diffusion.scaling.part"])]
+    levels = str(chosen["diffusion.noise_levels.part"])
     weighting = {"Unit": "unit", "MinSNR": "min_snr"}
-    text = str(chosen["text_encoder._target_"]).rpartition(".")[2]
+    text = str(chosen["text_encoder.part"])
     if text == "pretrained":
         freed, at_step = chosen.get("text_encoder.unfreeze.layers", 0), chosen.get("text_encoder.unfreeze.at_step", 0)
         source = str(chosen["text_encoder.source"]).removeprefix("package:").removesuffix("/model")
@@ -129,7 +130,7 @@ def changes(chosen: Mapping[str, Any], steps: int) -> dict[str, str]:
     return {
         "objective": objective[0],
         "levels": "its own" if levels == objective[1] else levels,
-        "weighting": weighting[str(chosen["diffusion.weighting._target_"]).rpartition(".")[2]],
+        "weighting": weighting[str(chosen["diffusion.weighting.part"])],
         "text": text,
         "dropout": str(chosen["training.condition_dropout"]),
     }

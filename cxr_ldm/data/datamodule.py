@@ -1,6 +1,7 @@
 """Batches of prepared rows for Lightning."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import lightning
@@ -45,15 +46,17 @@ def train_loader(
     images_per_epoch: int,
     seed: int,
     first_epoch: int,
+    weights: np.ndarray | None = None,
     **options: Any,
 ) -> DataLoader:
     """Batches in the order of a `StepSampler`; an epoch is rounded up to whole batches, so that all have one size.
 
     Args:
+        weights: draws of each row in a pass, float [R]; None draws each once.
         first_epoch: the epoch that comes first.
     """
     per_epoch = -(-images_per_epoch // batch_size) * batch_size
-    sampler = StepSampler(rows, seed, per_epoch)
+    sampler = StepSampler(rows, seed, per_epoch, weights)
     sampler.set_epoch(first_epoch)
     options |= {"persistent_workers": options.get("num_workers", 0) > 0}  # a stretch ends often
     return DataLoader(RowDataset(fetch), batch_size, sampler=sampler, collate_fn=as_collated, **options)
@@ -62,6 +65,32 @@ def train_loader(
 def ordered_loader(fetch: Fetch, rows: np.ndarray, *, batch_size: int, **options: Any) -> DataLoader:
     """Batches of all rows once, in order; the last may be smaller."""
     return DataLoader(RowDataset(fetch), batch_size, sampler=rows.tolist(), collate_fn=as_collated, **options)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Training on random squares of the images, and on whole images at the end.
+
+    A convolution learns as much from a square in a fraction of the time; what spans the image is learnt at the end.
+
+    Args:
+        side: of the square in pixels.
+        until: position in the stream of training images from which images are whole.
+        seed: of the places.
+    """
+
+    side: int
+    until: int
+    seed: int
+
+    def __call__(self, images: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Squares [B, side, side] of images [B, H, W]; a batch that reaches `until` stays whole."""
+        if positions.max() >= self.until:
+            return images
+        room = images.shape[1] - self.side + 1
+        corners = [np.random.default_rng([self.seed, int(position)]).integers(room, size=2) for position in positions]
+        views = (image[y : y + self.side, x : x + self.side] for image, (y, x) in zip(images, corners, strict=True))
+        return np.stack(list(views))
 
 
 class StreamDataModule(lightning.LightningDataModule):
@@ -90,6 +119,7 @@ class ImageDataModule(StreamDataModule):
         seed: of the order of the training images.
         num_workers: processes that fetch; reading is an array copy, so 0 is the fastest for most sizes.
         augment: changes training images, never those of validation and test.
+        crop: what of a training image is shown; None is all of it.
         targets: what each image shows; batches then also hold {"targets": float32 [B, C], NaN unknown, "source":
             int64 [B]}, and images of which nothing is known are left out.
     """
@@ -103,17 +133,20 @@ class ImageDataModule(StreamDataModule):
         num_workers: int = 0,
         augment: Augment | None = None,
         targets: Targets | None = None,
+        crop: Crop | None = None,
     ):
         super().__init__()
         self.prepared, self.batch_size, self.seed = prepared, batch_size, seed
         self.images_per_epoch = images_per_epoch or len(prepared.rows("train"))
-        self.num_workers, self.augment, self.targets = num_workers, augment, targets
+        self.num_workers, self.augment, self.targets, self.crop = num_workers, augment, targets, crop
 
     def fetch(self, rows: np.ndarray, positions: np.ndarray | None = None) -> Batch:
         """One batch; of training images where `positions` says which of the stream they are."""
         images = self.prepared.images[rows]
         if self.augment is not None and positions is not None:
             images = self.augment(images, positions)
+        if self.crop is not None and positions is not None:
+            images = self.crop(images, positions)
         batch = {"pixels": to_pixels(images), "row": torch.from_numpy(rows)}
         if self.targets is not None:
             batch["targets"] = torch.from_numpy(self.targets.values[rows])
@@ -125,9 +158,11 @@ class ImageDataModule(StreamDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Training images, endlessly shuffled."""
+        rows = self._known(self.prepared.draws())
         return train_loader(
             self.fetch,
-            self._known(self.prepared.draws()),
+            rows,
+            weights=self.prepared.draw_weights(rows),
             batch_size=self.batch_size,
             images_per_epoch=self.images_per_epoch,
             seed=self.seed,

@@ -3,6 +3,7 @@
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -173,6 +174,27 @@ def display(image: Grey, bits: Bits = 8) -> np.ndarray:
     array([[255, 255, 128,   0]], dtype=uint8)
     """
     return _quantised(image, image.shape[0], image.shape[1], bits)
+
+
+def upright(load: Callable[[], Grey], shape: tuple[float, float] | None, turn: int) -> np.ndarray:
+    """A picture that its file holds in another shape, or lying, as uint8 [H, W].
+
+    Args:
+        load: the picture as it is stored, [h, w].
+        shape: rows and columns before it was stretched, of which the ratio counts; the shorter side keeps its pixels.
+            None where it was not.
+        turn: degrees clockwise, a multiple of 90, after that.
+
+    >>> lying = np.array([[0, 9]], dtype=np.uint8)
+    >>> upright(lambda: lying, None, 90).tolist(), upright(lambda: lying, (1, 1), 0).shape
+    ([[0], [9]], (2, 2))
+    """
+    image = display(load())
+    if shape is not None:
+        height, width = image.shape
+        ratio = shape[0] / shape[1]  # the stretched side grows, so that nothing of the stored picture is lost
+        image = _resize(image, max(height, round(width * ratio)), max(width, round(height / ratio)))
+    return np.ascontiguousarray(np.rot90(image, -turn // 90))
 
 
 def resize_square(image: Grey, size: int, fit: Fit, bits: Bits = 8) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_ldm.data.manifest import Counting, Reader, Record, Rejected
+from cxr_ldm.errors import UserError
 
 
 class JoinedReader:
@@ -16,14 +17,34 @@ class JoinedReader:
 
     Args:
         readers: name → reader.
+        patients: name → name of the reader whose people these are too: one patient id in both is one person, in one split.
+        weights: name → how often training draws an image of this reader in a pass; 1 where none is given. Validation and
+            test hold each image once.
+
+    Raises:
+        UserError: `patients` or `weights` name a reader that is not there, or a weight is not above 0.
     """
 
-    def __init__(self, readers: Mapping[str, Reader]):
-        self.readers = dict(readers)
+    def __init__(
+        self,
+        readers: Mapping[str, Reader],
+        patients: Mapping[str, str] | None = None,
+        weights: Mapping[str, float] | None = None,
+    ):
+        self.readers, self.patients, self.weights = dict(readers), dict(patients or {}), dict(weights or {})
+        for key, names in (("patients", [*self.patients, *self.patients.values()]), ("weights", [*self.weights])):
+            unknown = sorted(set(names) - self.readers.keys())
+            if unknown:
+                raise UserError(f"data.reader.{key} names {unknown[0]!r}; the readers are {', '.join(self.readers)}.")
+        for name, weight in self.weights.items():
+            if not weight > 0:
+                raise UserError(f"data.reader.weights.{name}={weight} must be a number above 0.")
 
     def settings(self) -> dict[str, Any]:
-        """Settings of every reader by its name."""
-        return {"reader": "joined", "readers": {name: reader.settings() for name, reader in self.readers.items()}}
+        """Settings of every reader by its name, and what was given besides."""
+        own = {"patients": self.patients, "weights": self.weights}
+        readers = {name: reader.settings() for name, reader in self.readers.items()}
+        return {"reader": "joined", "readers": readers} | {key: value for key, value in own.items() if value}
 
     def steps(self) -> dict[str, Any]:
         """Steps of every reader that counts them, by its name."""
@@ -39,7 +60,13 @@ class JoinedReader:
             for record in reader.records():
                 image_id = f"{name}/{record.image_id}"
                 if isinstance(record, Rejected):
-                    yield Rejected(image_id, record.reason)
+                    yield replace(record, image_id=image_id)
                     continue
-                study_id, patient_id = f"{name}/{record.study_id}", f"{name}/{record.patient_id}"
-                yield replace(record, image_id=image_id, study_id=study_id, patient_id=patient_id, source=name)
+                yield replace(
+                    record,
+                    image_id=image_id,
+                    study_id=f"{name}/{record.study_id}",
+                    patient_id=f"{self.patients.get(name, name)}/{record.patient_id}",
+                    source=self.patients.get(name, name),
+                    weight=record.weight * self.weights.get(name, 1.0),
+                )

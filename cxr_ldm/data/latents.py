@@ -49,6 +49,7 @@ class LatentDataModule(StreamDataModule):
         return train_loader(
             self.fetch,
             rows,
+            weights=self.prepared.draw_weights(rows),
             batch_size=self.batch_size,
             images_per_epoch=self.images_per_epoch,
             seed=self.seed,

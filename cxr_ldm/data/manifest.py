@@ -71,10 +71,16 @@ class Record:
 
 @dataclass(frozen=True)
 class Rejected:
-    """An image that the reader leaves out, and why."""
+    """An image that is left out, and why.
+
+    Attributes:
+        reason: one of a few sentences, which are counted.
+        detail: what is particular to this image, such as another image's id.
+    """
 
     image_id: str
     reason: str
+    detail: str = ""
 
 
 class Reader(Protocol):

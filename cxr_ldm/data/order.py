@@ -11,14 +11,17 @@ from cxr_ldm.errors import UserError
 class StepSampler(Sampler[tuple[int, int]]):
     """Epoch e is the positions e·per_epoch … (e+1)·per_epoch of one endless stream of rows.
 
-    The k-th pass of the stream over the rows is a permutation drawn from (seed, k). So the length of an epoch, which
-    is how often to validate, does not change what is seen when, and a run that goes on at epoch e sees what an
-    undisturbed one would have seen. Lightning calls `set_epoch`. It yields (row, position).
+    The k-th pass of the stream over the rows is drawn from (seed, k): a permutation, or with weights as many draws of
+    each row as its weight says. So the length of an epoch, which is how often to validate, does not change what is seen
+    when, and a run that goes on at epoch e sees what an undisturbed one would have seen. Lightning calls `set_epoch`. It
+    yields (row, position).
 
     Args:
         rows: row numbers to draw from, int64 [R].
         seed: of the order.
         per_epoch: rows in an epoch; more or fewer than R.
+        weights: draws of each row in a pass, float [R]; a fraction holds on average, in other passes for other rows.
+            None draws each once.
 
     Raises:
         UserError: `rows` is empty.
@@ -31,10 +34,11 @@ class StepSampler(Sampler[tuple[int, int]]):
     [(0, 4), (1, 5), (2, 6), (1, 7)]
     """
 
-    def __init__(self, rows: np.ndarray, seed: int, per_epoch: int):
+    def __init__(self, rows: np.ndarray, seed: int, per_epoch: int, weights: np.ndarray | None = None):
         if len(rows) == 0:
             raise UserError("the training split has no image; prepare more images or choose another data.splits.seed.")
-        self.rows, self.seed, self.per_epoch = np.asarray(rows), seed, per_epoch
+        self.rows, self.seed, self.per_epoch, self.weights = np.asarray(rows), seed, per_epoch, weights
+        self.count = len(rows) if weights is None else max(1, round(float(weights.sum())))  # draws in a pass
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -44,10 +48,24 @@ class StepSampler(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return self.per_epoch
 
+    def turn(self, number: int) -> np.ndarray:
+        """The rows of one pass in their order, int64 [count]."""
+        random = np.random.default_rng([self.seed, number])
+        if self.weights is None:
+            return random.permutation(self.rows)
+        # systematic sampling: ticks one draw apart over the rows laid end to end by their weights, in random order
+        order = random.permutation(len(self.rows))
+        ends = np.cumsum(self.weights[order])
+        ticks = (np.arange(self.count) + random.random()) * (ends[-1] / self.count)
+        places = np.searchsorted(ends, ticks, side="right").clip(max=len(order) - 1)
+        return random.permutation(self.rows[order[places]])
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         begin = self.epoch * self.per_epoch
-        end, count = begin + self.per_epoch, len(self.rows)
-        for turn in range(begin // count, -(-end // count)):
-            order = np.random.default_rng([self.seed, turn]).permutation(self.rows)
-            first, last = max(begin, turn * count), min(end, (turn + 1) * count)
-            yield from zip(order[first - turn * count : last - turn * count].tolist(), range(first, last), strict=True)
+        end, count = begin + self.per_epoch, self.count
+        for number in range(begin // count, -(-end // count)):
+            order = self.turn(number)
+            first, last = max(begin, number * count), min(end, (number + 1) * count)
+            yield from zip(
+                order[first - number * count : last - number * count].tolist(), range(first, last), strict=True
+            )

@@ -28,13 +28,16 @@ from cxr_ldm.artifacts import (
 from cxr_ldm.data import raw_files
 from cxr_ldm.data.images import Bits, Fit, UnreadableImage, equalised, resize_square
 from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
-from cxr_ldm.data.prepared import DRAWS, IMAGES, MANIFEST, Prepared
+from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared
 from cxr_ldm.data.splits import SPLITS, split_of
 from cxr_ldm.data.workers import pool
 from cxr_ldm.errors import UserError
 
 # Raised when the same files and settings come to give another result, so that an older folder is not taken for it.
-VERSION = 3
+VERSION = 4
+# Folders of these versions are opened where they are; they may hold identical images more than once.
+EARLIER = (3,)
+IDENTICAL = "identical to an earlier image"
 REJECTED, SUMMARY, JOURNAL, PNG = "rejected.csv", "summary.json", "journal.jsonl", "png"
 MADE = (MANIFEST, IMAGES, REJECTED, SUMMARY)
 # Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the workers for each.
@@ -119,7 +122,8 @@ def prepare(
         splits: arguments of `split_of`: seed, val, test.
         limit: take this many images, chosen by a hash of their ids, for trials; None takes all.
         workers: processes that decode; None is one for each core.
-        verify: "full" also compares the content of the raw files with that at the first "full", by SHA-256.
+        verify: raw files are known by their content. "stat" takes it as unchanged where names, sizes and times are;
+            "full" hashes every file again.
         kind: of the collection, as in data.kind; `name` where none is given.
 
     Raises:
@@ -129,17 +133,16 @@ def prepare(
     _refuse(limit, verify)
     folder, files = Path(folder), reader.files()
     split_of("", **splits)  # refuses impossible shares before any work
-    settings = {
+    settings: dict[str, Any] = {
         "version": VERSION,
         "reader": reader.settings(),
         **asdict(target),
         "splits": dict(splits),
         "limit": limit,
-        "raw_files": raw_files.described(files),
     }
+    now = raw_files.stat(files)
+    settings |= known_files(folder, files, now, verify)
     if state(folder, settings) == "complete":
-        if verify == "full":
-            _verify(folder, settings, files)
         return Prepared(folder)
     with resumable(folder, settings) as partial_folder:
         if partial_folder is None:  # another process has made it while this one waited
@@ -151,15 +154,37 @@ def prepare(
             raise UserError(f"{name}: none of {len(rejected)} images can be used ({_most_frequent(rejected)}).")
         for row in rows:
             row["split"] = row["split"] or split_of(row["patient_id"], **splits)
-        _write_draws(partial_folder / DRAWS, rows)
+        _write_weights(partial_folder / WEIGHTS, rows)
         _write_manifest(partial_folder / MANIFEST, rows)
         _write_rejected(partial_folder / REJECTED, rejected)
         write_json(partial_folder / SUMMARY, _summary(name, rows, rejected) | _steps(reader))
         (partial_folder / JOURNAL).unlink()
-        content = raw_files.content(files) if verify == "full" else None
-        facts = {"name": name, "kind": kind or name, "size": target.size, "content": content}
+        facts = {"name": name, "kind": kind or name, "size": target.size, "stat": now}
         write_record(partial_folder, settings, complete=True, **facts)
     return Prepared(folder)
+
+
+def known_files(folder: Path, files: Sequence[Path], now: str, verify: Verify) -> dict[str, Any]:
+    """The settings `version` and `raw_files` of a folder: the content of its raw files, hashed only where it may be new.
+
+    A copy of the collection, or a fresh checkout, has other times and the same content; the folder then learns the times.
+
+    Args:
+        now: `raw_files.stat` of the files.
+    """
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {"settings": {}, "complete": False}
+    files_then, version = record["settings"].get("raw_files", {}), record["settings"].get("version")
+    if record["complete"] and version in EARLIER and files_then.get("stat") == now:
+        print(
+            f"{folder} was prepared by an earlier version, which kept identical images; delete it to prepare it anew."
+        )
+        return {"version": version, "raw_files": files_then}
+    if record.get("stat") == now and "content" in files_then and verify != "full":
+        return {"version": VERSION, "raw_files": files_then}
+    found = {"count": len(files), "content": raw_files.content(files)}
+    if found == files_then and record["complete"] and record.get("stat") != now:
+        write_json(folder / RECORD, record | {"stat": now})
+    return {"version": VERSION, "raw_files": found}
 
 
 def _refuse(limit: int | None, verify: str) -> None:
@@ -222,6 +247,7 @@ def _decode(
     """
     images, journal = folder / IMAGES, folder / JOURNAL
     done = _recovered(images, journal, target)
+    seen = {outcome["picture"]: outcome["image_id"] for outcome in done if "reason" not in outcome}
     with open(images, "r+b") as file, open(journal, "a", encoding="utf-8") as log, pool(records, workers) as run:
         file.seek(0, os.SEEK_END)
         with tqdm(total=len(records), initial=len(done), desc=f"prepare {name}", unit="image") as progress:
@@ -229,6 +255,7 @@ def _decode(
                 chunk = records[start : start + CHUNK]
                 for record, result in zip(chunk, run(target.draw, chunk), strict=True):
                     progress.update()
+                    result = _first_of_its_kind(record, result, seen)
                     outcome = _outcome(record, result)
                     if not isinstance(result, Rejected):
                         file.write(result[0].tobytes())
@@ -244,7 +271,7 @@ def _decode(
     rejected: list[Rejected] = []
     for record, outcome in zip(records, done, strict=True):
         if "reason" in outcome:
-            rejected.append(Rejected(record.image_id, outcome["reason"]))
+            rejected.append(Rejected(record.image_id, outcome["reason"], outcome.get("detail", "")))
         else:
             rows.append(
                 {**_row(record), "weight": record.weight, "height": outcome["height"], "width": outcome["width"]}
@@ -252,11 +279,35 @@ def _decode(
     return rows, rejected
 
 
-def _outcome(record: Record, result: tuple[np.ndarray, tuple[int, int]] | Rejected) -> dict[str, Any]:
+Drawn = tuple[np.ndarray, tuple[int, int]] | Rejected
+
+
+def _first_of_its_kind(record: Record, result: Drawn, seen: dict[str, str]) -> Drawn:
+    """`result`, or its rejection where the same picture, decoded and resized, came before.
+
+    Two files of one picture may belong to two people of the table, and so to two splits.
+
+    Args:
+        seen: picture → image_id of those that are kept; this one is added.
+    """
     if isinstance(result, Rejected):
-        return {"image_id": record.image_id, "reason": result.reason}
+        return result
+    first = seen.setdefault(_picture(result[0]), record.image_id)
+    return result if first == record.image_id else Rejected(record.image_id, IDENTICAL, first)
+
+
+def _picture(image: np.ndarray) -> str:
+    """SHA-256 of the grey levels."""
+    return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
+
+
+def _outcome(record: Record, result: Drawn) -> dict[str, Any]:
+    if isinstance(result, Rejected):
+        return {"image_id": record.image_id, "reason": result.reason} | (
+            {"detail": result.detail} if result.detail else {}
+        )
     height, width = result[1]
-    return {"image_id": record.image_id, "height": height, "width": width}
+    return {"image_id": record.image_id, "height": height, "width": width, "picture": _picture(result[0])}
 
 
 def _recovered(images: Path, journal: Path, target: Target) -> list[dict[str, Any]]:
@@ -308,20 +359,11 @@ def _write_manifest(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)  # columns beyond the schema are left out
 
 
-def _write_draws(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Training rows as often as one pass draws them; no file where that is once each.
-
-    A fraction of a weight is kept or not by a hash of the image's id, so that it holds in expectation.
-    """
-    if all(row["weight"] == 1 for row in rows):
-        return
-    draws: list[int] = []
-    for number, row in enumerate(rows):
-        if row["split"] == "train":
-            whole, fraction = divmod(row["weight"], 1)
-            digest = hashlib.sha256(f"draw:{row['image_id']}".encode()).digest()
-            draws += [number] * (int(whole) + (int.from_bytes(digest[:8]) / 2**64 < fraction))
-    np.save(path, np.asarray(draws, dtype=np.int64))
+def _write_weights(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """How often one pass of training draws each row; no file where that is once each."""
+    weights = np.array([row["weight"] for row in rows], dtype=np.float64)
+    if (weights != 1).any():
+        np.save(path, weights)
 
 
 def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
@@ -329,7 +371,7 @@ def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image_id", "reason"])
     # one line for each image, whatever a damaged file or table put into its name
-    rows = ((item.image_id, item.reason) for item in rejected)
+    rows = ((item.image_id, f"{item.reason} ({item.detail})" if item.detail else item.reason) for item in rejected)
     writer.writerows([re.sub(r"[\x00-\x1f\x7f]+", " ", cell) for cell in row] for row in rows)
     write_text(path, text.getvalue())
 
@@ -361,13 +403,3 @@ def _reasons(rejected: Iterable[Rejected]) -> dict[str, int]:
 def _most_frequent(rejected: Iterable[Rejected]) -> str:
     reasons = list(_reasons(rejected).items())[:3]
     return "; ".join(f"{count} × {reason}" for reason, count in reasons) or "the collection names no image"
-
-
-def _verify(folder: Path, settings: Mapping[str, Any], files: Sequence[Path]) -> None:
-    record = read_json(folder / RECORD)
-    content = raw_files.content(files)
-    if record["content"] is None:
-        extra = {key: record[key] for key in ("name", "kind", "size")}
-        write_record(folder, settings, complete=True, **extra, content=content)
-    elif record["content"] != content:
-        raise UserError(f"{folder} was made from other raw files; choose another name= or delete the folder.")

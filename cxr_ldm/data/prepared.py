@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-MANIFEST, IMAGES, DRAWS = "manifest.parquet", "images.npy", "draws.npy"
+MANIFEST, IMAGES, WEIGHTS = "manifest.parquet", "images.npy", "weights.npy"
+DRAWS = "draws.npy"  # of folders prepared by an earlier version: training rows as often as every pass drew them
 
 
 class Prepared:
@@ -74,9 +75,14 @@ class Prepared:
         return np.flatnonzero(self.manifest["split"] == split)
 
     def draws(self) -> np.ndarray:
-        """Training rows as often as one pass over the data draws them, int64; a mix weighs its parts by it."""
+        """Training rows to draw from, int64, each as often as `draw_weights` says."""
         path = self.folder / DRAWS
         return np.load(path) if path.is_file() else self.rows("train")
+
+    def draw_weights(self, rows: np.ndarray) -> np.ndarray | None:
+        """How often one pass of training draws each of `rows`, float64; None where that is once each."""
+        path = self.folder / WEIGHTS
+        return np.load(path)[rows] if path.is_file() else None
 
     def pixels(self, rows: ArrayLike) -> "torch.Tensor":
         """Images of `rows` as float32 [B, 1, size, size] in [-1, 1]."""

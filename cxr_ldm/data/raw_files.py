@@ -3,25 +3,24 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from cxr_ldm.artifacts import fingerprint, sha256_file
 
 
-def described(files: Sequence[Path]) -> dict[str, Any]:
-    """Number of files, and a fingerprint of their names, sizes and modification times, wherever their folder is."""
+def stat(files: Sequence[Path]) -> str:
+    """Fingerprint of names, sizes and modification times, wherever their folder is: cheap, and different for a copy."""
     listed = []
     for name, path in relative_names(files):
-        stat = path.stat()
-        listed.append([name, stat.st_size, stat.st_mtime_ns])
-    return {"count": len(listed), "stat": fingerprint(listed)}
+        found = path.stat()
+        listed.append([name, found.st_size, found.st_mtime_ns])
+    return fingerprint(listed)
 
 
 def content(files: Sequence[Path]) -> str:
     """Fingerprint of the names and the SHA-256 of all raw files."""
-    progress = tqdm(list(relative_names(files)), desc="verify raw files", unit="file")
+    progress = tqdm(list(relative_names(files)), desc="hashing raw files", unit="file")
     return fingerprint([[name, sha256_file(path)] for name, path in progress])
 
 

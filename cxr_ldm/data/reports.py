@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
+from cxr_ldm.data.cleaning import clean, stated
 from cxr_ldm.data.manifest import Rejected
 from cxr_ldm.data.table import read_csv
 from cxr_ldm.errors import UserError
@@ -23,11 +24,8 @@ REPORTS_CSV = "indiana_reports.csv"
 # CXR1_IM-0001-4001, CXR1_1_IM-0001-4001 (two images are named so) and 1_IM-0001-4001.dcm all name the same image.
 IMAGE_NAME = re.compile(r"(?:CXR)?(\d+)(?:_\d+)?_(IM-[\d-]+)(?:\.dcm)?")
 
-MARK = re.compile(r"(?<![\w'/-])([\w'/-]*?)X{4,}([\w'/-]*)")
-LIST_NUMBER = re.compile(r"(?:^\s*|(?<=\S)\s+)(\d{1,2})[.)](?=\s+\S|[A-Z])")
 # A published report has at most 17 kB; what is far larger is none, and would only cost memory.
 LARGEST = 1_000_000
-REMOVED = ("marks", "words joined to marks", "numbers", "stray punctuation", "whitespace")
 
 
 @dataclass
@@ -61,58 +59,6 @@ def image_key(name: str) -> str | None:
     """
     match = IMAGE_NAME.fullmatch(name)
     return f"CXR{match[1]}_{match[2]}" if match else None
-
-
-def clean(section: str, removed: Counter[str] | None = None) -> str:
-    """Report text without de-identification marks and list numbers, whitespace folded.
-
-    A word joined to a mark goes with it, but for "x-XXXX", which was "x-ray" before the name Ray was removed.
-
-    Args:
-        section: one section, since each has a numbering of its own.
-        removed: counts by REMOVED are added to it; "whitespace" counts its runs, "stray punctuation" characters.
-
-    >>> clean("Normal chest x-XXXX.  XXXX-year-old with XXXX XXXX, clear lungs .")
-    'Normal chest x-ray. with, clear lungs.'
-    >>> removed = Counter()
-    >>> clean("1. Effusion of 1. 5 cm in  XXXX. 2) No 3.5 cm nodule", removed)
-    'Effusion of 1. 5 cm in. No 3.5 cm nodule'
-    >>> dict(removed)
-    {'marks': 1, 'numbers': 2, 'stray punctuation': 0, 'whitespace': 1, 'words joined to marks': 0}
-    """
-    count = Counter(dict.fromkeys(sorted(REMOVED), 0))
-
-    def without_mark(match: re.Match[str]) -> str:
-        count["marks"] += 1
-        if match[1].lower() == "x-" and not match[2]:
-            return "x-ray"
-        count["words joined to marks"] += bool(re.search(r"\w", match[1] + match[2]))
-        return " "
-
-    text, count["numbers"] = _without_numbers(MARK.sub(without_mark, section))
-    folded = re.sub(r"\s+([.,;:)])", r"\1", " ".join(text.split()))
-    count["whitespace"] = len(re.findall(r"\s{2,}|^\s|\s$", section))
-    text = re.sub(r"([.,;:])[.,;:]+", r"\1", folded)
-    text = text if re.search(r"\w", text) else ""
-    count["stray punctuation"] = len(folded) - len(text)
-    if removed is not None:
-        removed.update(count)
-    return text
-
-
-def _without_numbers(text: str) -> tuple[str, int]:
-    """Text without the numbers of a list that counts from 1, and how many they were.
-
-    Only a number that continues the count is one of the list: "T12. No" and "1.5 cm" are not. Where a sentence ran
-    into the next number without a stop, it gets one.
-    """
-    parts, position, number = [], 0, 1
-    for match in LIST_NUMBER.finditer(text):
-        part = text[position : match.start()]
-        if int(match[1]) == number and (number > 1 or part[-1:] in ("", ".", ":")):
-            parts.append(part + (" " if part[-1:] in ("", *".,;:!?") else ". "))
-            position, number = match.end(), number + 1
-    return "".join([*parts, text[position:]]), number - 1
 
 
 def csv_reports(root: Path, images: Sequence[str]) -> Iterator[Report | Rejected]:
@@ -169,7 +115,7 @@ def _xml_documents(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _xml_report(uid: str, tree: Element) -> Report:
-    sections = {node.get("Label", "").lower(): "".join(node.itertext()) for node in tree.iter("AbstractText")}
+    sections = {node.get("Label", "").lower(): stated("".join(node.itertext())) for node in tree.iter("AbstractText")}
     headings = _unique([node.text or "" for node in tree.iter("major")])
     # "Pleural Effusion/left/moderate": the heading alone is the class, as in the column Problems of the Kaggle edition.
     labels = _unique([heading.split("/")[0] for heading in headings])

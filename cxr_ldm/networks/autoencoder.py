@@ -94,6 +94,56 @@ class Decoder(nn.Module):
         return self.conv_out(functional.silu(self.conv_norm_out(x)))
 
 
+FIRST_LOG_VARIANCE = -6.0  # of the posterior beside a fitted shortcut: a standard deviation of 0.05 on white latents
+
+
+class Shortcut(nn.Module):
+    """A linear autoencoder of squares of f × f pixels: their C first principal components, white (Hotelling 1933).
+
+    With C = 8 of 64 it keeps 36.5 dB of a chest radiograph of 256 pixels, so nothing that cheap should have to be learnt.
+    """
+
+    def __init__(self, latent_channels: int, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.analysis = nn.Conv2d(1, latent_channels, factor, stride=factor)
+        self.synthesis = nn.Conv2d(latent_channels, factor**2, 3, padding=1)
+
+    def analyse(self, pixels: Tensor) -> Tensor:
+        """Pixels `[N,1,H,W]` -> `[N,C,H/f,W/f]`."""
+        return self.analysis(pixels)
+
+    def synthesise(self, latents: Tensor) -> Tensor:
+        """`[N,C,H/f,W/f]` -> pixels `[N,1,H,W]`."""
+        return functional.pixel_shuffle(self.synthesis(latents), self.factor)
+
+    @torch.no_grad()
+    def fit(self, pixels: Tensor) -> None:
+        """Become the principal components of the squares of `pixels` `[N,1,H,W]`, each of variance 1.
+
+        Raises:
+            UserError: the squares have fewer components than there are latent channels.
+        """
+        squares = functional.pixel_unshuffle(pixels, self.factor).movedim(1, -1).flatten(0, 2).double()
+        mean = squares.mean(0)
+        variance, components = torch.linalg.eigh((squares - mean).T @ (squares - mean) / len(squares))
+        count = self.analysis.out_channels
+        std, components = variance.flip(0)[:count].sqrt(), components.flip(1)[:, :count].T  # the largest first
+        if len(std) < count or not (std > 1e-6).all():
+            raise UserError(
+                f"vae.network.latent_channels={count} is more than the images vary in squares of {self.factor} pixels; "
+                "take fewer."
+            )
+        # eigenvectors have no sign of their own: the largest entry of each is positive, on every machine
+        components = components * components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
+        white = components / std[:, None]
+        self.analysis.weight.copy_(white.unflatten(1, (1, self.factor, self.factor)))
+        self.analysis.bias.copy_(-white @ mean)  # type: ignore[union-attr]  # it has one
+        nn.init.zeros_(self.synthesis.weight)
+        self.synthesis.weight[:, :, 1, 1] = (components * std[:, None]).T.float()
+        self.synthesis.bias.copy_(mean)  # type: ignore[union-attr]  # it has one
+
+
 class Autoencoder(nn.Module):
     """Own KL autoencoder with the parameter layout of diffusers' `AutoencoderKL`.
 
@@ -105,6 +155,9 @@ class Autoencoder(nn.Module):
         attention: whether the middle attends over all positions.
         patch: side of the squares of pixels that are taken as one position with patch² planes, so that no convolution
             runs at full size (Shi et al. 2016, section 2.2); with 1 every pixel is a position of its own.
+        shortcut: whether a linear map of each square of f × f pixels stands beside the encoder, and its inverse beside
+            the decoder, so that the convolutions learn what a linear map cannot do. `fit_shortcut` makes it the
+            principal components, from which training starts.
 
     Raises:
         UserError: `groups` does not divide `channels`, patch is below 1, or a picture's size is no multiple of f.
@@ -118,6 +171,7 @@ class Autoencoder(nn.Module):
         groups: int,
         attention: bool = True,
         patch: int = 1,
+        shortcut: bool = False,
     ) -> None:
         super().__init__()
         if any(width % groups for width in channels):
@@ -130,6 +184,19 @@ class Autoencoder(nn.Module):
         self.quant_conv = nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1)
         self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
         self.decoder = Decoder(patch**2, latent_channels, channels, blocks, groups, attention)
+        self.shortcut = Shortcut(latent_channels, self.factor) if shortcut else None
+
+    @torch.no_grad()
+    def fit_shortcut(self, pixels: Tensor) -> None:
+        """Start as the linear autoencoder of least error on these pixels `[N,1,H,W]`; the convolutions start silent."""
+        if self.shortcut is None:
+            return
+        self.shortcut.fit(pixels)
+        for silent in (self.encoder.conv_out, self.decoder.conv_out, self.quant_conv):
+            nn.init.zeros_(silent.bias)  # type: ignore[arg-type]  # all have one
+        for silent in (self.encoder.conv_out, self.decoder.conv_out):
+            nn.init.zeros_(silent.weight)
+        self.quant_conv.bias[self.latent_channels :] = FIRST_LOG_VARIANCE  # type: ignore[index]
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels `[N,1,H,W]` in [-1, 1] -> moments (mean, log-variance) `[N,2C,H/f,W/f]`."""
@@ -138,11 +205,14 @@ class Autoencoder(nn.Module):
             raise UserError(f"data.size must be a multiple of {self.factor} for this VAE; the images are {size}.")
         planes = functional.pixel_unshuffle(pixels, self.patch)
         mean, log_variance = self.quant_conv(self.encoder(planes)).chunk(2, dim=1)
+        if self.shortcut is not None:
+            mean = mean + self.shortcut.analyse(pixels)
         return torch.cat([mean, log_variance.clamp(-30.0, 20.0)], dim=1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents `[N,C,H/f,W/f]` -> pixels `[N,1,H,W]`, in [-1, 1] up to the network's error (not clamped)."""
-        return functional.pixel_shuffle(self.decoder(self.post_quant_conv(latents)), self.patch)
+        pixels = functional.pixel_shuffle(self.decoder(self.post_quant_conv(latents)), self.patch)
+        return pixels if self.shortcut is None else pixels + self.shortcut.synthesise(latents)
 
 
 def sample_posterior(moments: Tensor, generator: Generator | None = None) -> Tensor:

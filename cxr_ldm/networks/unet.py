@@ -94,12 +94,13 @@ class UNet(nn.Module):
         blocks: residual blocks a level on the way down (one more on the way up).
         attention_levels: the levels, 0 = finest, that attend to themselves and to the text.
         middle_attention: whether the middle attends too.
-        heads: attention heads at every level.
         groups: groups of every GroupNorm.
+        head_width: channels of an attention head; wider levels have more heads.
+        heads: or the number of heads at every level, whatever its width (as on the slides, and in older bundles).
 
     Raises:
-        UserError: no level attends to the text, a level does not exist, or `groups` or `heads` do not
-            divide the channels.
+        UserError: no level attends to the text, a level does not exist, not one of `head_width` and `heads` is given,
+            or it or `groups` does not divide the channels.
     """
 
     def __init__(
@@ -110,11 +111,13 @@ class UNet(nn.Module):
         blocks: int,
         attention_levels: Sequence[int],
         middle_attention: bool,
-        heads: int,
         groups: int,
+        head_width: int | None = None,
+        heads: int | None = None,
     ) -> None:
         super().__init__()
-        check_unet(channels, attention_levels, heads, groups)
+        check_unet(channels, attention_levels, groups, head_width, heads)
+        heads_of = [heads or width // head_width for width in channels]  # type: ignore[operator]  # one is given
         self.divisor = 2 ** (len(channels) - 1)
         embedding = 4 * channels[0]
         context = [context_width if level in attention_levels else None for level in range(len(channels))]
@@ -127,14 +130,15 @@ class UNet(nn.Module):
         for level, width in enumerate(channels):
             before = channels[max(level - 1, 0)]
             widths = [(before if block == 0 else width, width) for block in range(blocks)]
-            down = DownLevel(widths, embedding, groups, heads, context[level])
+            down = DownLevel(widths, embedding, groups, heads_of[level], context[level])
             skips += [width] * blocks
             if level < len(channels) - 1:
                 down.add_downsample(width)
                 skips.append(width)
             self.down_blocks.append(down)
 
-        self.mid_block = Middle(channels[-1], embedding, groups, heads, context_width if middle_attention else None)
+        middle = context_width if middle_attention else None
+        self.mid_block = Middle(channels[-1], embedding, groups, heads_of[-1], middle)
 
         self.up_blocks = nn.ModuleList()
         above = channels[-1]
@@ -143,7 +147,7 @@ class UNet(nn.Module):
             for _ in range(blocks + 1):
                 widths.append((above + skips.pop(), channels[level]))
                 above = channels[level]
-            up = UpLevel(widths, embedding, groups, heads, context[level])
+            up = UpLevel(widths, embedding, groups, heads_of[level], context[level])
             if level > 0:
                 up.add_upsample(channels[level])
             self.up_blocks.append(up)
@@ -168,7 +172,9 @@ class UNet(nn.Module):
         return self.conv_out(functional.silu(self.conv_norm_out(x)))
 
 
-def check_unet(channels: Sequence[int], attention_levels: Sequence[int], heads: int, groups: int) -> None:
+def check_unet(
+    channels: Sequence[int], attention_levels: Sequence[int], groups: int, head_width: int | None, heads: int | None
+) -> None:
     """Refuse a UNet that could not listen to the text or could not be built."""
     levels = range(len(channels))
     if not attention_levels:
@@ -180,11 +186,13 @@ def check_unet(channels: Sequence[int], attention_levels: Sequence[int], heads: 
             f"denoiser.attention_levels={list(attention_levels)} must count levels from 0 to {levels[-1]} "
             "(0 is the finest), not pixels."
         )
-    if any(width % groups or width % heads for width in channels):
+    if (head_width is None) == (heads is None):
         raise UserError(
-            f"denoiser.groups={groups} and denoiser.heads={heads} must divide every entry of "
-            f"denoiser.channels={list(channels)}."
+            "give either denoiser.head_width (channels of a head) or denoiser.heads (heads of every level)."
         )
+    for name, divisor in (("groups", groups), ("head_width", head_width), ("heads", heads)):
+        if divisor is not None and (divisor < 1 or any(width % divisor for width in channels)):
+            raise UserError(f"denoiser.{name}={divisor} must divide every entry of denoiser.channels={list(channels)}.")
 
 
 def sinusoids(label: Tensor, channels: int) -> Tensor:

@@ -1,34 +1,65 @@
-"""Whitened latents: each channel shifted and scaled to mean 0 and variance 1, by statistics that were measured."""
+"""White latents: the live channels, each shifted and scaled to mean 0 and variance 1 by measured statistics."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from cxr_ldm.errors import UserError
+
 
 class Whitening(nn.Module):
-    """(z - mean) / std for each channel, and back.
+    """(z - mean) / std of each live channel, and back.
+
+    A channel that the posterior leaves to noise carries nothing: it is not diffused, and its mean stands for it when
+    latents are restored. Scaled to variance 1 it would take its share of the loss for noise that the decoder ignores.
 
     Args:
         mean: measured mean of each latent channel, C numbers.
         std: measured standard deviation of each latent channel, C numbers above 0.
+        live: the channels that are diffused, in ascending order; None for all.
+        threshold: share of signal from which a channel counted as live, as `live_channels` was given it; kept for the
+            record alone.
+
+    Raises:
+        UserError: `live` names no channel, or one that is not there.
     """
 
     mean: Tensor
     std: Tensor
+    live: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        live: Sequence[int] | None = None,
+        threshold: float | None = None,
+    ) -> None:
         super().__init__()
+        chosen = list(range(len(mean))) if live is None else list(live)
+        if not chosen or sorted(set(chosen) & set(range(len(mean)))) != chosen:
+            raise UserError(
+                f"live channels {chosen} are not some of the {len(mean)} latent channels in ascending order."
+            )
+        self.arguments = {"mean": list(mean), "std": list(std), "live": chosen, "threshold": threshold}
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
+        self.register_buffer("live", torch.tensor(chosen), persistent=False)  # stands in the arguments
+
+    @property
+    def channels(self) -> int:
+        """Number of live channels, those of white latents."""
+        return len(self.live)
 
     def whiten(self, latents: Tensor) -> Tensor:
-        """Latents `[N,C,h,w]` as the VAE gives them -> whitened `[N,C,h,w]`."""
-        return (latents - self.mean) / self.std
+        """Latents `[N,C,h,w]` as the VAE gives them -> white `[N,L,h,w]`, the L live channels alone."""
+        return ((latents - self.mean) / self.std)[:, self.live]
 
-    def restore(self, whitened: Tensor) -> Tensor:
-        """Whitened latents `[N,C,h,w]` -> latents as the VAE's decoder takes them."""
-        return whitened * self.std + self.mean
+    def restore(self, white: Tensor) -> Tensor:
+        """White latents `[N,L,h,w]` -> latents `[N,C,h,w]` as the decoder takes them; other channels at their mean."""
+        shape = (len(white), len(self.mean), *white.shape[2:])
+        return self.mean.expand(shape).index_copy(1, self.live, white * self.std[self.live] + self.mean[self.live])
 
 
 def measure(moments: Tensor) -> tuple[list[float], list[float]]:
@@ -38,7 +69,43 @@ def measure(moments: Tensor) -> tuple[list[float], list[float]]:
 
     Shapes: moments `[N,2C,h,w]` -> two lists of C numbers.
     """
+    channel_mean, between, within = _variances(moments)
+    return channel_mean.tolist(), (between + within).sqrt().tolist()
+
+
+def signal(moments: Tensor) -> list[float]:
+    """Share of each channel's variance that is signal: Var(mean) / (Var(mean) + E(var)), C numbers in [0, 1].
+
+    0 is a channel whose posterior is the prior (collapsed), 1 one without noise.
+
+    >>> flat = torch.cat([torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)], dim=1)
+    >>> signal(flat)
+    [0.0]
+    """
+    _, between, within = _variances(moments)
+    return (between / (between + within)).tolist()
+
+
+def live_channels(shares: Sequence[float], threshold: float) -> list[int]:
+    """The channels whose share of signal reaches `threshold`.
+
+    Raises:
+        UserError: none does.
+
+    >>> live_channels([0.99, 0.1, 0.6], 0.25)
+    [0, 2]
+    """
+    live = [channel for channel, share in enumerate(shares) if share >= threshold]
+    if not live:
+        raise UserError(
+            f"no latent channel of this VAE reaches training.ldm.live_signal={threshold} (the best has "
+            f"{max(shares):.2f}): it says nothing about its images; train it longer or with a smaller vae.kl_weight."
+        )
+    return live
+
+
+def _variances(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance of the posterior means, and mean posterior variance of each channel, float64 [C]."""
     mean, log_variance = moments.double().chunk(2, dim=1)
-    channel_mean = mean.mean(dim=(0, 2, 3))
-    variance = mean.var(dim=(0, 2, 3), unbiased=False) + log_variance.exp().mean(dim=(0, 2, 3))
-    return channel_mean.tolist(), variance.sqrt().tolist()
+    axes = (0, 2, 3)
+    return mean.mean(axes), mean.var(axes, unbiased=False), log_variance.exp().mean(axes)

@@ -6,6 +6,7 @@ from torch import nn
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.drawing import architecture
+from cxr_ldm.bundle import read_config
 from cxr_ldm.callbacks.history import HISTORY, read_history
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.summary import Layer, layers
@@ -103,10 +104,10 @@ ui.header("Model")
 with ui.messages():
     model = ui.choose_model()
     pipeline = ui.loaded(model)
-    config = library.read_json(model.folder / "config.json")
+    config = read_config(model.folder)
     facts = {"images": f"{pipeline.size} × {pipeline.size}", "data": config["info"]["data"]["name"]}
-    facts |= {"schedule": config["parts"]["schedule"]["_target_"].rpartition(".")[2]}
-    facts |= {"predicts": config["parts"]["scaling"]["_target_"].rpartition(".")[2], "sha256": pipeline.sha256[:12]}
+    facts |= {"schedule": config["parts"]["schedule"]["part"]}
+    facts |= {"predicts": config["parts"]["scaling"]["part"], "sha256": pipeline.sha256[:12]}
     st.caption(" · ".join(f"{name} {value}" for name, value in facts.items()))
     blocks, curves, numbers = st.tabs(["Architecture", "Training", "Measurements"])
     with blocks:

@@ -5,6 +5,7 @@ import pytest
 
 from cxr_ldm.data.datamodule import ImageDataModule
 from cxr_ldm.data.mix import MixReader
+from cxr_ldm.data.order import StepSampler
 from cxr_ldm.data.phantom import PhantomReader
 from cxr_ldm.data.prepare import Target, dry_run, prepare
 from cxr_ldm.data.table import TableReader
@@ -43,16 +44,31 @@ def test_images_texts_and_splits_are_those_of_the_parts(parts, tmp_path):
 
 def test_weights_decide_how_often_training_draws_and_nothing_else(parts, tmp_path):
     mix = mixed(parts, tmp_path, [1.0, 2.5])
-    draws, train = mix.draws(), mix.rows("train")
-    assert set(draws) == set(train)
-    counts = {row: int((draws == row).sum()) for row in train}
-    first = len(parts[0])
-    assert {counts[row] for row in train if row < first} == {1}
-    assert {counts[row] for row in train if row >= first} == {2, 3}
-    data = ImageDataModule(mix, 4, len(draws), seed=0)
-    seen = np.concatenate([batch["row"].numpy() for batch in data.train_dataloader()])[: len(draws)]
-    np.testing.assert_array_equal(np.sort(seen), np.sort(draws))
+    train = mix.rows("train")
+    np.testing.assert_array_equal(mix.draws(), train)
+    weights = mix.draw_weights(train)
+    assert set(weights[train < len(parts[0])]) == {1.0}
+    assert set(weights[train >= len(parts[0])]) == {2.5}
+    count = round(weights.sum())
+    data = ImageDataModule(mix, 4, count, seed=0)
+    seen = np.concatenate([batch["row"].numpy() for batch in data.train_dataloader()])[:count]
+    drawn = np.array([(seen == row).sum() for row in train])
+    assert (drawn >= np.floor(weights * 0.99)).all()
+    assert (drawn <= np.ceil(weights * 1.01)).all()
     assert mixed(parts, tmp_path, [1.0, 2.5]).fingerprint == mix.fingerprint
+
+
+def test_a_weight_below_one_draws_other_images_in_each_pass(parts, tmp_path):
+    """Half of a folder used to be lost for good."""
+    mix = mixed(parts, tmp_path, [1.0, 0.5])
+    train = mix.rows("train")
+    sampler = StepSampler(train, 0, 1, mix.draw_weights(train))
+    halved = train[train >= len(parts[0])]
+    passes = [set(sampler.turn(number)) & set(halved) for number in range(40)]
+    assert all(abs(len(one) - len(halved) / 2) <= 1 for one in passes)
+    assert set.union(*passes) == set(halved)
+    shares = np.mean([[row in one for row in halved] for one in passes], axis=0)
+    assert (np.abs(shares - 0.5) < 0.3).all()
 
 
 def test_a_person_whose_parts_disagree_is_refused(parts, tmp_path, table_root, table_options):

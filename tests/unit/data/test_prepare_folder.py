@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 import torch
 from small_pictures import picture
 
+from cxr_ldm.data import raw_files
 from cxr_ldm.data.images import resize_square
 from cxr_ldm.data.manifest import COLUMNS, Record, Rejected
 from cxr_ldm.data.phantom import PhantomReader
@@ -79,26 +81,54 @@ def test_a_complete_folder_is_reused_and_other_settings_do_not_overwrite_it(read
         prepare(reader, tmp_path / "out", Target(size=32), **OPTIONS)
 
 
-def test_changed_raw_files_are_noticed(reader, table_root, tmp_path):
-    prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full")
-    prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full")
+def test_raw_files_are_known_by_their_content(reader, table_root, tmp_path):
+    first = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     path = table_root / "images" / "03.png"
+    os.utime(path)  # a copy of the collection, or a fresh checkout, has other dates and is the same
+    assert prepare(reader, tmp_path / "out", TARGET, **OPTIONS).fingerprint == first.fingerprint
+    shutil.copytree(table_root, tmp_path / "copy")
     stat = path.stat()
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
-    with pytest.raises(UserError, match="made from other raw files"):
-        prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full")
+    prepare(reader, tmp_path / "out", TARGET, **OPTIONS)  # same name, size and time: not looked at again
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"made by other settings: raw_files\.content"):
+            prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full")
     os.utime(path)
-    with pytest.raises(UserError, match=r"made by other settings: raw_files\.stat"):
+    with pytest.raises(UserError, match=r"made by other settings: raw_files\.content"):
         prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
 
 
-def test_the_first_full_verification_is_remembered(reader, table_root, tmp_path):
+def test_new_dates_are_learnt_so_that_files_are_hashed_once(reader, table_root, tmp_path, monkeypatch):
+    prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
+    os.utime(table_root / "images" / "03.png")
+    prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
+    monkeypatch.setattr(raw_files, "content", lambda files: pytest.fail("hashed again"))
+    prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
+
+
+def test_a_folder_of_the_version_before_is_opened(reader, tmp_path, capsys):
     first = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
-    assert prepare(reader, tmp_path / "out", TARGET, **OPTIONS, verify="full").fingerprint == first.fingerprint
     record = json.loads((first.folder / "run.json").read_text())
-    assert (record["complete"], record["name"], len(record["content"])) == (True, "tiny", 16)
+    old = record["settings"] | {"version": 3, "raw_files": {"count": 24, "stat": record.pop("stat")}}
+    (first.folder / "run.json").write_text(json.dumps(record | {"settings": old}))
+    prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
+    assert "prepared by an earlier version" in capsys.readouterr().out
+
+
+def test_identical_pictures_are_kept_once_and_named(tmp_path, table_root, table_options):
+    """Two files of one picture may stand under two people, and so in two splits."""
+    copied = table_root / "images" / "07.png"
+    shutil.copy(table_root / "images" / "02.png", copied)
+    reader = TableReader(table_root, **table_options)
+    prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
+    assert len(prepared) == 23
+    assert len({image.tobytes() for image in prepared.images}) == 23
+    assert json.loads((prepared.folder / "summary.json").read_text())["rejected"] == {
+        "identical to an earlier image": 1
+    }
+    rejected = (prepared.folder / "rejected.csv").read_text()
+    assert "images/07.png,identical to an earlier image (images/02.png)" in rejected
 
 
 def test_a_bad_file_does_not_stop_the_rest(reader, table_root, tmp_path):

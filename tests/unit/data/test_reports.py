@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from cxr_ldm.data.reports import REMOVED, Report, clean, join_steps
+from cxr_ldm.data.cleaning import REMOVED, clean
+from cxr_ldm.data.reports import Report, join_steps
 
 
 @pytest.mark.parametrize(

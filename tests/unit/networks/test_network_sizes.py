@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from cxr_ldm.cli import CONF
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
-from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.networks.blocks import Attention, parameter_count
 from cxr_ldm.networks.unet import UNet
-from cxr_ldm.networks.whitening import Whitening, measure
+from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
 
 SMALL = {"channels": [8, 16], "blocks": 1, "attention_levels": [1], "middle_attention": True, "heads": 2, "groups": 4}
 
@@ -31,6 +31,17 @@ def test_deck_unet_is_the_slides():
     assert attends == {0: True, 1: True, 2: True, 3: False}
 
 
+def test_heads_have_one_width_and_wider_levels_have_more_of_them():
+    options = SMALL | {"channels": [16, 32], "attention_levels": [0, 1], "heads": None, "head_width": 8}
+    network = UNet(4, 16, **options)
+    found = [block.heads for block in network.modules() if isinstance(block, Attention)]
+    assert found == [2] * 2 + [4] * 2 + [4] * 2 + [4] * 4 + [2] * 4  # down, middle, up; to itself and to the text
+    weights = network.state_dict()
+    UNet(4, 16, **options | {"head_width": None, "heads": 4}).load_state_dict(
+        weights
+    )  # heads have no weights of their own
+
+
 def test_attention_sees_the_resolutions_it_is_configured_for():
     """Defect 3: levels were compared with down-sampling factors, and attention sat at 4x4 only."""
     change = {"channels": [8, 16, 16], "attention_levels": [0, 1], "middle_attention": False}
@@ -49,7 +60,10 @@ def test_attention_sees_the_resolutions_it_is_configured_for():
         ({"attention_levels": []}, "could not steer"),
         ({"attention_levels": [32, 16]}, "must count levels"),
         ({"groups": 5}, "must divide"),
-        ({"heads": 3}, "must divide"),
+        ({"heads": 3}, "heads=3 must divide"),
+        ({"heads": None, "head_width": 12}, "head_width=12 must divide"),
+        ({"heads": None}, "give either"),
+        ({"head_width": 8}, "give either"),
     ],
 )
 def test_a_unet_that_cannot_work_is_refused(change, words):
@@ -109,3 +123,60 @@ def test_whitened_latents_are_on_the_scale_of_the_noise():
     torch.testing.assert_close(white.mean(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=0.02)
     torch.testing.assert_close(white.std(dim=(0, 2, 3)), torch.ones(3), rtol=0, atol=0.02)
     torch.testing.assert_close(whitening.restore(white), latents, rtol=1e-4, atol=1e-4)
+
+
+def test_a_collapsed_channel_is_neither_diffused_nor_noise_when_decoded():
+    """Its posterior is the prior: whitened it would be pure noise, which a denoiser learns for nothing."""
+    torch.manual_seed(0)
+    mean = torch.randn(200, 3, 4, 4) * torch.tensor([2.0, 0.05, 1.0])[:, None, None] + 0.5
+    log_variance = torch.tensor([0.01, 1.0, 0.1]).log()[:, None, None].expand_as(mean)
+    moments = torch.cat([mean, log_variance], dim=1)
+    shares = signal(moments)
+    assert shares == pytest.approx([4 / 4.01, 0.0025 / 1.0025, 1 / 1.1], abs=0.03)
+    live = live_channels(shares, 0.25)
+    whitening = Whitening(*measure(moments), live, 0.25)
+    white = whitening.whiten(sample_posterior(moments))
+    assert (live, white.shape, whitening.channels) == ([0, 2], (200, 2, 4, 4), 2)
+    assert white.mean((0, 2, 3)).abs().max() < 0.03
+    assert (white.std((0, 2, 3)) - 1).abs().max() < 0.02
+    restored = whitening.restore(whitening.whiten(mean))
+    torch.testing.assert_close(restored[:, live], mean[:, live])
+    torch.testing.assert_close(restored[:, 1], torch.full_like(mean[:, 1], mean[:, 1].mean().item()), atol=1e-4, rtol=0)
+    assert Whitening(**whitening.arguments).live.tolist() == [0, 2]
+    with pytest.raises(UserError, match="live_signal=0.25"):
+        live_channels([0.1, 0.2], 0.25)
+    with pytest.raises(UserError, match="ascending order"):
+        Whitening([0.0, 0.0], [1.0, 1.0], [1, 0])
+
+
+def faded_squares(count: int) -> torch.Tensor:
+    """Pictures whose squares of 4 × 4 pixels vary in three directions only, and a little noise."""
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(3, 16, generator=generator)
+    amounts = torch.randn(count, 3, 6, 6, generator=generator)
+    planes = torch.einsum("nkhw,kp->nphw", amounts, directions) * 0.1
+    return torch.nn.functional.pixel_shuffle(planes + 0.001 * torch.randn(planes.shape, generator=generator), 4)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_a_fitted_shortcut_is_the_principal_components_and_the_convolutions_start_silent(patch):
+    from sklearn.decomposition import PCA
+
+    channels = [8] * (3 - patch // 2)
+    network = Autoencoder(3, channels, 1, 4, attention=False, patch=patch, shortcut=True)
+    assert network.factor == 4
+    pixels = faded_squares(20)
+    network.fit_shortcut(pixels)
+    with torch.no_grad():
+        mean, log_variance = network.encode(pixels).chunk(2, dim=1)
+        back = network.decode(mean)
+    assert mean.mean((0, 2, 3)).abs().max() < 1e-4
+    torch.testing.assert_close(mean.std((0, 2, 3), unbiased=False), torch.ones(3), atol=1e-3, rtol=0)
+    assert (log_variance == -6).all()
+    squares = torch.nn.functional.pixel_unshuffle(pixels, 4).movedim(1, -1).flatten(0, 2)
+    witness = PCA(3).fit(squares)
+    expected = torch.from_numpy(witness.inverse_transform(witness.transform(squares))).float()
+    found = torch.nn.functional.pixel_unshuffle(back, 4).movedim(1, -1).flatten(0, 2)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    with pytest.raises(UserError, match="take fewer"):
+        network.fit_shortcut(torch.zeros(2, 1, 8, 8))

@@ -57,6 +57,9 @@ class Pictures:
     def draws(self):
         return np.arange(24)
 
+    def draw_weights(self, rows):
+        return None
+
 
 def stage(images_per_epoch=8) -> tuple[ClassifierStage, ImageDataModule]:
     torch.manual_seed(0)

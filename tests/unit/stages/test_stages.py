@@ -71,6 +71,9 @@ class FourImages:
     def draws(self):
         return np.arange(4)
 
+    def draw_weights(self, rows):
+        return None
+
 
 def ldm_stage(tmp_path, dropout=0.1, images_per_epoch=8) -> tuple[LatentDiffusionStage, LatentDataModule]:
     torch.manual_seed(0)

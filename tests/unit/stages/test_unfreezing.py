@@ -61,6 +61,9 @@ class FourImages:
     def draws(self):
         return np.arange(4)
 
+    def draw_weights(self, rows):
+        return None
+
 
 def make(folder, at_step=4, layers=1) -> tuple[LatentDiffusionStage, LatentDataModule]:
     """A stage whose encoder came with weights, and its data."""
