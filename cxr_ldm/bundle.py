@@ -253,7 +253,7 @@ def build(spec: Mapping[str, Any], packages: Sequence[str], folder: Path) -> Any
         return cls(**arguments)
     except UserError as error:
         raise UserError(f"bundle={folder} does not fit this version: {error}") from None
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
+    except Exception as error:  # whatever a class, or a library behind it, makes of arguments that it was not given
         raise UserError(
             f"bundle={folder} was made by another version of {spec['part']} ({error}); train it again."
         ) from error

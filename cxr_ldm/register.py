@@ -70,7 +70,7 @@ Class = TypeVar("Class", bound=type)
 
 
 def part(cls: Class) -> Class:
-    """Class decorator for packages beside ours: a bundle may build this class where `bundle_packages` names its package.
+    """Class decorator for packages beside ours: where `bundle_packages` names one, a bundle may build the class.
 
     Subclasses of `nn.Module` need it not.
     """
@@ -101,8 +101,8 @@ def resolve(name: str, packages: Sequence[str] = ()) -> type:
     """The class that a bundle calls `name`.
 
     Args:
-        packages: packages besides ours whose classes may be built; of these, networks (`nn.Module`s) that are defined in
-            the package and what it registered by `part`.
+        packages: packages besides ours whose classes may be built; of these, networks (`nn.Module`s) that are defined
+            in the package and what it registered by `part`.
 
     Raises:
         UserError: no such part, or one that a bundle may not build.
@@ -114,7 +114,8 @@ def resolve(name: str, packages: Sequence[str] = ()) -> type:
         raise UserError(f"asks for {name!r}, which is no part that a bundle may build.")
     if package not in packages:
         raise UserError(
-            f"asks for {name}, which is not part of cxr_ldm; if you trust it, allow it with bundle_packages=[{package}]."
+            f"asks for {name}, which is not part of cxr_ldm; if you trust it, allow it with "
+            f"bundle_packages=[{package}]."
         )
     found = _imported(name)
     if _registered.get(name) is found or _is_network_of(found, package):

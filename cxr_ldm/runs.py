@@ -39,7 +39,6 @@ from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import TextEncoder, counts
 
-
 SHORTCUT_IMAGES = 1000  # training images whose principal components a VAE with a shortcut starts from
 
 
@@ -298,7 +297,7 @@ def fit_ldm(
 
 
 def whitening_of(moments: torch.Tensor, threshold: float) -> Whitening:
-    """The measured scale of the latents from training moments `[N,2C,h,w]`, of their live channels; says what is left."""
+    """The measured scale of the live channels from training moments `[N,2C,h,w]`; prints which are live."""
     shares = signal(moments)
     live = live_channels(shares, threshold)
     listed = ", ".join(f"{share:.2f}" for share in shares)

@@ -12,8 +12,8 @@ from typing import Any
 
 from cxr_ldm.artifacts import RECORD, fingerprint, flatten, read_json
 from cxr_ldm.errors import UserError
-from cxr_ldm.register import named
 from cxr_ldm.metrics.results import Metric, read_metrics
+from cxr_ldm.register import named
 
 # What a scaling is called in conf/diffusion, and the noise levels that it has there.
 OBJECTIVES = {

@@ -7,7 +7,10 @@ MARK = re.compile(r"(?<![\w'/-])([\w'/-]*?)X{4,}([\w'/-]*)")
 LIST_NUMBER = re.compile(r"(?:^\s*|(?<=\S)\s+)(\d{1,2})[.)](?=\s+\S|[A-Z])")
 REMOVED = ("marks", "words joined to marks", "numbers", "stray punctuation", "whitespace")
 # What pandas.read_csv takes for a missing value, in lower case: exports of it and of spreadsheets write these words.
-NO_VALUE = frozenset("#n/a|#n/a n/a|#na|-1.#ind|-1.#qnan|-nan|1.#ind|1.#qnan|<na>|n/a|na|null|nan|nat|none".split("|"))
+NO_VALUE = frozenset(
+    ("#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan")
+    + ("<na>", "n/a", "na", "nan", "nat", "none", "null")
+)
 
 
 def stated(cell: str) -> str:

@@ -17,9 +17,9 @@ class JoinedReader:
 
     Args:
         readers: name → reader.
-        patients: name → name of the reader whose people these are too: one patient id in both is one person, in one split.
-        weights: name → how often training draws an image of this reader in a pass; 1 where none is given. Validation and
-            test hold each image once.
+        patients: name → name of the reader whose people these are too: one patient id in both is one person.
+        weights: name → how often training draws an image of this reader in a pass; 1 where none is given. Validation
+            and test hold each image once.
 
     Raises:
         UserError: `patients` or `weights` name a reader that is not there, or a weight is not above 0.

@@ -12,9 +12,9 @@ class StepSampler(Sampler[tuple[int, int]]):
     """Epoch e is the positions e·per_epoch … (e+1)·per_epoch of one endless stream of rows.
 
     The k-th pass of the stream over the rows is drawn from (seed, k): a permutation, or with weights as many draws of
-    each row as its weight says. So the length of an epoch, which is how often to validate, does not change what is seen
-    when, and a run that goes on at epoch e sees what an undisturbed one would have seen. Lightning calls `set_epoch`. It
-    yields (row, position).
+    each row as its weight says. So the length of an epoch, which is how often to validate, does not change what is
+    seen when, and a run that goes on at epoch e sees what an undisturbed one would have seen. Lightning calls
+    `set_epoch`. It yields (row, position).
 
     Args:
         rows: row numbers to draw from, int64 [R].

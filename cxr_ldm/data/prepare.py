@@ -165,14 +165,16 @@ def prepare(
 
 
 def known_files(folder: Path, files: Sequence[Path], now: str, verify: Verify) -> dict[str, Any]:
-    """The settings `version` and `raw_files` of a folder: the content of its raw files, hashed only where it may be new.
+    """The settings `version` and `raw_files` of a folder: the content of its raw files, hashed where it may be new.
 
-    A copy of the collection, or a fresh checkout, has other times and the same content; the folder then learns the times.
+    A copy of the collection, or a fresh checkout, has other times and the same content; the folder learns the times.
 
     Args:
         now: `raw_files.stat` of the files.
     """
-    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {"settings": {}, "complete": False}
+    record: dict[str, Any] = {"settings": {}, "complete": False}
+    if (folder / RECORD).is_file():
+        record = read_json(folder / RECORD)
     files_then, version = record["settings"].get("raw_files", {}), record["settings"].get("version")
     if record["complete"] and version in EARLIER and files_then.get("stat") == now:
         print(
@@ -298,7 +300,7 @@ def _first_of_its_kind(record: Record, result: Drawn, seen: dict[str, str]) -> D
 
 def _picture(image: np.ndarray) -> str:
     """SHA-256 of the grey levels."""
-    return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
+    return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def _outcome(record: Record, result: Drawn) -> dict[str, Any]:

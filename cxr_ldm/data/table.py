@@ -108,11 +108,11 @@ class TableReader:
         source: name of the collection.
         voi: window of a DICOM file, see `read_dicom`; a file whose suffix is not that of PNG or JPEG is one.
         frontal_only: reject lateral images, and those of which neither `view` nor a DICOM header says what they are.
-        cleaned: whether list numbers and marks of de-identification go from the cells of `text`, as from Open-i's reports.
+        cleaned: whether list numbers and marks of de-identification go from the cells of `text`, as in Open-i.
         needed: columns without which an image is rejected.
         left_out: for each column, cells whose images are rejected, such as the flags of a quality check.
-        stretched: the columns with the number of rows and of columns that the picture had before its file was brought to
-            another shape; the picture gets that shape back.
+        stretched: the columns with the number of rows and of columns that the picture had before its file was brought
+            to another shape; the picture gets that shape back.
         turns: for each image path, degrees clockwise (90, 180 or 270) that set it upright.
 
     Raises:

@@ -12,6 +12,7 @@ from cxr_ldm.app.generation import Request
 from cxr_ldm.cli import CONF, leaves, nearest, sentence
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.register import NAMED, NAMES, PARTS
 
 COMMANDS = {
     "train": ["stage=vae"],
@@ -102,7 +103,18 @@ def test_an_experiment_opens_with_its_goal_its_minutes_and_its_command(experimen
         assert word in head
 
 
-@pytest.mark.parametrize("option", ["deck", "small", "tiny"])
+UNFINGERPRINTED = ("suite/", "logger/")  # groups whose targets no fingerprint, run name or bundle holds
+
+
+@pytest.mark.parametrize("file", [file for file in GROUPS if not file.startswith(UNFINGERPRINTED)])
+def test_every_part_has_a_short_name_and_no_fingerprint_holds_its_address(file):
+    found = list(targets(OmegaConf.load(CONF / f"{file}.yaml")))
+    assert [target for target in found if target not in NAMES] == []
+    for target in found:
+        assert get_object((PARTS | NAMED)[NAMES[target]]) is get_object(target)
+
+
+@pytest.mark.parametrize("option", ["deck", "medium", "slides", "small", "tiny"])
 def test_denoisers_build(option):
     cfg = composed("train", f"denoiser={option}")
     assert instantiate(cfg.denoiser, latent_channels=8, context_width=32) is not None

@@ -15,6 +15,7 @@ from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.register import PARTS, resolve
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import scratch
 
@@ -97,6 +98,150 @@ def test_a_bundle_does_not_choose_foreign_code(folder):
     (folder / "config.json").write_text(json.dumps(config))
     resum(folder)
     with pytest.raises(UserError, match=r"bundle_packages=\[os\]"):
+        load_bundle(folder, "ldm")
+
+
+def changed(folder, change):
+    """The same bundle with another config.json, correctly hashed."""
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    resum(folder)
+
+
+HOSTILE = [
+    "cxr_ldm.artifacts.os.system",
+    "cxr_ldm.artifacts.shutil.rmtree",
+    "cxr_ldm.app.uploads.subprocess.run",
+    "cxr_ldm.compose.instantiate",
+    "cxr_ldm.bundle.torch.load",
+    "cxr_ldm.bundle.load_bundle",
+    "cxr_ldm.networks.unet.nn.Linear",
+    "cxr_ldm.imaging.verify.main",
+    "os.system",
+    "system",
+    "",
+]
+
+
+@pytest.mark.parametrize("key", ["_target_", "part"])
+@pytest.mark.parametrize("target", HOSTILE)
+@pytest.mark.parametrize("packages", [[], ["cxr_ldm"]])
+def test_a_bundle_builds_parts_and_nothing_else(folder, tmp_path, target, key, packages):
+    """These ran a command from sample.py bundle= and, with no click, from the page."""
+    marker = tmp_path / "ran"
+    part = {key: target, "command": f"touch {marker}"}
+    changed(folder, lambda config: config["parts"].update(schedule=part))
+    with pytest.raises(UserError, match="no part that a bundle may build|is not part of cxr_ldm"):
+        load_bundle(folder, "ldm", packages)
+    assert not marker.exists()
+
+
+def test_a_target_inside_an_argument_stays_data(folder, tmp_path):
+    nested = {"_target_": "os.system", "command": f"touch {tmp_path / 'ran'}"}
+    changed(folder, lambda config: config["parts"]["whitening"].update(mean=[nested, 0.5]))
+    with pytest.raises(UserError, match="another version of Whitening"):
+        load_bundle(folder, "ldm")
+    assert not (tmp_path / "ran").exists()
+
+
+PACKAGE = """
+import os
+from torch import nn
+from torch.nn import Linear
+from cxr_ldm.diffusion.schedules import RectifiedFlow
+from cxr_ldm.register import part
+
+class Mine(nn.Module):
+    pass
+
+@part
+class Schedule(RectifiedFlow):
+    pass
+
+class Unmarked(RectifiedFlow):
+    pass
+"""
+
+
+def test_another_package_gives_its_networks_and_what_it_marks(folder, tmp_path, monkeypatch):
+    (tmp_path / "mylab.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    changed(folder, lambda config: config["parts"].update(schedule={"part": "mylab.Schedule"}))
+    with pytest.raises(UserError, match=r"bundle_packages=\[mylab\]"):
+        load_bundle(folder, "ldm")
+    assert type(load_bundle(folder, "ldm", ["mylab"]).parts["schedule"]).__name__ == "Schedule"
+    assert resolve("mylab.Mine", ["mylab"]).__name__ == "Mine"
+    for name in ("mylab.Unmarked", "mylab.os.system", "mylab.Linear", "mylab.part", "mylab.os", "mylab.nothing"):
+        with pytest.raises(UserError, match=r"no network defined in mylab|cannot be imported"):
+            resolve(name, ["mylab"])
+
+
+def test_bundles_hold_no_address_and_those_that_do_still_load(folder):
+    assert "cxr_ldm." not in (folder / "config.json").read_text()
+    expected = TextToCXR.from_bundle(folder, "cpu")(TEXTS[:1], [0], steps=2)
+
+    def as_before(config):
+        config["format"] = 1
+        for part in config["parts"].values():
+            part["_target_"] = PARTS[part.pop("part")]
+
+    changed(folder, as_before)
+    bundle = load_bundle(folder, "ldm")
+    assert bundle.spec["network"]["part"] == "UNet"
+    assert torch.equal(TextToCXR.from_bundle(folder, "cpu")(TEXTS[:1], [0], steps=2), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda config: config.clear(), "of format None"),
+        (lambda config: config.pop("parts"), "not a bundle's"),
+        (lambda config: config.pop("info"), "not a bundle's"),
+        (lambda config: config.update(parts=[1]), "not a bundle's"),
+        (lambda config: config["parts"].update(network=7), "not a bundle's"),
+        (lambda config: config["parts"]["network"].pop("part"), "not a bundle's"),
+        (lambda config: config["parts"].pop("network"), "has no network"),
+        (lambda config: config.update(format=3), "of format 3"),
+        (lambda config: config["parts"]["network"].update(channels="x"), "does not fit|another version"),
+        (lambda config: config["parts"]["network"].update(channels=[]), "does not fit|another version"),
+        (lambda config: config["parts"]["network"].update(groups=0), "must divide"),
+        (lambda config: config["parts"]["text_encoder"].update(tokenizer="{"), "another version|does not fit"),
+        (lambda config: config["parts"]["text_encoder"].update(architecture={}), "another version|does not fit"),
+        (lambda config: config["parts"]["autoencoder"].update(surprise=1), "another version of Autoencoder"),
+    ],
+)
+def test_a_malformed_bundle_with_right_hashes_gets_one_sentence(folder, change, words):
+    changed(folder, change)
+    with pytest.raises(UserError, match=words):
+        load_bundle(folder, "ldm")
+
+
+def test_weights_that_are_no_weights_or_not_finite_are_refused(folder):
+    weights = load_file(folder / "network.safetensors")
+    weights["conv_out.bias"][0] = torch.nan
+    save_file(weights, folder / "network.safetensors")
+    resum(folder)
+    with pytest.raises(UserError, match=r"not finite in conv_out\.bias"):
+        load_bundle(folder, "ldm")
+    (folder / "network.safetensors").write_bytes(b"x" * 100)
+    resum(folder)
+    with pytest.raises(UserError, match="cannot be read as weights"):
+        load_bundle(folder, "ldm")
+
+
+def test_the_sums_list_exactly_the_files_that_are_there(folder):
+    whole = (folder / SUMS).read_text()
+    (folder / SUMS).write_text("".join(line for line in whole.splitlines(True) if "config.json" not in line))
+    with pytest.raises(UserError, match=r"lacks 'config\.json'"):
+        load_bundle(folder, "ldm")
+    (folder / SUMS).write_text(whole)
+    (folder / "extra.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"extra\.safetensors is not listed"):
+        load_bundle(folder, "ldm")
+    (folder / "extra.safetensors").unlink()
+    (folder / SUMS).write_bytes(b"\xff\xfe" + whole.encode())
+    with pytest.raises(UserError, match="is damaged"):
         load_bundle(folder, "ldm")
 
 
