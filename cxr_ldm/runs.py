@@ -1,5 +1,6 @@
 """The compositions behind train.py, evaluate.py and sample.py: config in, objects out."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import TextEncoder, counts
 
+FAINT = 0.5  # share of signal of the best latent channel, below which a VAE is hardly trained
 SHORTCUT_IMAGES = 1000  # training images whose principal components a VAE with a shortcut starts from
 
 
@@ -301,7 +303,13 @@ def whitening_of(moments: torch.Tensor, threshold: float) -> Whitening:
     shares = signal(moments)
     live = live_channels(shares, threshold)
     listed = ", ".join(f"{share:.2f}" for share in shares)
-    print(f"latents: {len(live)} of {len(shares)} channels are diffused (signal {listed}; live from {threshold})")
+    print(f"latents: {len(live)} of {len(shares)} channels are diffused (shares of signal: {listed})")
+    if max(shares) < FAINT:
+        warnings.warn(
+            f"no latent channel has a share of signal above {max(shares):.2f}: this VAE says little about its images, "
+            "and no diffusion model can say more; train it longer or with a smaller vae.kl_weight.",
+            stacklevel=2,
+        )
     return Whitening(*measure(moments), live, threshold)
 
 
