@@ -158,7 +158,7 @@ def test_sample_records_its_sampler_and_all_of_its_guidance(outputs, command):
     options = ["sampler=heun", "sampler.steps=2", "guidance.interval=[0.2,0.8]", "guidance.rescale=0.5"]
     command("sample.py", "prompt=Guided.", "n=1", *options, *DATA, f"paths.outputs={outputs}")
     facts = json.loads((only(outputs, "samples/Guided*") / "0000.json").read_text())
-    assert (facts["sampler"], facts["steps"], facts["guidance"]) == ("heun", 2, 1.05)
+    assert (facts["sampler"], facts["steps"], facts["guidance"]) == ("heun", 2, 1.0)
     assert (facts["guidance_interval"], facts["guidance_rescale"]) == ([0.2, 0.8], 0.5)
 
 
@@ -192,15 +192,15 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
             assert {"value", "ci95", "n", "higher_is_better", "settings"} <= entry.keys()
     if stage == "ldm":
         sampling = metrics["fid_efficientnet_lite0"]["settings"]["sampling"]
-        assert sampling["guidance"] == {"scale": 1.05, "interval": [0.0, 1.0], "rescale": 0.0}
+        assert sampling["guidance"] == {"scale": 1.0, "interval": [0.0, 1.0], "rescale": 0.0}
         missing = metrics["run"]["not_measured"]
         assert any("python train.py stage=classifier" in why for why in missing.values())  # none was trained here
         points = {"kid_efficientnet_lite0_at_guidance_3", "kid_efficientnet_lite0_at_steps_1"}
         assert points | {"latency_at_steps_1", "peak_memory_mb", "parameters"} <= metrics.keys()
         pictures = {path.stem for path in (outputs / "evaluation" / stage).glob("*.png")}
-        assert pictures == {"grid", "adherence", "nearest", "best", "worst"}
+        assert pictures == {"grid", "adherence", "nearest", "best", "worst", "curves"}
         report = (outputs / "evaluation" / stage / "report.html").read_text()
-        assert (report.count("data:image/png"), report.count("data:image/svg+xml")) == (5, 2)
+        assert (report.count("data:image/png"), report.count("data:image/svg+xml")) == (6, 2)
     assert len(metrics["run"]["bundle_sha256"]) == 64
     folder = outputs / "evaluation" / stage
     assert (folder / "csv" / "metrics.csv").is_file()  # of logger=csv; tables and pictures are for W&B alone

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cxr_ldm import artifacts
-from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, save_bundle, save_half
+from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, save_again, save_bundle
 from cxr_ldm.diffusion import samplers
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
@@ -166,7 +166,7 @@ def test_bad_calls_are_refused(folder):
 
 def test_half_the_size_gives_nearly_the_same_images(folder, tmp_path):
     """float16 has 11 bits: the latents differ by thousandths, and the images hardly."""
-    save_half(folder, tmp_path / "half")
+    save_again(folder, tmp_path / "half", half=True)
     weights = [
         sum(path.stat().st_size for path in place.glob("*.safetensors")) for place in (folder, tmp_path / "half")
     ]
@@ -180,7 +180,7 @@ def test_half_the_size_gives_nearly_the_same_images(folder, tmp_path):
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, whole, rtol=0, atol=0.02)
     with pytest.raises(UserError, match="exists already"):
-        save_half(folder, tmp_path / "half")
+        save_again(folder, tmp_path / "half", half=True)
 
 
 def with_attributes(pipeline):

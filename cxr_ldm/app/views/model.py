@@ -107,6 +107,9 @@ with ui.messages():
     facts = {"images": f"{pipeline.size} × {pipeline.size}", "data": config["info"]["data"]["name"]}
     facts |= {"schedule": config["parts"]["schedule"]["_target_"].rpartition(".")[2]}
     facts |= {"predicts": config["parts"]["scaling"]["_target_"].rpartition(".")[2], "sha256": pipeline.sha256[:12]}
+    chosen = config["info"].get("guidance", {}).get("chosen", "default")
+    how = chosen if isinstance(chosen, str) else f"chosen on {chosen['split']}"
+    facts |= {"guidance": f"{model.guidance.scale:g} ({how})"}
     st.caption(" · ".join(f"{name} {value}" for name, value in facts.items()))
     blocks, curves, numbers = st.tabs(["Architecture", "Training", "Measurements"])
     with blocks:
