@@ -37,10 +37,11 @@ def settings() -> Request:
     samplers = ui.options("sampler")
     sampler = columns[0].selectbox("Sampler", samplers, samplers.index(Request.sampler), key="sampler")
     steps = columns[1].number_input("Steps", 1, 1000, Request.steps, key="steps")
-    own = model.guidance.scale
-    if (model.argument, own) != st.session_state.get("guidance_of"):  # another model brings its own
-        st.session_state["guidance_of"] = model.argument, own
-        st.session_state["guidance"] = min(float(own), HIGHEST)
+    own, state = model.guidance.scale, st.session_state
+    # another model brings its own; and after a visit to another page the slider has lost its value
+    if state.get("guidance_of") != (model.argument, own) or "guidance" not in state:
+        state["guidance_of"] = model.argument, own
+        state["guidance"] = min(float(own), HIGHEST)
     about = f"{own:g} is this model's own; 1 is the plain model at half the time, above 1 stresses the text."
     guidance = st.slider("Guidance scale", 0.0, HIGHEST, step=0.05, key="guidance", help=about)
     people, done = patient(model), finish()
