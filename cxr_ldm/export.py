@@ -20,7 +20,7 @@ def main(cfg: Any) -> None:
     bundle = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg)))
     changes = guidance_of(cfg, bundle)
     if cfg.form == "full" and cfg.decoder is None and not changes:
-        raise UserError("form=full alone would be a copy; it goes together with decoder= or guidance=.")
+        raise UserError("form=full alone would be a copy; decoder= or guidance= go together with it.")
     if cfg.decoder is not None:
         save_with_decoder(bundle, Path(cfg.decoder), Path(cfg.out), **changes)
     else:
