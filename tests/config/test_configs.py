@@ -149,6 +149,8 @@ def test_the_command_python_and_the_page_sample_alike_by_default():
     # each takes the bundle's guidance, and that of a bundle which states none is the plain model's
     assert {python["guidance"], Request.guidance, *cfg.guidance.values()} == {None}
     assert guidance_of(cfg, Guidance(1.5, (0.2, 0.8), 0.3)) == Guidance(1.5, (0.2, 0.8), 0.3)
+    cfg.guidance.scale = 3.0  # what is stated goes before the bundle's, each value by itself
+    assert guidance_of(cfg, Guidance(1.5, (0.2, 0.8), 0.3)) == Guidance(3.0, (0.2, 0.8), 0.3)
     assert Guidance.of_bundle({}) == Guidance(1.0, (0.0, 1.0), 0.0)
 
 
