@@ -31,9 +31,9 @@ demo: install
 demo-model: install
 	$(BIN)/python train.py stage=vae experiment=demo_model
 	$(BIN)/python train.py stage=ldm experiment=demo_model
-	rm -rf cxr_ldm/assets/demo
-	$(BIN)/python -m cxr_ldm.export experiment=demo_model out=cxr_ldm/assets/demo
-	rm -rf outputs/evaluation/demo_model
+	rm -rf cxr_ldm/assets/demo outputs/evaluation/demo_model outputs/evaluation/demo_model_guidance
+	$(BIN)/python evaluate.py stage=ldm experiment=demo_model metrics=guidance name=demo_model_guidance
+	$(BIN)/python -m cxr_ldm.export experiment=demo_model guidance=outputs/evaluation/demo_model_guidance out=cxr_ldm/assets/demo
 	$(BIN)/python evaluate.py stage=ldm experiment=demo_model bundle=cxr_ldm/assets/demo name=demo_model page=docs/results/demo_model.md
 	cp outputs/evaluation/demo_model/metrics.json cxr_ldm/assets/demo_metrics.json
 

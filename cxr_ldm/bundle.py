@@ -1,6 +1,7 @@
 """Trained models as folders: config.json + *.safetensors + SHA256SUMS, never pickle, always loaded strictly."""
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +69,14 @@ def save_bundle(
     return bundle_sha256(folder)
 
 
-def save_half(source: Path, folder: Path) -> str:
-    """Write a bundle's weights again as float16, half the size, under its own identity; returns its sha256.
+def save_again(source: Path, folder: Path, *, half: bool, **changes: Any) -> str:
+    """Write a bundle again under an identity of its own; returns its sha256.
 
-    They are loaded into float32 networks; `info.made_from` names the bundle that they were rounded from.
+    `info.made_from` names the bundle that it comes from.
+
+    Args:
+        half: the weights become float16, half the size; they are loaded into float32 networks.
+        changes: facts of `info` that take the place of those there.
 
     Raises:
         UserError: `source` is damaged, or `folder` exists.
@@ -80,21 +85,29 @@ def save_half(source: Path, folder: Path) -> str:
     if folder.exists():
         raise UserError(f"out={folder} exists already; delete it or name another folder.")
     config = read_config(source)
-    config["info"] = config["info"] | {"weights": "float16", "made_from": bundle_sha256(source)}
+    config["format"] = FORMATS[-1]
+    config["info"] |= changes | {"made_from": bundle_sha256(source)} | ({"weights": "float16"} if half else {})
     with artifacts.building(folder) as partial:
         for weights in sorted(source.glob("*.safetensors")):
-            tensors = read_weights(weights)
-            half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-            save_file(half, partial / weights.name)
+            if half:
+                tensors = read_weights(weights)
+                save_file({key: halved(value) for key, value in tensors.items()}, partial / weights.name)
+            else:
+                shutil.copyfile(weights, partial / weights.name)
         artifacts.write_json(partial / CONFIG, config)
         write_sums(partial)
     return bundle_sha256(folder)
 
 
-def save_with_decoder(source: Path, decoder: Path, folder: Path) -> str:
+def halved(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of floats as float16, any other as it is."""
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
+def save_with_decoder(source: Path, decoder: Path, folder: Path, **changes: Any) -> str:
     """Write a model again with the decoder of another VAE, which must have the same encoder; returns its sha256.
 
-    `info.decoder_from` names the VAE.
+    `info.decoder_from` names the VAE; `changes` are as in `save_again`.
 
     Raises:
         UserError: a bundle is damaged, its kind is not the one that is needed, the encoders differ, or `folder` exists.
@@ -111,7 +124,7 @@ def save_with_decoder(source: Path, decoder: Path, folder: Path) -> str:
                 "name a VAE that was trained with vae_bundle= from the model's."
             )
     parts = model.parts | {"autoencoder": other}
-    info = model.info | {"decoder_from": vae.sha256, "made_from": model.sha256}
+    info = model.info | changes | {"decoder_from": vae.sha256, "made_from": model.sha256}
     return save_bundle(folder, "ldm", model.spec | {"autoencoder": vae.spec["autoencoder"]}, parts, info)
 
 

@@ -57,7 +57,7 @@ def check_values(cfg: DictConfig) -> None:
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value < least):
             kind = "whole number" if kinds == WHOLE else "number"
             raise UserError(f"{key}={value} must be a {kind} of {least} or more.")
-    guidance_of(cfg)
+    guidance_of(cfg, Guidance())
     feature_nodes(cfg)
     for key in SHARES:
         value = OmegaConf.select(cfg, key)
@@ -69,9 +69,16 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError(f"trainer.precision={cfg.trainer.precision} is not one of {', '.join(PRECISIONS)}.")
 
 
-def guidance_of(cfg: DictConfig) -> Guidance:
-    """The settings of guidance; raises UserError where one is out of range."""
-    return Guidance(**plain(cfg.guidance))
+def guidance_of(cfg: DictConfig, own: Guidance) -> Guidance:
+    """The settings of guidance, `own` being the bundle's; raises UserError where one is out of range."""
+    return own.with_stated(**plain(cfg.guidance))
+
+
+def with_guidance(cfg: DictConfig, own: Guidance) -> DictConfig:
+    """The config with the numbers in place of the nulls of `guidance`, so that they are used and recorded alike."""
+    cfg = cfg.copy()
+    OmegaConf.update(cfg, "guidance", guidance_of(cfg, own).settings())
+    return cfg
 
 
 def feature_nodes(cfg: DictConfig) -> DictConfig:

@@ -1,4 +1,4 @@
-"""python -m cxr_ldm.export: a trained bundle in another form."""
+"""python -m cxr_ldm.export: a trained bundle in another form, or with the guidance that it should be used with."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 def main(cfg: Any) -> None:
     """Everything heavy is imported here, after the command line was read."""
     from cxr_ldm import naming
-    from cxr_ldm.bundle import save_half, save_with_decoder
+    from cxr_ldm.bundle import save_again, save_with_decoder
     from cxr_ldm.compose import data_name
     from cxr_ldm.errors import UserError
 
@@ -15,15 +15,44 @@ def main(cfg: Any) -> None:
         raise UserError("out is not set; name the folder to write, for example out=exported.")
     if cfg.form not in ("half", "full"):
         raise UserError(f"form={cfg.form} cannot be written; form=half and form=full can.")
-    if (cfg.decoder is not None) != (cfg.form == "full"):
+    if cfg.decoder is not None and cfg.form != "full":
         raise UserError("decoder= and form=full go together; form=half makes what they wrote smaller.")
     bundle = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg)))
+    changes = guidance_of(cfg, bundle)
+    if cfg.form == "full" and cfg.decoder is None and not changes:
+        raise UserError("form=full alone would be a copy; decoder= or guidance= go together with it.")
     if cfg.decoder is not None:
-        save_with_decoder(bundle, Path(cfg.decoder), Path(cfg.out))
+        save_with_decoder(bundle, Path(cfg.decoder), Path(cfg.out), **changes)
     else:
-        save_half(bundle, Path(cfg.out))
+        save_again(bundle, Path(cfg.out), half=cfg.form == "half", **changes)
     megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6
     print(f"  {cfg.out} ({megabytes:.1f} MB)")
+
+
+def guidance_of(cfg: Any, bundle: Path) -> dict[str, Any]:
+    """`info.guidance` as `guidance=` or `guidance.scale=` asks for it, which is printed; nothing where neither does."""
+    from omegaconf import OmegaConf
+
+    from cxr_ldm.artifacts import read_json
+    from cxr_ldm.bundle import bundle_sha256
+    from cxr_ldm.compose import plain
+    from cxr_ldm.diffusion.guidance_rule import Guidance
+    from cxr_ldm.errors import UserError
+    from cxr_ldm.metrics.choice import chosen_by
+
+    asked = cfg.guidance
+    if isinstance(asked, str):
+        if cfg.decoder is not None:
+            raise UserError(f"guidance={asked} measured another decoder; write the decoder first, then measure that.")
+        entry = chosen_by(Path(asked), bundle_sha256(bundle))
+    else:
+        stated = plain(asked) if OmegaConf.is_config(asked) else {"scale": asked}
+        if all(value is None for value in stated.values()):
+            return {}
+        own = Guidance.of_bundle(read_json(bundle / "config.json")["info"])
+        entry = own.with_stated(**stated).settings() | {"chosen": "stated"}
+    print(f"guidance scale {entry['scale']:g}")
+    return {"guidance": entry}
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ SILENT = (
     "page",
     "sweep",
     "evaluate",
+    "split",
 )
 # Groups that no training depends on.
 UNTRAINED = ("paths", "logger", "hydra", "metrics", "features", "sampler", "guidance")

@@ -20,6 +20,8 @@ from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.text.attributes import PatientAttributes, with_tokens
 from cxr_ldm.text.encoders import TextEncoder
 
+PLAIN = Guidance()
+
 
 class TextToCXR:
     """Prompts to chest radiographs.
@@ -32,6 +34,7 @@ class TextToCXR:
         size: height and width of the images, in pixels.
         sha256: identity of the weights, for provenance.
         attributes: view, age and sex as tokens, where the model was trained on them.
+        guidance: what the model is sampled with where a call states nothing else.
 
     Example: `TextToCXR.from_bundle("outputs/ldm/NAME/bundle")(["Normal chest X-ray."], seeds=[0])`.
     """
@@ -45,10 +48,11 @@ class TextToCXR:
         size: int,
         sha256: str,
         attributes: PatientAttributes | None = None,
+        guidance: Guidance = PLAIN,
     ) -> None:
         self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
         self.text_encoder, self.whitening = text_encoder.eval(), whitening.eval()
-        self.size, self.sha256 = size, sha256
+        self.size, self.sha256, self.guidance = size, sha256, guidance
         self.attributes = None if attributes is None else attributes.eval()
 
     @classmethod
@@ -70,6 +74,7 @@ class TextToCXR:
             bundle.info["size"],
             bundle.sha256,
             parts.get("attributes"),
+            Guidance.of_bundle(bundle.info),
         )
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -92,7 +97,7 @@ class TextToCXR:
         prompts: Sequence[str],
         seeds: Sequence[int],
         steps: int = 20,
-        guidance: float | Guidance = Guidance.scale,
+        guidance: float | Guidance | None = None,
         sampler: Callable[..., Tensor] = dpmpp_2m,
         times: Callable[..., Tensor] = trailing,
         batch_size: int = 64,
@@ -108,7 +113,8 @@ class TextToCXR:
             prompts: N texts; the empty text is the unconditional model.
             seeds: N seeds.
             steps: sampling steps.
-            guidance: scale of classifier-free guidance, 1 being the plain conditional model; or all its settings.
+            guidance: scale of classifier-free guidance, 1 being the plain conditional model; or all its settings;
+                None takes `self.guidance`, the bundle's.
             sampler: pure sampler, see `cxr_ldm.diffusion.samplers`.
             times: grid of times as a function of the number of steps.
             batch_size: images at once; bounds memory only.
@@ -135,14 +141,18 @@ class TextToCXR:
         if patients is not None and len(patients) != len(prompts):
             raise UserError(f"{len(prompts)} prompts and {len(patients)} patients: one is needed for each prompt.")
         attributes = self.known(patients or [{}] * len(prompts))
-        grid = times(steps, self.denoiser.schedule.levels)
+        grid, rule = times(steps, self.denoiser.schedule.levels), self.guidance_of(guidance)
         images = []
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
             images.append(
-                self._generate(prompts[part], seeds[part], attributes[part], grid, guidance, sampler, progress, preview)
+                self._generate(prompts[part], seeds[part], attributes[part], grid, rule, sampler, progress, preview)
             )
         return torch.cat(images)
+
+    def guidance_of(self, stated: float | Guidance | None) -> Guidance:
+        """All settings of the guidance of a call, in which a number is a scale and None states nothing."""
+        return stated if isinstance(stated, Guidance) else self.guidance.with_stated(scale=stated)
 
     def known(self, patients: Sequence[Mapping[str, Any]]) -> Tensor:
         """Attributes `[N,K]` of patients; K is 0 for a model that takes none."""
@@ -166,7 +176,7 @@ class TextToCXR:
         seeds: Sequence[int],
         attributes: Tensor,
         times: Tensor,
-        guidance: float | Guidance,
+        guidance: Guidance,
         sampler: Callable[..., Tensor],
         progress: Callable[[int], None] | None,
         preview: Callable[[int, Tensor], None] | None,

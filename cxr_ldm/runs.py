@@ -18,6 +18,7 @@ from cxr_ldm.compose import (
     data_name,
     device_of,
     ending,
+    guidance_of,
     overrides,
     plain,
     prepared_data,
@@ -29,6 +30,7 @@ from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.transforms import Augment
 from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.blocks import channels_last, parameter_count
@@ -51,6 +53,8 @@ def train(cfg: DictConfig) -> None:
     from cxr_ldm.runs_classifier import train_classifier
 
     stage = stage_of(cfg)
+    if cfg.split != "val":
+        raise UserError(f"split={cfg.split}: train.py measures on split=val; evaluate.py opens the test split.")
     folder = {"vae": train_vae, "ldm": train_ldm, "classifier": train_classifier}[stage](cfg)
     if cfg.evaluate:
         evaluate_bundle(cfg, folder / "bundle", stage)
@@ -130,8 +134,8 @@ def train_vae(cfg: DictConfig) -> Path:
         values = fit_vae(cfg, module, prepared, folder)
         specs = {"autoencoder": plain(cfg.vae.network)}
         save_bundle(folder / "bundle", "vae", specs, {"autoencoder": autoencoder}, bundle_info(prepared, folder))
-        stated = {"data_range": DATA_RANGE, "split": "test", "reconstruction": "from the posterior's mean, clamped"}
-        training.write_metrics(folder, values, len(prepared.rows("test")), cfg, stated)
+        stated = {"data_range": DATA_RANGE, "split": "val", "reconstruction": "from the posterior's mean, clamped"}
+        training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
         training.finish(folder, settings, **facts, **training.cost(module.trainer))
     ending(folder, "bundle", "samples", "metrics.json")
     return folder
@@ -175,7 +179,7 @@ def crop_of(recipe: DictConfig, prepared: Prepared, seed: int) -> Crop | None:
 
 
 def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path) -> Mapping[str, float]:
-    """Fit, then run the test loop; its metrics."""
+    """Fit; the trained module's last validation."""
     recipe = cfg.training.vae
     changes = plain(recipe.augment)
     augment = Augment(**changes, seed=cfg.seed) if changes.pop("enabled") else None
@@ -191,7 +195,7 @@ def fit_vae(cfg: DictConfig, module: VAEStage, prepared: Prepared, folder: Path)
     grid = training.ImageGrid(draw, folder / "samples", len(pixels), captions)
     monitor = ("val/ssim", "max")
     fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed)
-    (values,) = fitter.test(module, data, verbose=False)
+    (values,) = fitter.validate(module, data, verbose=False)
     return values
 
 
@@ -235,7 +239,8 @@ def train_ldm(cfg: DictConfig) -> Path:
         }
         if module.attributes is not None:
             parts["attributes"] = module.attributes
-        save_bundle(folder / "bundle", "ldm", specs, parts, bundle_info(prepared, folder))
+        info = bundle_info(prepared, folder) | {"guidance": Guidance().settings() | {"chosen": "default"}}
+        save_bundle(folder / "bundle", "ldm", specs, parts, info)
         stated = {"split": "val", "noise_levels": plain(cfg.diffusion.noise_levels), "noise": "fixed for each image"}
         training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
         training.finish(folder, settings, **facts, **training.cost(module.trainer))
@@ -281,7 +286,7 @@ def fit_ldm(
     stretch, *_ = training.periods(recipe)
     people = None if attributes is None else attributes.encode(prepared.people(np.arange(len(prepared))))
     data = LatentDataModule(prepared, moments, table, recipe.batch_size, stretch, cfg.seed, people, recipe.workers)
-    grid = training.prompt_grid(autoencoder, prepared, folder / "samples")
+    grid = training.prompt_grid(autoencoder, prepared, folder / "samples", guidance_of(cfg, Guidance()))
     monitor = ("val/loss", "min")
     fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed)
     (values,) = fitter.validate(module, data, verbose=False)

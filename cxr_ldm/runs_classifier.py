@@ -47,8 +47,8 @@ def train_classifier(cfg: DictConfig) -> Path:
         }
         specs = {"classifier": plain(model.network) | {"classes": targets.classes}}
         save_bundle(folder / "bundle", "classifier", specs, {"classifier": network}, info)
-        stated = {"split": "test", "pairs": "of one source", "unknown": "left out", "left_out": targets.left_out}
-        training.write_metrics(folder, values, int(targets.known[prepared.rows("test")].sum()), cfg, stated)
+        stated = {"split": "val", "pairs": "of one source", "unknown": "left out", "left_out": targets.left_out}
+        training.write_metrics(folder, values, int(targets.known[prepared.rows("val")].sum()), cfg, stated)
         training.finish(folder, settings, **facts, **training.cost(module.trainer))
     ending(folder, "bundle", "metrics.json")
     return folder
@@ -57,7 +57,7 @@ def train_classifier(cfg: DictConfig) -> Path:
 def fit(
     cfg: DictConfig, module: ClassifierStage, prepared: Prepared, targets: Targets, folder: Path
 ) -> Mapping[str, float]:
-    """Fit, then run the test loop; its metrics."""
+    """Fit; the trained module's last validation."""
     recipe = cfg.training.classifier
     changes = plain(recipe.augment)
     augment = Augment(**changes, seed=cfg.seed) if changes.pop("enabled") else None
@@ -65,7 +65,7 @@ def fit(
     data = ImageDataModule(prepared, recipe.batch_size, stretch, cfg.seed, recipe.workers, augment, targets)
     monitor = ("val/loss", "min")  # AUROC may have no pair in a small validation split
     fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, None, instantiate(cfg.logger), cfg.seed)
-    (values,) = fitter.test(module, data, verbose=False)
+    (values,) = fitter.validate(module, data, verbose=False)
     return values
 
 

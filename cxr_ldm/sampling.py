@@ -36,7 +36,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     patient = {name: value for name, value in cfg.patient.items() if value is not None}
     common = {
         "steps": cfg.sampler.steps,
-        **guidance_of(cfg).facts(),
+        **guidance_of(cfg, pipeline.guidance).facts(),
         "sampler": cfg.sampler.step._target_.rpartition(".")[2],
         "bundle_sha256": pipeline.sha256,
     }
@@ -110,7 +110,7 @@ def generate(
             prompts,
             seeds,
             steps=cfg.sampler.steps,
-            guidance=guidance_of(cfg),
+            guidance=guidance_of(cfg, pipeline.guidance),
             sampler=instantiate(cfg.sampler.step),
             times=instantiate(cfg.sampler.times),
             progress=lambda done: bar.update(done) and None,

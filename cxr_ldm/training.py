@@ -27,6 +27,7 @@ from cxr_ldm.callbacks.slice import Slice
 from cxr_ldm.checkpoints import WholeCheckpoints
 from cxr_ldm.compose import PRECISIONS
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import Paused, UserError
 from cxr_ldm.metrics import results
 from cxr_ldm.networks.autoencoder import Autoencoder
@@ -181,7 +182,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 
 
-def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path) -> ImageGrid:
+def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path, guidance: Guidance) -> ImageGrid:
     """The picture of a diffusion run: the same validation texts and seeds, drawn again at each validation."""
     rows = spread(prepared.rows("val"), 8)
     prompts, seeds = prepared.texts(rows), list(range(len(rows)))
@@ -195,10 +196,9 @@ def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path) -> I
             prepared.size,
             "",
             module.attributes,
+            guidance,
         )
-        return pipeline(
-            prompts, seeds, steps=20, guidance=2.0, patients=prepared.people(rows) if module.attributes else None
-        )
+        return pipeline(prompts, seeds, steps=20, patients=prepared.people(rows) if module.attributes else None)
 
     return ImageGrid(draw, folder, columns=4, captions=prompts)
 
@@ -213,7 +213,7 @@ def spread(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def write_metrics(folder: Path, values: Mapping[str, float], n: int, cfg: DictConfig, settings: dict[str, Any]) -> None:
-    """The last validation or test loop of a training run, in the form of the contract."""
+    """The last validation of a training run, in the form of the contract."""
     reason = "one pass inside training, by torchmetrics; evaluate.py gives intervals"
     metrics = {
         name.replace("/", "_"): results.Metric(

@@ -29,6 +29,7 @@ class Request:
 
     Attributes:
         n: images; image i has the seed `seed + i`.
+        guidance: scale; None takes the model's own.
         finish: what happens to the images before they are handed on.
         patient: view, age and sex, for a model that takes them.
     """
@@ -39,13 +40,18 @@ class Request:
     seed: int = 0
     sampler: str = "dpmpp_2m"
     steps: int = 20
-    guidance: float = Guidance.scale
+    guidance: float | None = None
     patient: dict[str, Any] = field(default_factory=dict)
     finish: Finish = field(default_factory=Finish)
 
     @property
     def seeds(self) -> list[int]:
         return [self.seed + index for index in range(self.n)]
+
+    @cached_property
+    def rule(self) -> Guidance:
+        """All settings of the guidance."""
+        return self.model.guidance.with_stated(scale=self.guidance)
 
     @cached_property
     def _sampler(self) -> Any:
@@ -62,7 +68,7 @@ class Request:
             [self.prompt] * self.n,
             self.seeds,
             steps=self.steps,
-            guidance=self.guidance,
+            guidance=self.rule,
             sampler=instantiate(self._sampler.step),
             times=instantiate(self._sampler.times),
             progress=progress,
@@ -78,7 +84,7 @@ class Request:
             "seed": self.seed,
             "sampler": self.sampler,
             "sampler.steps": self.steps,
-            "guidance.scale": self.guidance,
+            "guidance.scale": self.rule.scale,
             **{f"patient.{name}": value for name, value in self.patient.items()},
             "enhance": self.finish.enhance,
             "resolution": self.finish.resolution,
@@ -90,12 +96,11 @@ class Request:
 
     def facts(self, index: int, sha256: str) -> dict[str, Any]:
         """Provenance of image `index`."""
-        more = {"patient": self.patient} if self.patient else {}
+        more = self.rule.facts() | ({"patient": self.patient} if self.patient else {})
         return provenance(
             prompt=self.prompt,
             seed=self.seeds[index],
             steps=self.steps,
-            guidance=self.guidance,
             sampler=self._sampler.step._target_.rpartition(".")[2],
             bundle_sha256=sha256,
             **more,

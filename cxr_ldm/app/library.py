@@ -10,6 +10,7 @@ from cxr_ldm import naming
 from cxr_ldm.artifacts import RECORD, read_json
 from cxr_ldm.assets import DEMO
 from cxr_ldm.bundle import bundle_sha256
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
@@ -37,6 +38,11 @@ class Model:
     argument: str
     folder: Path
     run: Path | None
+
+    @property
+    def guidance(self) -> Guidance:
+        """What the model is sampled with where nothing else is stated."""
+        return Guidance.of_bundle(read_json(self.folder / "config.json")["info"])
 
 
 def models(kind: str = "ldm") -> list[Model]:

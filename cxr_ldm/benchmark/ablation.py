@@ -45,18 +45,26 @@ def run(outputs: str) -> dict[str, Metric]:
 
 
 def finished(outputs: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """For every evaluated ablation run its newest metrics.json and the record of its training."""
+    """For every evaluated ablation run its newest metrics.json and the record of its training.
+
+    Arms are compared on validation; an evaluation of the test split counts only where there is no other, as of old.
+    """
     paths = (outputs / "evaluation").glob("*/metrics.json")
+    found = [(path.stat().st_mtime, read_metrics(path)) for path in paths]
     newest: dict[str, Mapping[str, Any]] = {}
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
-        content = read_metrics(path)
-        if KID not in content:  # of other extractors, or a comparison of two bundles
+    for _, content in sorted(found, key=lambda each: (split_of(each[1]) == "val", each[0])):
+        if KID not in content:  # of other extractors, a comparison of two bundles, or a curve
             continue
         newest[content["run"].get("trained", {}).get("run", "")] = content
     for name, measured in newest.items():
         record = outputs / "ldm" / name / RECORD
         if WORD in name and record.is_file():
             yield measured, read_json(record)
+
+
+def split_of(content: Mapping[str, Any]) -> str:
+    """The split that a metrics.json measured; before there was a choice it was test."""
+    return str(content["run"].get("split", "test"))
 
 
 def unique(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -96,7 +104,7 @@ def described(content: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
         "changes": changes(chosen, record["steps"]),
         "rest": {key: value for key, value in chosen.items() if not key.startswith(COMPARED)},
         # but for the seed, which is that of the training: another draw of images is no other measurement
-        "measured": {"n": content[KID]["n"], **sampling},
+        "measured": {"n": content[KID]["n"], "split": split_of(content), **sampling},
         "steps": record["steps"],
         "seconds": record["seconds"],
         "metrics": {

@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cxr_ldm.app.generation import Request
+from cxr_ldm.artifacts import read_json
+from cxr_ldm.assets import DEMO
 from cxr_ldm.benchmark.browser import chromium, serving
 from cxr_ldm.data.browse import Catalogue, Query
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.metrics.results import Metric
 
 SECONDS = 120_000  # that a step of the visit may take, in ms
@@ -35,6 +38,7 @@ def run(repeats: int, rows: int, seed: int) -> dict[str, Metric]:
         "images": 4,
         "steps": Request.steps,
         "sampler": Request.sampler,
+        **Guidance.of_bundle(read_json(DEMO / "config.json")["info"]).facts(),
         "viewport": [1280, 900],
     }
     return {

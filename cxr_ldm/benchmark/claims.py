@@ -35,12 +35,13 @@ def run(outputs: str, data: str, claims: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def evaluations(outputs: Path, data: str) -> dict[str, Mapping[str, Any]]:
-    """The newest metrics.json of each stage on data of this name; comparisons of two bundles do not count."""
+    """The newest metrics.json of each stage on test images of this name; comparisons of two bundles do not count."""
     found: dict[str, Mapping[str, Any]] = {}
     for path in sorted((outputs / "evaluation").glob("*/metrics.json"), key=lambda path: path.stat().st_mtime):
         content = read_metrics(path)
         evaluated = content["run"]
-        if evaluated.get("data", {}).get("name", "").startswith(data) and "compared" not in evaluated:
+        named = evaluated.get("data", {}).get("name", "").startswith(data)
+        if named and evaluated.get("split", "test") == "test" and "compared" not in evaluated:
             found[evaluated["stage"]] = content
     return found
 

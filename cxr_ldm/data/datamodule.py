@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from cxr_ldm.data.order import StepSampler
 from cxr_ldm.data.prepared import Prepared, to_pixels
-from cxr_ldm.data.splits import Split
 from cxr_ldm.data.targets import Targets
 from cxr_ldm.data.transforms import Augment
 
@@ -118,7 +117,7 @@ class ImageDataModule(StreamDataModule):
         images_per_epoch: images between two checkpoints, rounded up to whole batches; None is the training split.
         seed: of the order of the training images.
         num_workers: processes that fetch; reading is an array copy, so 0 is the fastest for most sizes.
-        augment: changes training images, never those of validation and test.
+        augment: changes training images, never those of validation.
         crop: what of a training image is shown; None is all of it.
         targets: what each image shows; batches then also hold {"targets": float32 [B, C], NaN unknown, "source":
             int64 [B]}, and images of which nothing is known are left out.
@@ -171,13 +170,6 @@ class ImageDataModule(StreamDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Validation images in order."""
-        return self._ordered("val")
-
-    def test_dataloader(self) -> DataLoader:
-        """Test images in order."""
-        return self._ordered("test")
-
-    def _ordered(self, split: Split) -> DataLoader:
-        rows = self._known(self.prepared.rows(split))
+        """Validation images in order; training never asks for those of test."""
+        rows = self._known(self.prepared.rows("val"))
         return ordered_loader(self.fetch, rows, batch_size=self.batch_size, num_workers=self.num_workers)

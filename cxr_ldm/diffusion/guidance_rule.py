@@ -1,9 +1,13 @@
 """How strongly, and where, sampling is guided; no torch here, so that a bad value is told at once."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cxr_ldm.errors import UserError
+
+SETTINGS = ("scale", "interval", "rescale")
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,11 @@ class Guidance:
 
     >>> Guidance(3.0, (0.2, 0.8)).facts()
     {'guidance': 3.0, 'guidance_interval': [0.2, 0.8]}
+    >>> Guidance()  # the plain conditional model, one evaluation of the network a step
+    Guidance(scale=1.0, interval=(0.0, 1.0), rescale=0.0)
     """
 
-    scale: float = 1.05
+    scale: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = 0.0
 
@@ -38,9 +44,40 @@ class Guidance:
         if not (is_number(self.rescale) and 0 <= self.rescale <= 1):
             raise UserError(f"guidance.rescale={self.rescale} must be a number from 0 to 1.")
 
-    def facts(self) -> dict[str, object]:
+    @classmethod
+    def of_bundle(cls, info: Mapping[str, Any]) -> "Guidance":
+        """What the `info` of a bundle says that its model should be used with; the plain model where it says nothing.
+
+        >>> Guidance.of_bundle({"guidance": {"scale": 1.5, "interval": [0.2, 1.0], "rescale": 0, "chosen": "stated"}})
+        Guidance(scale=1.5, interval=(0.2, 1.0), rescale=0)
+        """
+        return cls().with_stated(**{key: info.get("guidance", {}).get(key) for key in SETTINGS})
+
+    def with_stated(self, scale: Any = None, interval: Any = None, rescale: Any = None) -> "Guidance":
+        """This rule with what a command, an experiment or a caller states in its place; None states nothing.
+
+        The one way from "as the bundle says" to the numbers that a model is sampled with.
+
+        >>> Guidance(1.5).with_stated(rescale=0.7)
+        Guidance(scale=1.5, interval=(0.0, 1.0), rescale=0.7)
+        """
+        return Guidance(
+            self.scale if scale is None else scale,
+            self.interval if interval is None else tuple(interval) if isinstance(interval, list) else interval,
+            self.rescale if rescale is None else rescale,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """For a record, as JSON values.
+
+        >>> Guidance(1.5).settings()
+        {'scale': 1.5, 'interval': [0.0, 1.0], 'rescale': 0.0}
+        """
+        return {"scale": self.scale, "interval": list(self.interval), "rescale": self.rescale}
+
+    def facts(self) -> dict[str, Any]:
         """For provenance: the scale, and the others where they are not the plain rule's."""
-        facts: dict[str, object] = {"guidance": self.scale}
+        facts: dict[str, Any] = {"guidance": self.scale}
         if tuple(self.interval) != (0.0, 1.0):
             facts["guidance_interval"] = list(self.interval)
         if self.rescale:

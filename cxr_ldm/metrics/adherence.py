@@ -122,16 +122,17 @@ class PhantomAdherence:
         settings = {"prompts": {name: self.prompts[name] for name in samples}}
         return self._rates(torch.cat(list(samples.values())), expected, "adherence", settings)
 
-    def of_texts(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> dict[str, Metric]:
+    def of_texts(self, pixels: Tensor, findings: Sequence[Sequence[Finding]], split: str = "test") -> dict[str, Metric]:
         """The same rates on images generated from the texts of a collection, any finding and any wording among them.
 
         Args:
             pixels: generated images, float32 [N, 1, H, W] in [-1, 1].
             findings: what the text of each says; `ceiling` gives the rates of the real images of these texts.
+            split: word for where the texts are from.
         """
         _same_length(pixels, findings)
         expected = [self.asked(entries) for entries in findings]
-        settings = {"images": "generated from the texts of test images, any finding"}
+        settings = {"images": f"generated from the texts of {split} images, any finding"}
         return self._rates(pixels, expected, "adherence", settings, "_texts")
 
     def ceiling(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> dict[str, Metric]:

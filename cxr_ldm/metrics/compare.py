@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from cxr_ldm.bundle import Bundle
-from cxr_ldm.compose import device_of
+from cxr_ldm.compose import device_of, guidance_of
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics import reconstruction
 from cxr_ldm.metrics.adherence import Side
@@ -20,6 +22,7 @@ from cxr_ldm.metrics.frechet import frechet_distance
 from cxr_ldm.metrics.measures import chosen_rows, of_texts, reconstructions
 from cxr_ldm.metrics.paired import paired_distance, paired_kernel_distance, paired_mean
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.splits import WORDS
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.training import spread
 
@@ -28,8 +31,8 @@ SHOWN = 6  # images of each bundle in the picture
 
 
 def compare_vae(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared, folder: Path) -> dict[str, Metric]:
-    """`NAME_difference` for each measure of reconstruction, image by image over the test split."""
-    rows = prepared.rows("test")
+    """`NAME_difference` for each measure of reconstruction, image by image over the whole split."""
+    rows = prepared.rows(cfg.split)
     original, patients = prepared.pixels(rows), prepared.patients(rows)
     images = [reconstructions(cfg, bundle, prepared, rows) for bundle in (first, second)]
     one, two = (reconstruction.reconstruction_values(each, original) for each in images)
@@ -37,43 +40,48 @@ def compare_vae(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepar
     save_grid(folder / "grid.png", torch.cat([original[shown], *(each[shown] for each in images)]), len(shown))
     return {
         f"{name}_difference": paired_mean(
-            one[name], two[name], patients, {"images": "test"}, higher=name not in LOWER, seed=cfg.seed
+            one[name], two[name], patients, {"images": cfg.split}, higher=name not in LOWER, seed=cfg.seed
         )
         for name in one
     }
 
 
 def compare_ldm(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared, folder: Path) -> dict[str, Metric]:
-    """Differences of KID and FID by each extractor; on phantoms, of adherence to whole reports too, image by image."""
-    rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
+    """Differences of KID and FID by each extractor; on phantoms, of adherence to whole reports too, image by image.
+
+    Each bundle is sampled with its own guidance, unless the command states another.
+    """
+    rows = chosen_rows(prepared, cfg.split, cfg.metrics.n, cfg.seed)
     images = [
         of_texts(cfg, TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages), prepared, rows)
         for bundle in (first, second)
     ]
     save_grid(folder / "grid.png", torch.cat([each[:SHOWN] for each in images]), SHOWN, None, {"synthetic": True})
     sets = feature_sets(cfg, prepared)
+    both = {"guidance": [guidance_of(cfg, Guidance.of_bundle(bundle.info)).settings() for bundle in (first, second)]}
+    stated = both | {"images": f"generated from the texts of {WORDS[cfg.split]} images"}
     metrics: dict[str, Metric] = {}
     for name in sets.extractors:
-        metrics |= distance_differences(sets, name, rows, images, cfg.seed)
+        metrics |= distance_differences(sets, name, rows, images, stated, cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
-        metrics |= adherence_differences(cfg, prepared, rows, images)
+        metrics |= adherence_differences(cfg, prepared, rows, images, stated)
     return metrics
 
 
 def distance_differences(
-    sets: FeatureSets, name: str, rows: np.ndarray, images: list[Tensor], seed: int
+    sets: FeatureSets, name: str, rows: np.ndarray, images: list[Tensor], stated: dict[str, Any], seed: int
 ) -> dict[str, Metric]:
     """KID and FID of two sets of images, `[N,1,H,W]` each, made from the texts of `rows`: first less second."""
     patients, real = sets.prepared.patients(rows), sets.of_rows(name, rows, "real")
     one, two = (sets.of_images(name, each) for each in images)
-    stated = sets.settings(name) | {"images": "generated from the texts of test images"}
+    stated = sets.settings(name) | stated
     kid = paired_kernel_distance(real, one, two, patients, patients, stated, seed)
     fid = paired_distance(frechet_distance, real, one, two, patients, patients, stated, seed=seed)
     return {f"kid_{name}_difference": kid, f"fid_{name}_difference": fid}
 
 
 def adherence_differences(
-    cfg: DictConfig, prepared: Prepared, rows: np.ndarray, images: list[Tensor]
+    cfg: DictConfig, prepared: Prepared, rows: np.ndarray, images: list[Tensor], stated: dict[str, Any]
 ) -> dict[str, Metric]:
     """Does each image show the phantom's finding as its text says, and, where the text names a side, on that side?"""
     measure, train = instantiate(cfg.data.adherence), prepared.rows("train")
@@ -81,7 +89,6 @@ def adherence_differences(
     measure.calibrate(prepared.pixels(train), findings.iloc[train].tolist())
     asked = [measure.asked(said) for said in findings.iloc[rows]]
     seen = [measure.measure(each)[1] for each in images]
-    stated: dict[str, object] = {"images": "generated from the texts of test images"}
 
     def paired(hit: Callable[[Side | None, Side | None], bool], places: list[int]) -> Metric:
         one, two = (torch.tensor([float(hit(asked[i], sides[i])) for i in places]) for sides in seen)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.metrics.results import Metric, hardware
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.pipeline import TextToCXR
@@ -28,11 +29,11 @@ class Sampling:
     """How a model is sampled, as far as it decides the cost.
 
     Attributes:
-        guidance: scale; any but 1 costs two evaluations of the network a step.
+        guidance: any scale but 1 costs two evaluations of the network a step.
         sampler, times: as `TextToCXR` takes them.
     """
 
-    guidance: float
+    guidance: Guidance
     sampler: Callable[..., torch.Tensor]
     times: Callable[..., torch.Tensor]
 
@@ -56,7 +57,7 @@ def latencies(pipeline: TextToCXR, steps: Sequence[int], sampling: Sampling) -> 
     """
     metrics = {}
     for count in steps:
-        settings = {"guidance": sampling.guidance, "prompt": PROMPT, **hardware()}
+        settings = {**sampling.guidance.facts(), "prompt": PROMPT, **hardware()}
         _seconds(pipeline, 1, count, sampling)
         single = [_seconds(pipeline, 1, count, sampling) for _ in range(REPEATS)]
         batch = _seconds(pipeline, BATCH, count, sampling)
@@ -82,17 +83,23 @@ def _seconds(pipeline: TextToCXR, images: int, steps: int, sampling: Sampling) -
     return time.perf_counter() - start
 
 
-def peak_memory(bundle: Path, device: str, packages: Sequence[str]) -> dict[str, Metric]:
-    """Most memory, in megabytes, that making one image takes: of the GPU, or of a whole fresh process on a CPU."""
+def peak_memory(
+    bundle: Path, device: str, packages: Sequence[str], guidance: Guidance | None = None
+) -> dict[str, Metric]:
+    """Most memory, in megabytes, that making one image takes: of the GPU, or of a whole fresh process on a CPU.
+
+    Args:
+        guidance: as `TextToCXR` takes it; None is the bundle's.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        megabytes = pool.submit(_peak, bundle, device, list(packages)).result()
+        megabytes = pool.submit(_peak, bundle, device, list(packages), guidance).result()
     of = "the GPU's allocations" if device.startswith("cuda") else "a whole process, Python and torch included"
     settings = {"of": of, "images": 1, "device": device}
     return {"peak_memory_mb": Metric(megabytes, 1, False, settings=settings, reason="a single maximum")}
 
 
-def _peak(bundle: Path, device: str, packages: list[str]) -> float:
-    TextToCXR.from_bundle(bundle, device, packages)([PROMPT], [0], steps=2)
+def _peak(bundle: Path, device: str, packages: list[str], guidance: Guidance | None) -> float:
+    TextToCXR.from_bundle(bundle, device, packages)([PROMPT], [0], steps=2, guidance=guidance)
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1e6
     return peak_bytes() / 1e6

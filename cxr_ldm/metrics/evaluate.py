@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from cxr_ldm import artifacts, naming
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.cli import CONF
-from cxr_ldm.compose import plain
+from cxr_ldm.compose import guidance_of, plain, with_guidance
 from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import judge, report, report_html, report_page, results, wandb_report
+from cxr_ldm.metrics import judge, report, report_html, report_page, results, splits, wandb_report
 from cxr_ldm.metrics.compare import compare_ldm, compare_vae
 from cxr_ldm.metrics.feature_sets import recorded
-from cxr_ldm.metrics.measures import measure_ldm, measure_vae
+from cxr_ldm.metrics.measures import measure_ldm, measure_vae, sampling_of
 
 
 def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
@@ -28,15 +29,30 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
         "ldm": measure_ldm,
         "classifier": judge.measure_classifier,
     }
-    cfg = judge.with_judges(cfg, bundle.kind, prepared)
+    facts = {"settings_chosen_on": splits.chosen_on(cfg, bundle), "trained": splits.trained(bundle)}
+    cfg = judge.with_judges(splits.with_split(cfg), bundle.kind, prepared)
+    cfg = with_guidance(cfg, Guidance.of_bundle(bundle.info))
+    if bundle.kind == "ldm":
+        facts |= {"guidance": plain(cfg.guidance), "sampling": sampling_of(cfg)}
     settings = {"bundle": bundle.sha256, **common_settings(cfg, prepared), **judge.stated(cfg)}
     words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
 
     def measure(folder: Path) -> None:
+        opened = opened_before(cfg, prepared, facts["trained"])
         metrics = measures[bundle.kind](cfg, bundle, prepared, folder)
-        finish(cfg, bundle, prepared, folder, metrics)
+        finish(cfg, bundle, prepared, folder, metrics, **facts, **opened, not_measured=not_measured(cfg, bundle.kind))
 
     written(cfg, words, settings, measure)
+
+
+def opened_before(cfg: DictConfig, prepared: Prepared, *trained: dict[str, Any]) -> dict[str, Any]:
+    """Who opened the test split before, for the run entry; says so. Nothing where validation is measured."""
+    if cfg.split != "test":
+        print(f"measures the {splits.WORDS[cfg.split]} split; split=test opens the test split")
+        return {}
+    opened = splits.opened_before(Path(cfg.paths.outputs), prepared.name, trained)
+    print(splits.warning(opened, prepared.name) or f"measures the test split of {prepared.name}")
+    return {"opened_before": opened}
 
 
 def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) -> None:
@@ -47,13 +63,23 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
     if first.kind not in differences:
         raise UserError(f"compare= takes two bundles of stage vae or ldm, not of stage {first.kind}.")
     both = [first.sha256, second.sha256]
-    cfg = judge.with_judges(cfg, "compared", prepared)
+    made = [splits.trained(bundle) for bundle in (first, second)]
+    facts: dict[str, Any] = {"compared": both, "trained": made[0], "trained_second": made[1]}
+    cfg = judge.with_judges(splits.with_split(cfg), "compared", prepared)
     settings = {"compared": both, **common_settings(cfg, prepared), **judge.stated(cfg)}
+    guidance = [guidance_of(cfg, Guidance.of_bundle(bundle.info)) for bundle in (first, second)]
+    own = [rule.settings() for rule in guidance]
+    # one alone is written as when it was the same for all, so that comparisons of that time are found again
+    settings["guidance"] = own[0] if guidance[0] == guidance[1] else own
+    if first.kind == "ldm":
+        facts |= {"guidance": own, "sampling": sampling_of(cfg)}
+        print("guidance scales: " + ", ".join(f"{rule.scale:g}" for rule in guidance))
     words = ["compare", first.info["run"][:30], second.info["run"][:30]]
 
     def measure(folder: Path) -> None:
+        opened = opened_before(cfg, prepared, *made)
         metrics = differences[first.kind](cfg, first, second, prepared, folder)
-        finish(cfg, first, prepared, folder, metrics, compared=both, with_run=second.info["run"])
+        finish(cfg, first, prepared, folder, metrics, **facts, **opened, with_run=second.info["run"], not_measured={})
 
     written(cfg, words, settings, measure)
 
@@ -75,11 +101,13 @@ def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
 def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     """What decides every evaluation's numbers beside the bundle."""
     groups = {group: plain(cfg[group]) for group in ("metrics", "sampler", "guidance")}
-    return {"data": prepared.fingerprint, "seed": cfg.seed, "features": recorded(cfg), **groups}
+    stated = {"data": prepared.fingerprint, "seed": cfg.seed, "features": recorded(cfg)}
+    return stated | splits.recorded(cfg) | groups
 
 
 def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> None:
     """Let `measure` fill the evaluation's folder unless it is complete; print its table and paths, write its page."""
+    words = [words[0], *splits.recorded(cfg).values(), *words[1:]]  # a long name loses its end
     folder = Path(cfg.paths.outputs) / "evaluation" / str(cfg.name or naming.slug(words, settings))
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
@@ -91,8 +119,9 @@ def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure
     report.print_table(results.read_metrics(folder / "metrics.json"))
     if cfg.get("page"):
         print(f"  {report_page.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
-    for name in ("metrics.json", "report.html", "grid.png"):
-        print(f"  {folder / name}")
+    for name in ("metrics.json", "report.html", "grid.png", "curves.png"):
+        if (folder / name).exists():
+            print(f"  {folder / name}")
 
 
 def finish(
@@ -110,8 +139,7 @@ def finish(
         seed=cfg.seed,
         stage=bundle.kind,
         data={"name": prepared.name, "images": len(prepared), "size": prepared.size},
-        trained={"run": bundle.info["run"], **bundle.info["settings"]},
-        not_measured={} if facts else not_measured(cfg, bundle.kind),
+        split=cfg.split,
         **facts,
     )
     results.write_metrics(folder / "metrics.json", metrics, run)
@@ -129,6 +157,8 @@ def not_measured(cfg: DictConfig, kind: str) -> dict[str, str]:
     """What an evaluation of this kind could hold and does not, and why."""
     if kind != "ldm":
         return {}
+    if cfg.metrics.curves is not None and cfg.metrics.curves.get("alone"):
+        return {"all but the curves": "metrics=default measures it"}
     missing = {} if cfg.get("classifier") else {"AUROC, side accuracy and retrieval by a classifier": judge.NONE}
     if cfg.metrics.curves is None:
         missing["curves over guidance and steps"] = "metrics=full measures them, in some minutes more"

@@ -18,6 +18,7 @@ from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.faithfulness import Judged, faithfulness
 from cxr_ldm.metrics.feature_sets import features_of
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.splits import WORDS
 from cxr_ldm.training import spread
 
 NONE = (
@@ -107,25 +108,27 @@ def of_prompts(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated:
         return {}
     classifier = load_bundle(cfg.classifier, "classifier", cfg.bundle_packages)
     settings = {"classifier": classifier.sha256, "truth": "what the text says"}
-    prompted = settings | {"images": "generated from the texts of test images"}
-    real = settings | {"images": "the real test images of these texts"}
+    prompted = settings | {"images": f"generated from the texts of {WORDS[cfg.split]} images"}
+    real = settings | {"images": f"the real {WORDS[cfg.split]} images of these texts"}
     return faithfulness(judged(cfg, classifier, prepared, rows, generated), prompted, seed=cfg.seed) | faithfulness(
         judged(cfg, classifier, prepared, rows), real, "_real", cfg.seed
     )
 
 
 def measure_classifier(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, Metric]:
-    """AUROC of each class, side accuracy and retrieval on the whole test split; grid.png shows some of its images.
+    """AUROC of each class, side accuracy and retrieval on a whole split; grid.png shows some of its images.
 
     Raises:
-        UserError: too few test patients show a finding, or do not, for any figure.
+        UserError: too few of its patients show a finding, or do not, for any figure.
     """
-    rows = prepared.rows("test")
+    rows, word = prepared.rows(cfg.split), WORDS[cfg.split]
     seen = judged(cfg, bundle, prepared, rows)
     save_grid(folder / "grid.png", prepared.pixels(rows[spread(np.arange(len(rows)), 12)]), 4, captions(seen, 12))
-    metrics = faithfulness(seen, {"images": "the whole test split"}, "_real", cfg.seed)
+    metrics = faithfulness(seen, {"images": f"the whole {word} split"}, "_real", cfg.seed)
     if not any(name.startswith("auroc") for name in metrics):
-        raise UserError(f"{prepared.folder} has too few test patients with and without any finding; take more images.")
+        raise UserError(
+            f"{prepared.folder} has too few {word} patients with and without any finding; take more images."
+        )
     return metrics
 
 

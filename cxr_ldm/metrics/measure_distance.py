@@ -45,8 +45,11 @@ def distance(
 
 
 def pool_rows(cfg: DictConfig, prepared: Prepared, n: int) -> np.ndarray:
-    """Rows of the real images from which the splits of floors at `n` are drawn."""
-    return np.random.default_rng(cfg.seed + 1).permutation(len(prepared))[: POOL * n]
+    """Rows of the real images from which the splits of floors at `n` are drawn; of test only where that is measured."""
+    rows = np.arange(len(prepared))
+    if cfg.split != "test":
+        rows = np.setdiff1d(rows, prepared.rows("test"))
+    return np.random.default_rng(cfg.seed + 1).permutation(rows)[: POOL * n]
 
 
 def looks(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, images: Tensor) -> dict[str, Metric]:

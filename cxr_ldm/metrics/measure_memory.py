@@ -13,6 +13,7 @@ from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics import extraction, memorisation
 from cxr_ldm.metrics.feature_sets import FeatureSets
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.splits import WORDS
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
 
@@ -29,8 +30,8 @@ def memory(
         made: their features by the first extractor, float64 [N, D].
     """
     prepared = sets.prepared
-    train, test = prepared.rows("train"), prepared.rows("test")
-    held_out = prepared.pixels(test)
+    train, others = prepared.rows("train"), prepared.rows(cfg.split)
+    held_out = prepared.pixels(others)
 
     def training() -> Iterator[Tensor]:
         return (prepared.pixels(part) for part in np.array_split(train, -(-len(train) // memorisation.BATCH)))
@@ -38,7 +39,7 @@ def memory(
     found = memorisation.search(images, held_out, training())
     metrics = memorisation.near_copy_metrics(found, cfg.seed)
     metrics |= memorisation.closeness_metrics(found, "pixels", {"measure": "Pearson correlation of pixels"})
-    real = sets.of_rows(sets.first, test, "test")
+    real = sets.of_rows(sets.first, others, WORDS[cfg.split])
     found = memorisation.search_features(made, real, [sets.of_rows(sets.first, train, "training")])
     metrics |= memorisation.feature_copy_metrics(found, sets.settings(sets.first), cfg.seed)
     nearest_picture(folder / "nearest.png", images, prepared, train, found)
@@ -65,7 +66,7 @@ def nearest_picture(
 
 
 def extremes(folder: Path, images: Tensor, likeness: Tensor) -> None:
-    """best.png and worst.png: the images most and least like any real test image, by their features."""
+    """best.png and worst.png: the images most and least like any real image of the split, by their features."""
     order = likeness.argsort(descending=True)
     for name, places in (("best", order[:SHOWN]), ("worst", order.flip(0)[:SHOWN])):
         captions = [f"cosine {likeness[place]:.3f}" for place in places]

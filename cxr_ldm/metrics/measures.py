@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cxr_ldm.bundle import Bundle
-from cxr_ldm.compose import device_of, plain
+from cxr_ldm.compose import device_of, guidance_of, plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.splits import Split
 from cxr_ldm.imaging.grids import save_grid
@@ -22,10 +23,12 @@ from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.measure_distance import distance, looks
 from cxr_ldm.metrics.measure_memory import memory
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.splits import WORDS
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
 from cxr_ldm.training import spread
 
+IN_A_ROW = 6  # images of each point of a curve in its picture
 REAL_LIKE_PROMPTS = 600  # real images at most that show what the prompts of adherence ask for
 
 
@@ -41,18 +44,21 @@ def batches(pixels: Tensor, size: int, name: str) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, Metric]:
-    """SSIM, MS-SSIM, PSNR, MAE of the whole test split, and distances of its reconstructions from other real images.
+    """SSIM, MS-SSIM, PSNR, MAE of the whole split, and distances of its reconstructions from other real images.
 
     These others are training images: the same two groups of patients that the floor's splits are like, so that what
     stands above the floor is the autoencoder's share of a generated image's distance.
     """
-    rows = prepared.rows("test")
+    rows = prepared.rows(cfg.split)
     original, reconstructed = prepared.pixels(rows), reconstructions(cfg, bundle, prepared, rows)
     metrics = reconstruction.reconstruction_metrics(reconstructed, original, prepared.patients(rows), cfg.seed)
-    chosen = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
+    chosen = chosen_rows(prepared, cfg.split, cfg.metrics.n, cfg.seed)
     here = np.searchsorted(rows, chosen)
     others = chosen_rows(prepared, "train", len(chosen), cfg.seed)
-    compared = {"compared": "reconstructions of test images", "with": "training images, which are of other patients"}
+    compared = {
+        "compared": f"reconstructions of {WORDS[cfg.split]} images",
+        "with": "training images, which are of other patients",
+    }
     sets = feature_sets(cfg, prepared)
     made = {name: sets.of_images(name, reconstructed[here]) for name in sets.extractors}
     metrics |= distance(cfg, sets, others, made, chosen, compared)
@@ -79,11 +85,14 @@ def reconstructions(cfg: DictConfig, bundle: Bundle, prepared: Prepared, rows: n
 def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, Metric]:
     """Distances, near copies, diversity and, where the data knows its truth, adherence to the prompt."""
     pipeline = TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
-    rows = chosen_rows(prepared, "test", cfg.metrics.n, cfg.seed)
+    rows = chosen_rows(prepared, cfg.split, cfg.metrics.n, cfg.seed)
+    if cfg.metrics.curves is not None and cfg.metrics.curves.get("alone"):
+        return settings_curves(cfg, pipeline, feature_sets(cfg, prepared), rows, folder)
     prompts, images = prepared.texts(rows), of_texts(cfg, pipeline, prepared, rows)
     sets = feature_sets(cfg, prepared)
     made = {name: sets.of_images(name, images) for name in sets.extractors}
-    compared = {"compared": "images generated from the texts of test images", "with": "these test images"}
+    word = WORDS[cfg.split]
+    compared = {"compared": f"images generated from the texts of {word} images", "with": f"these {word} images"}
     metrics = distance(cfg, sets, rows, made, rows, compared)
     metrics |= looks(cfg, prepared, rows, images)
     metrics |= judge.of_prompts(cfg, prepared, rows, images)
@@ -94,9 +103,9 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     else:
         metrics |= diversity.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
     if cfg.metrics.curves is not None:
-        metrics |= settings_curves(cfg, pipeline, sets, rows)
+        metrics |= settings_curves(cfg, pipeline, sets, rows, folder)
     metrics |= costs(cfg, bundle, pipeline)
-    sampling = {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler), "guidance": plain(cfg.guidance)}
+    sampling = sampling_of(cfg) | {"guidance": plain(cfg.guidance)}
     facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
     save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
     return {
@@ -107,6 +116,11 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     }
 
 
+def sampling_of(cfg: DictConfig) -> dict[str, Any]:
+    """The sampler and its steps, for records."""
+    return {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler)}
+
+
 def of_texts(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, rows: np.ndarray) -> Tensor:
     """Images `[N,1,H,W]` generated from the texts of `rows`, with a seed for each place."""
     people = prepared.people(rows) if pipeline.attributes is not None else None
@@ -115,13 +129,19 @@ def of_texts(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, rows: np.
 
 def costs(cfg: DictConfig, bundle: Bundle, pipeline: TextToCXR) -> dict[str, Metric]:
     """Parameters, latency, throughput and memory of sampling."""
-    sampling = cost.Sampling(cfg.guidance.scale, instantiate(cfg.sampler.step), instantiate(cfg.sampler.times))
+    rule = guidance_of(cfg, pipeline.guidance)
+    sampling = cost.Sampling(rule, instantiate(cfg.sampler.step), instantiate(cfg.sampler.times))
     metrics = cost.parameters(bundle.parts) | cost.latencies(pipeline, cfg.metrics.cost_steps, sampling)
-    return metrics | cost.peak_memory(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
+    return metrics | cost.peak_memory(bundle.folder, str(device_of(cfg)), cfg.bundle_packages, rule)
 
 
-def settings_curves(cfg: DictConfig, pipeline: TextToCXR, sets: FeatureSets, rows: np.ndarray) -> dict[str, Metric]:
-    """KID, adherence or AUROC, and seconds, over the guidance scale and over the number of steps."""
+def settings_curves(
+    cfg: DictConfig, pipeline: TextToCXR, sets: FeatureSets, rows: np.ndarray, folder: Path
+) -> dict[str, Metric]:
+    """KID, adherence or AUROC and side, and seconds, over the guidance scale and over the number of steps.
+
+    curves.png has a row for each scale, of the same prompts and seeds.
+    """
     rows, chosen = rows[: cfg.metrics.curves.n], cfg.copy()
     prepared, name = sets.prepared, sets.first
     patients, real = prepared.patients(rows), sets.of_rows(name, rows, "real")
@@ -132,19 +152,24 @@ def settings_curves(cfg: DictConfig, pipeline: TextToCXR, sets: FeatureSets, row
         train = prepared.rows("train")
         adherence.calibrate(prepared.pixels(train), prepared.manifest["findings"].iloc[train].tolist())
 
+    shown, captions = [], []
+
     def sampled(steps: int, scale: float) -> Tensor:
         chosen.sampler.steps, chosen.guidance.scale = steps, scale
-        return of_texts(chosen, pipeline, prepared, rows)
+        images = of_texts(chosen, pipeline, prepared, rows)
+        shown.append(images[:IN_A_ROW])
+        captions.extend([f"guidance {scale:g}, {steps} steps"] * len(shown[-1]))
+        return images
 
     def measure(images: Tensor) -> dict[str, Metric]:
         features = sets.of_images(name, images)
         metrics = {f"kid_{name}": distances.kernel_metric(real, features, (patients, patients), sets.settings(name))}
         if adherence is not None:
-            metrics |= adherence.of_texts(images, findings)
+            metrics |= adherence.of_texts(images, findings, WORDS[cfg.split])
         judged = judge.of_prompts(cfg, prepared, rows, images)
-        return metrics | {name: judged[name] for name in ("auroc_mean",) if name in judged}
+        return metrics | {name: judged[name] for name in ("auroc_mean", "side_accuracy") if name in judged}
 
-    return curves(
+    metrics = curves(
         sampled,
         measure,
         steps=cfg.sampler.steps,
@@ -152,6 +177,9 @@ def settings_curves(cfg: DictConfig, pipeline: TextToCXR, sets: FeatureSets, row
         at_steps=cfg.metrics.curves.steps,
         at_guidance=cfg.metrics.curves.guidance,
     )
+    facts = {"synthetic": True, "bundle_sha256": pipeline.sha256, **sampling_of(cfg)}
+    save_grid(folder / "curves.png", torch.cat(shown), len(shown[0]), captions, facts)
+    return metrics
 
 
 def adherence(
@@ -163,10 +191,10 @@ def adherence(
         images: generated from the texts of `rows`, `[N,1,H,W]`.
     """
     measure = instantiate(cfg.data.adherence)
-    train, test = prepared.rows("train"), prepared.rows("test")
+    train, held_out = prepared.rows("train"), prepared.rows(cfg.split)
     measure.calibrate(prepared.pixels(train), prepared.manifest["findings"].iloc[train].tolist())
-    metrics = measure.ceiling(prepared.pixels(test), prepared.manifest["findings"].iloc[test].tolist())
-    metrics |= measure.of_texts(images, prepared.manifest["findings"].iloc[rows].tolist())
+    metrics = measure.ceiling(prepared.pixels(held_out), prepared.manifest["findings"].iloc[held_out].tolist())
+    metrics |= measure.of_texts(images, prepared.manifest["findings"].iloc[rows].tolist(), WORDS[cfg.split])
     count, samples = cfg.metrics.adherence_n, {}
     for index, (name, prompt) in enumerate(measure.prompts.items()):
         seeds = [cfg.seed + 10_000 * (index + 1) + number for number in range(count)]
@@ -175,7 +203,7 @@ def adherence(
     captions = [prompt for prompt in measure.prompts.values() for _ in range(4)]
     facts = {"synthetic": True, "prompts": captions, "bundle_sha256": pipeline.sha256}
     save_grid(folder / "adherence.png", shown, 4, captions, facts)
-    real = np.concatenate([train, test])
+    real = np.concatenate([train, held_out])
     truths = [
         tuple((entry["name"], entry["side"]) for entry in said) for said in prepared.manifest["findings"].iloc[real]
     ]

@@ -13,6 +13,7 @@ from cxr_ldm.metrics import report
 from cxr_ldm.metrics.by_finding import ABOUT, by_finding, measured, notes
 from cxr_ldm.metrics.figures import AXES, curve_figure
 from cxr_ldm.metrics.results import read_metrics
+from cxr_ldm.metrics.splits import sentence
 
 TEMPLATE = "report.html.jinja"
 # Title of a section, and how the names of its metrics begin; a metric belongs to the first that fits.
@@ -31,6 +32,7 @@ PICTURES = {
     "grid": ("Pictures", "a fixed choice, not the best"),
     "best": ("Pictures", "best by the nearest real image's features, or by SSIM"),
     "worst": ("Pictures", "worst by the same measure"),
+    "curves": ("Curves", "the same prompts and seeds at each point of the curves"),
     "adherence": ("Does the image say what the prompt says?", "samples of the prompts that are measured"),
     "nearest": ("Memory of the training images", "generated images, each above its nearest training image"),
 }
@@ -54,6 +56,7 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
     return environment.get_template(TEMPLATE).render(
         title=report.title(content),
         about=about(run),
+        split=sentence(run),
         sections=list(sections(content, pictures)),
         findings=findings,
         about_findings=ABOUT,

@@ -10,6 +10,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.by_finding import ABOUT, Figure, by_finding, measured, notes
 from cxr_ldm.metrics.report import plain, rows, title
 from cxr_ldm.metrics.results import read_metrics
+from cxr_ldm.metrics.splits import sentence
 
 
 def write_page(folder: Path, page: Path, before: Path | None = None) -> Path:
@@ -68,7 +69,8 @@ def render_markdown(
         image: path relative to the page.
         earlier: value of a metric in an earlier evaluation, in a column of their own.
     """
-    lines = [f"# {heading}", ""]
+    lines, split = [f"# {heading}", ""], sentence(content["run"])
+    lines += [split, ""] if split else []
     lines += [intro, ""] if intro else []
     lines += [f"![generated images]({image})", ""] if image else []
     before = ("| before ", "| ---: ") if earlier else ("", "")

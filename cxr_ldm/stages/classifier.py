@@ -34,8 +34,8 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 class ClassifierStage(lightning.LightningModule):
     """Trains a finding classifier on batches of `pixels [B,1,H,W]`, `targets [B,C]` and `source [B]`.
 
-    Validation and test report AUROC of each class, over pairs of one source, and its mean over the findings
-    without their sides.
+    Validation reports AUROC of each class, over pairs of one source, and its mean over the findings without their
+    sides; no training opens the test split.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ClassifierStage(lightning.LightningModule):
         super().__init__()
         self.network, self.optimizer, self.seed = network, optimizer, seed
         self.warmup_steps, self.last_rate = warmup_steps, last_rate
-        self.val_auroc, self.test_auroc = FindingAUROC(network.classes), FindingAUROC(network.classes)
+        self.val_auroc = FindingAUROC(network.classes)
 
     def networks(self) -> list[nn.Module]:
         """What is worth compiling."""
@@ -55,34 +55,22 @@ class ClassifierStage(lightning.LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         return finite(loss, self, batch["row"])
 
-    def judge(self, batch: dict[str, Tensor], auroc: FindingAUROC, split: str) -> None:
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Log the loss of one batch and keep what AUROC needs."""
         logits = self.network(batch["pixels"])
         loss = finite(masked_cross_entropy(logits, batch["targets"]), self, batch["row"])
-        auroc.update(logits, batch["targets"], batch["source"])
-        self.log(f"{split}/loss", loss, prog_bar=True, batch_size=int((~batch["targets"].isnan()).sum()))
-
-    def log_auroc(self, auroc: FindingAUROC, split: str) -> None:
-        """Log AUROC of each class that can be measured, and the mean of those that are no side."""
-        values = auroc.compute()
-        auroc.reset()
-        for name, value in values.items():
-            self.log(f"{split}/auroc_{name.replace(' ', '_')}", value)
-        plain = [value for name, value in values.items() if not is_sided(name)]
-        if plain:
-            self.log(f"{split}/auroc_mean", torch.stack(plain).mean(), prog_bar=True)
-
-    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        self.judge(batch, self.val_auroc, "val")
+        self.val_auroc.update(logits, batch["targets"], batch["source"])
+        self.log("val/loss", loss, prog_bar=True, batch_size=int((~batch["targets"].isnan()).sum()))
 
     def on_validation_epoch_end(self) -> None:
-        self.log_auroc(self.val_auroc, "val")
-
-    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        self.judge(batch, self.test_auroc, "test")
-
-    def on_test_epoch_end(self) -> None:
-        self.log_auroc(self.test_auroc, "test")
+        """Log AUROC of each class that can be measured, and the mean of those that are no side."""
+        values = self.val_auroc.compute()
+        self.val_auroc.reset()
+        for name, value in values.items():
+            self.log(f"val/auroc_{name.replace(' ', '_')}", value)
+        plain = [value for name, value in values.items() if not is_sided(name)]
+        if plain:
+            self.log("val/auroc_mean", torch.stack(plain).mean(), prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)

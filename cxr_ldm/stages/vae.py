@@ -21,8 +21,8 @@ class VAEStage(lightning.LightningModule):
     """Trains an autoencoder by reconstruction + kl_weight * KL, both means over elements, pixels in [-1, 1].
 
     `reconstruction` maps reconstruction and pixels to their mean error; with an `adversary` its two terms are added.
-    Validation and test reconstruct from the posterior's mean and report SSIM and PSNR with a data
-    range of 2.0 on reconstructions clamped to [-1, 1].
+    Validation reconstructs from the posterior's mean and reports SSIM and PSNR with a data range of 2.0 on
+    reconstructions clamped to [-1, 1]; no training opens the test split.
 
     Args:
         latent_noise: the decoder learns from latents with noise of a size between 0 and this, drawn for each image, in
@@ -53,7 +53,7 @@ class VAEStage(lightning.LightningModule):
                 "psnr": PeakSignalNoiseRatio(data_range=DATA_RANGE),
             }
         )
-        self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")
+        self.val_metrics = metrics.clone(prefix="val/")
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         pixels = batch["pixels"]
@@ -91,10 +91,6 @@ class VAEStage(lightning.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         self.val_metrics.update(self.reconstruct(batch["pixels"]), batch["pixels"])
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch["pixels"]))
-
-    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        self.test_metrics.update(self.reconstruct(batch["pixels"]), batch["pixels"])
-        self.log_dict(self.test_metrics, batch_size=len(batch["pixels"]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)

@@ -20,7 +20,7 @@ from cxr_ldm.app import library
 from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import DEMO
-from cxr_ldm.bundle import load_bundle, save_bundle
+from cxr_ldm.bundle import load_bundle, save_again, save_bundle
 from cxr_ldm.data.prepared import IMAGES
 from cxr_ldm.imaging.dicom import Study, dataset
 from cxr_ldm.imaging.grids import KEY, to_uint8
@@ -141,6 +141,26 @@ def test_view_age_and_sex_of_a_model_that_takes_them(page, tmp_path, monkeypatch
     assert "patient.view=AP patient.age=70" in app.code[0].value
     plain = replace(result["request"], patient={}).generate(TextToCXR.from_bundle(run / "bundle"))
     assert not torch.equal(plain, result["images"])
+
+
+def test_the_slider_stands_where_the_model_says(page, tmp_path, monkeypatch):
+    """A bundle's own guidance is the page's default, and goes into the command and the provenance."""
+    run = tmp_path / "ldm" / "guided"
+    entry = {"scale": 2.5, "interval": [0.0, 0.9], "rescale": 0.0, "chosen": {"split": "val"}}
+    save_again(DEMO, run / "bundle", half=False, guidance=entry)
+    artifacts.write_record(run, {}, complete=True, data="phantoms", finished="2026-01-01T00:00:00")
+    monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
+    app = page("generate")
+    assert app.slider(key="guidance").value == 2.5
+    app = generated(app, n=1)
+    facts = app.session_state["result"]["request"].facts(0, "")
+    assert (facts["guidance"], facts["guidance_interval"]) == (2.5, [0.0, 0.9])
+    assert "guidance.scale=2.5" in app.code[0].value
+    app.slider(key="guidance").set_value(4.0).run()
+    assert app.slider(key="guidance").value == 4.0
+    app.selectbox(key="model").set_value(library.DEMO_NAME).run()
+    assert app.slider(key="guidance").value == library.models()[-1].guidance.scale
+    assert any("guidance 2.5 (chosen on val)" in caption.value for caption in page("model").caption)
 
 
 def test_curves_of_an_evaluation(page, tmp_path, monkeypatch):

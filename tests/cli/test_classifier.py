@@ -39,7 +39,7 @@ def test_a_run_leaves_what_the_contract_says(outputs):
     assert "pleural effusion right" in config["info"]["classes"]
     assert len(config["info"]["prevalence"]) == len(config["info"]["classes"])
     metrics = json.loads((run / "metrics.json").read_text())
-    assert 0 < metrics["test_auroc_mean"]["value"] <= 1
+    assert 0 < metrics["val_auroc_mean"]["value"] <= 1
     assert not list(outputs.rglob("*.partial"))
 
 

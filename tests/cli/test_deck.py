@@ -41,6 +41,6 @@ def test_both_stages_take_a_step(command, tmp_path, biobert):
     (bundle,) = tmp_path.glob("ldm/*/bundle")
     config = json.loads((bundle / "config.json").read_text())
     assert config["parts"]["network"]["attention_levels"] == [0, 1, 2]
-    assert config["parts"]["scaling"] == {"_target_": "cxr_ldm.diffusion.scaling.Epsilon"}
+    assert config["parts"]["scaling"] == {"part": "Epsilon"}
     (checkpoint,) = tmp_path.glob("ldm/*/checkpoints/last.ckpt")
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 1

@@ -7,6 +7,9 @@ import shutil
 import pytest
 from PIL import Image
 
+from cxr_ldm.metrics.choice import choose, curve_of
+from cxr_ldm.metrics.results import read_metrics
+
 TINY = [
     "data.reader.n=160",
     "data.size=32",
@@ -90,7 +93,7 @@ def test_a_comparison_is_trained_measured_and_collected(outputs, command):
     page = (outputs / "ablation.md").read_text()
     assert "| baseline | 0 |" in page
     assert "| weighting min_snr | 0 |" in page
-    assert len(list(outputs.glob("evaluation/*ablation*/report.html"))) == 2
+    assert len(list(outputs.glob("evaluation/ldm-val-*ablation*/report.html"))) == 2  # arms are chosen on validation
 
 
 def test_a_slice_ends_with_a_code_of_its_own_and_the_next_goes_on(outputs, command):
@@ -158,7 +161,7 @@ def test_sample_records_its_sampler_and_all_of_its_guidance(outputs, command):
     options = ["sampler=heun", "sampler.steps=2", "guidance.interval=[0.2,0.8]", "guidance.rescale=0.5"]
     command("sample.py", "prompt=Guided.", "n=1", *options, *DATA, f"paths.outputs={outputs}")
     facts = json.loads((only(outputs, "samples/Guided*") / "0000.json").read_text())
-    assert (facts["sampler"], facts["steps"], facts["guidance"]) == ("heun", 2, 1.05)
+    assert (facts["sampler"], facts["steps"], facts["guidance"]) == ("heun", 2, 1.0)
     assert (facts["guidance_interval"], facts["guidance_rescale"]) == ([0.2, 0.8], 0.5)
 
 
@@ -192,15 +195,15 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
             assert {"value", "ci95", "n", "higher_is_better", "settings"} <= entry.keys()
     if stage == "ldm":
         sampling = metrics["fid_efficientnet_lite0"]["settings"]["sampling"]
-        assert sampling["guidance"] == {"scale": 1.05, "interval": [0.0, 1.0], "rescale": 0.0}
+        assert sampling["guidance"] == {"scale": 1.0, "interval": [0.0, 1.0], "rescale": 0.0}
         missing = metrics["run"]["not_measured"]
         assert any("python train.py stage=classifier" in why for why in missing.values())  # none was trained here
         points = {"kid_efficientnet_lite0_at_guidance_3", "kid_efficientnet_lite0_at_steps_1"}
         assert points | {"latency_at_steps_1", "peak_memory_mb", "parameters"} <= metrics.keys()
         pictures = {path.stem for path in (outputs / "evaluation" / stage).glob("*.png")}
-        assert pictures == {"grid", "adherence", "nearest", "best", "worst"}
+        assert pictures == {"grid", "adherence", "nearest", "best", "worst", "curves"}
         report = (outputs / "evaluation" / stage / "report.html").read_text()
-        assert (report.count("data:image/png"), report.count("data:image/svg+xml")) == (5, 2)
+        assert (report.count("data:image/png"), report.count("data:image/svg+xml")) == (6, 2)
     assert len(metrics["run"]["bundle_sha256"]) == 64
     folder = outputs / "evaluation" / stage
     assert (folder / "csv" / "metrics.csv").is_file()  # of logger=csv; tables and pictures are for W&B alone
@@ -229,3 +232,50 @@ def test_two_bundles_are_compared_in_pairs(outputs, command):
     assert json.loads((outputs / "evaluation/vaes/metrics.json").read_text())["ssim_difference"]["value"] == 0
     error = command("evaluate.py", "stage=ldm", f"compare=[{vae}]", *small, code=2).stderr
     assert "must name two bundles" in error
+
+
+def test_the_guidance_is_chosen_on_validation_and_taken_from_the_bundle(outputs, command, tmp_path):
+    where, source = f"paths.outputs={outputs}", f"bundle={outputs}/ldm/again/bundle"
+    small = ["sampler.steps=2", "logger=csv", *DATA, where]
+    curve = ["metrics=guidance", "metrics.curves.n=8", "metrics.curves.guidance=[1,2]", source, *small]
+    printed = command("evaluate.py", "stage=ldm", "name=curve", *curve).stdout
+    assert "measures the validation split" in printed
+    content = read_metrics(outputs / "evaluation" / "curve" / "metrics.json")
+    assert content["run"]["split"] == "val"
+    assert {"kid_efficientnet_lite0_at_guidance_2", "adherence_finding_texts_at_guidance_1"} <= content.keys()
+    assert all("_at_" in name for name in content if name != "run"), "the curve alone"
+    export = ["-m", "cxr_ldm.export", source, "form=full", where]
+    command(*export, f"guidance={outputs}/evaluation/curve", f"out={tmp_path}/chosen")
+    entry = json.loads((tmp_path / "chosen" / "config.json").read_text())["info"]["guidance"]
+    assert entry["scale"] == choose(curve_of(content)).scale
+    assert (entry["chosen"]["split"], entry["chosen"]["evaluation"]) == ("val", "curve")
+    command(*export, "guidance=1.5", f"out={tmp_path}/stated")
+    assert "form=full alone would be a copy" in command(*export, f"out={tmp_path}/wrong", code=2).stderr
+    assert not (tmp_path / "wrong").exists()
+
+    command("sample.py", "prompt=Own.", "n=1", f"bundle={tmp_path}/stated", *small[:1], where)
+    assert json.loads((only(outputs, "samples/Own*") / "0000.json").read_text())["guidance"] == 1.5
+    pair = ["stage=ldm", f"compare=[{tmp_path}/stated,{outputs}/ldm/again/bundle]", "metrics.n=8", "name=own", *small]
+    assert "guidance scales: 1.5, 1\n" in command("evaluate.py", *pair).stdout
+    run = read_metrics(outputs / "evaluation" / "own" / "metrics.json")["run"]
+    assert ([rule["scale"] for rule in run["guidance"]], run["split"]) == ([1.5, 1.0], "val")
+
+
+def test_the_test_split_is_opened_by_evaluate_alone_and_a_second_time_it_is_said(outputs, command):
+    where = f"paths.outputs={outputs}"
+    look = ["evaluate.py", "stage=vae", "metrics.n=8", "logger=csv", *DATA, where]
+    command(*look, "seed=11", "name=first_look")
+    printed = command(*look, "seed=12", "name=second_look").stdout
+    assert "was opened before for this recipe" in printed
+    first, second = (read_metrics(outputs / f"evaluation/{n}_look/metrics.json")["run"] for n in ("first", "second"))
+    assert (first["split"], second["split"]) == ("test", "test")
+    assert second["opened_before"]["this_recipe"] == first["opened_before"]["this_recipe"] + 1
+    assert "first_look" in second["opened_before"]["evaluations"]
+    printed = command(*look, "seed=12", "split=val").stdout
+    assert "was opened before" not in printed
+    assert only(outputs, "evaluation/vae-val-*/metrics.json")
+    assert "evaluate.py opens the test split" in command("train.py", "stage=vae", "split=test", where, code=2).stderr
+    for stage in ("vae", "ldm"):
+        for path in outputs.glob(f"{stage}/*/metrics.json"):
+            measured = read_metrics(path)
+            assert all(entry["settings"]["split"] == "val" for name, entry in measured.items() if name != "run")

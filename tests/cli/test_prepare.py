@@ -67,7 +67,7 @@ def test_every_way_to_prepare_an_image_and_to_change_it_in_training(command, tmp
     for name, augment in (("1", "true"), ("2", "false")):  # names that YAML reads as numbers
         command("train.py", "stage=vae", *trained, f"training.vae.augment.enabled={augment}", f"name={name}")
     metrics = [json.loads((tmp_path / "vae" / run / "metrics.json").read_text()) for run in ("1", "2")]
-    assert metrics[0]["test_psnr"]["value"] != metrics[1]["test_psnr"]["value"]
+    assert metrics[0]["val_psnr"]["value"] != metrics[1]["val_psnr"]["value"]
 
 
 @pytest.mark.parametrize(

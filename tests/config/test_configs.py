@@ -10,7 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm.app.generation import Request
 from cxr_ldm.cli import CONF, leaves, nearest, sentence
+from cxr_ldm.compose import guidance_of
 from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.splits import with_split
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import NAMED, NAMES, PARTS
 
@@ -122,7 +125,9 @@ def test_denoisers_build(option):
 
 def test_a_folder_is_no_option_of_a_group():
     """Hydra reads KEY=VALUE as a choice wherever conf/ has a folder of that name, so these names must stay free."""
-    assert not {"bundle", "vae_bundle", "classifier", "teacher", "prepared"} & {path.name for path in CONF.iterdir()}
+    assert not {"bundle", "vae_bundle", "classifier", "teacher", "prepared", "guidance", "split"} & {
+        path.name for path in CONF.iterdir()
+    }
     assert (
         composed("evaluate", "classifier=/some/folder", "features=classifier").features.classifier.bundle
         == "/some/folder"
@@ -151,7 +156,32 @@ def test_the_command_python_and_the_page_sample_alike_by_default():
         cfg = compose("sample")
     python = {name: given.default for name, given in inspect.signature(TextToCXR.__call__).parameters.items()}
     sampler = get_object(cfg.sampler.step._target_)
-    assert (python["sampler"], python["steps"], python["guidance"]) == (sampler, cfg.sampler.steps, cfg.guidance.scale)
-    page = (Request.sampler, Request.steps, Request.guidance)
-    assert page == (sampler.__name__, cfg.sampler.steps, cfg.guidance.scale)
-    assert Guidance().scale == cfg.guidance.scale
+    assert (python["sampler"], python["steps"]) == (sampler, cfg.sampler.steps)
+    assert (Request.sampler, Request.steps) == (sampler.__name__, cfg.sampler.steps)
+    # each takes the bundle's guidance, and that of a bundle which states none is the plain model's
+    assert {python["guidance"], Request.guidance, *cfg.guidance.values()} == {None}
+    assert guidance_of(cfg, Guidance(1.5, (0.2, 0.8), 0.3)) == Guidance(1.5, (0.2, 0.8), 0.3)
+    cfg.guidance.scale = 3.0  # what is stated goes before the bundle's, each value by itself
+    assert guidance_of(cfg, Guidance(1.5, (0.2, 0.8), 0.3)) == Guidance(3.0, (0.2, 0.8), 0.3)
+    assert Guidance.of_bundle({}) == Guidance(1.0, (0.0, 1.0), 0.0)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_states_a_guidance_only_where_its_page_was_measured_with_it(experiment):
+    """A value there goes before the one that a curve chose, so that what was never measured has no place in it."""
+    stated = {key: value for key, value in composed("sample", f"experiment={experiment}").guidance.items() if value}
+    measured = {"ablation": 2.0, "ablation_nih": 2.0, "real_small": 1.5, "real_small_decoder": 1.5}
+    assert stated == ({"scale": measured[experiment]} if experiment in measured else {})
+
+
+def test_the_split_is_test_unless_the_numbers_choose_something():
+    assert with_split(composed("evaluate")).split == "test"
+    for chooses in ("metrics=guidance", "metrics=full", "compare=[a,b]"):
+        assert with_split(composed("evaluate", chooses)).split == "val"
+        assert with_split(composed("evaluate", chooses, "split=test")).split == "test"
+    assert with_split(composed("evaluate", "split=val")).split == "val"
+    for option in ("baseline", "min_snr"):
+        assert with_split(composed("train", f"arm={option}", "evaluate=true")).split == "val"
+    for wrong in ("train", "all", "1"):
+        with pytest.raises(UserError, match=f"split={wrong} cannot be measured; split=val and split=test can"):
+            with_split(composed("evaluate", f"split={wrong}"))

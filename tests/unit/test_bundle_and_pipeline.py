@@ -1,13 +1,15 @@
 """Bundles load strictly or not at all; the pipeline keeps its promises."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from cxr_ldm import artifacts
-from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, save_bundle, save_half
+from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, save_again, save_bundle
 from cxr_ldm.diffusion import samplers
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
@@ -18,6 +20,7 @@ from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import PARTS, resolve
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import scratch
+from cxr_ldm.training import prompt_grid
 
 UNET = {"channels": [8, 16], "blocks": 1, "attention_levels": [0, 1], "middle_attention": True, "heads": 2, "groups": 4}
 VAE = {"latent_channels": 2, "channels": [8, 8], "blocks": 1, "groups": 4}
@@ -267,6 +270,30 @@ def test_guidance_and_prompt_change_the_image(folder):
     torch.testing.assert_close(images[0], unconditional, rtol=0, atol=1e-5)
 
 
+def test_a_bundle_brings_the_guidance_that_its_model_is_used_with(folder, tmp_path):
+    assert TextToCXR.from_bundle(folder, device="cpu").guidance == Guidance(1.0)  # one that states none
+    entry = Guidance(3.0, (0.2, 0.9)).settings() | {"chosen": "stated"}
+    save_again(folder, tmp_path / "guided", half=False, guidance=entry)
+    assert load_bundle(tmp_path / "guided", "ldm").info["made_from"] == bundle_sha256(folder)
+    pipeline = TextToCXR.from_bundle(tmp_path / "guided", device="cpu")
+
+    def drawn(**stated):
+        return pipeline(TEXTS[:1], [0], steps=3, **stated)
+
+    assert torch.equal(drawn(), drawn(guidance=Guidance(3.0, (0.2, 0.9))))
+    assert torch.equal(drawn(guidance=5.0), drawn(guidance=Guidance(5.0, (0.2, 0.9))))  # as guidance.scale=5 does
+    assert not torch.equal(drawn(), drawn(guidance=1.0))
+
+
+def test_at_one_the_network_runs_for_the_text_alone(folder):
+    pipeline, sizes = TextToCXR.from_bundle(folder, device="cpu"), []
+    pipeline.denoiser.network.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
+    for stated, expected in ((None, 3), (1.0, 3), (1.05, 6), (0.0, 3)):
+        sizes.clear()
+        pipeline(TEXTS, [0, 1, 2], steps=4, guidance=stated)
+        assert set(sizes) == {expected}
+
+
 def test_defect_1_guidance_has_an_effect_with_every_sampler(folder):
     """Images at scale 1, 7.5 and 15 were identical; also, limiting or rescaling the guidance changes the image."""
     pipeline = TextToCXR.from_bundle(folder, device="cpu")
@@ -311,7 +338,7 @@ def test_bad_calls_are_refused(folder):
 
 def test_half_the_size_gives_nearly_the_same_images(folder, tmp_path):
     """float16 has 11 bits: the latents differ by thousandths, and the images hardly."""
-    save_half(folder, tmp_path / "half")
+    save_again(folder, tmp_path / "half", half=True)
     weights = [
         sum(path.stat().st_size for path in place.glob("*.safetensors")) for place in (folder, tmp_path / "half")
     ]
@@ -325,7 +352,7 @@ def test_half_the_size_gives_nearly_the_same_images(folder, tmp_path):
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, whole, rtol=0, atol=0.02)
     with pytest.raises(UserError, match="exists already"):
-        save_half(folder, tmp_path / "half")
+        save_again(folder, tmp_path / "half", half=True)
 
 
 def with_attributes(pipeline):
@@ -370,3 +397,13 @@ def test_a_bundle_of_another_version_is_refused_in_a_sentence(folder):
     resum(folder)
     with pytest.raises(UserError, match=r"made by another version of .*Whitening .*train it again"):
         load_bundle(folder, "ldm")
+
+
+def test_the_pictures_of_a_training_are_drawn_with_the_guidance_that_is_asked_for(folder, tmp_path):
+    pipeline = TextToCXR.from_bundle(folder, device="cpu")
+    prepared = SimpleNamespace(rows=lambda split: np.arange(2), texts=lambda rows: TEXTS[:2], size=16)
+    parts = {"denoiser": pipeline.denoiser, "text_encoder": pipeline.text_encoder, "whitening": pipeline.whitening}
+    module = SimpleNamespace(device="cpu", attributes=None, **parts)
+    for rule in (Guidance(), Guidance(4.0, (0.1, 0.9))):
+        pictures = prompt_grid(pipeline.autoencoder, prepared, tmp_path, rule)
+        assert torch.equal(pictures.draw(module), pipeline(TEXTS[:2], [0, 1], steps=20, guidance=rule))

@@ -18,6 +18,7 @@ from cxr_ldm.metrics.memorisation import NearCopies
 from cxr_ldm.text.attributes import CLASSES
 
 OWN = "my own words"
+HIGHEST = 10.0  # guidance scale of the slider
 EVERY = 0.15  # seconds between two previews: a browser shows no more
 
 
@@ -36,15 +37,13 @@ def settings() -> Request:
     samplers = ui.options("sampler")
     sampler = columns[0].selectbox("Sampler", samplers, samplers.index(Request.sampler), key="sampler")
     steps = columns[1].number_input("Steps", 1, 1000, Request.steps, key="steps")
-    guidance = st.slider(
-        "Guidance scale",
-        0.0,
-        10.0,
-        Request.guidance,
-        0.05,
-        key="guidance",
-        help="1 is the plain model, above 1 stresses the text.",
-    )
+    own, state = model.guidance.scale, st.session_state
+    # another model brings its own; and after a visit to another page the slider has lost its value
+    if state.get("guidance_of") != (model.argument, own) or "guidance" not in state:
+        state["guidance_of"] = model.argument, own
+        state["guidance"] = min(float(own), HIGHEST)
+    about = f"{own:g} is this model's own; 1 is the plain model at half the time, above 1 stresses the text."
+    guidance = st.slider("Guidance scale", 0.0, HIGHEST, step=0.05, key="guidance", help=about)
     people, done = patient(model), finish()
     return Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), people, done)
 

@@ -108,6 +108,9 @@ with ui.messages():
     facts = {"images": f"{pipeline.size} × {pipeline.size}", "data": config["info"]["data"]["name"]}
     facts |= {"schedule": config["parts"]["schedule"]["part"]}
     facts |= {"predicts": config["parts"]["scaling"]["part"], "sha256": pipeline.sha256[:12]}
+    chosen = config["info"].get("guidance", {}).get("chosen", "default")
+    how = chosen if isinstance(chosen, str) else f"chosen on {chosen['split']}"
+    facts |= {"guidance": f"{model.guidance.scale:g} ({how})"}
     st.caption(" · ".join(f"{name} {value}" for name, value in facts.items()))
     blocks, curves, numbers = st.tabs(["Architecture", "Training", "Measurements"])
     with blocks:

@@ -70,8 +70,10 @@ def compare() -> None:
         prompt = st.text_input("Prompt", EXAMPLES["pleural effusion"], key="base_prompt")
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="base_seed")
         steps = st.number_input("Steps", 1, 1000, 20, key="base_steps")
-        guidance = st.number_input("Guidance scale", 0.0, 20.0, 2.0, key="base_guidance")
-    base = {"model": model, "prompt": prompt, "seed": int(seed), "steps": int(steps), "guidance": float(guidance)}
+        guidance = st.number_input(
+            "Guidance scale", 0.0, 20.0, None, key="base_guidance", placeholder="each model's own"
+        )
+    base = {"model": model, "prompt": prompt, "seed": int(seed), "steps": int(steps), "guidance": guidance}
     if st.button("Compare", type="primary", key="compare"):
         if not rows or not across_values or len(rows) * len(across_values) > MOST:
             raise UserError(f"{len(rows)} × {len(across_values)} images: choose at least one and at most {MOST}.")
@@ -117,7 +119,7 @@ def run_grid(
             "model": request.model.name,
             "seed": request.seed,
             "steps": request.steps,
-            "guidance": request.guidance,
+            "guidance": request.rule.scale,
             **numbers,
             "command": request.command(),
         }

@@ -1,6 +1,7 @@
 """The page of the ablation says what the runs below a folder say, and no more."""
 
 import json
+import os
 import re
 
 import pytest
@@ -20,7 +21,7 @@ def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout
         "training": {"images": 3200, "condition_dropout": dropout},
         "diffusion": {
             "scaling": {"_target_": f"cxr_ldm.diffusion.scaling.{objective}"},
-            "noise_levels": {"_target_": f"x.{LEVELS[objective]}"},
+            "noise_levels": {"_target_": f"cxr_ldm.diffusion.noise_levels.{LEVELS[objective]}"},
             "weighting": {"_target_": "cxr_ldm.diffusion.weighting.Unit"},
         },
         "text_encoder": {"_target_": f"cxr_ldm.text.encoders.{text}"},
@@ -104,3 +105,17 @@ def test_worse_is_worse_in_every_seed_beyond_the_intervals(tmp_path, kids, verdi
 def test_nothing_to_collect_is_said(tmp_path):
     with pytest.raises(UserError, match="holds no evaluated run of the ablation; make them by"):
         run(str(tmp_path))
+
+
+def test_an_evaluation_on_validation_stands_before_one_of_the_test_split(tmp_path):
+    make(tmp_path, "a-ablation-1", 0, 0.2512)
+    place = tmp_path / "evaluation" / "a-ablation-1" / "metrics.json"
+    content = json.loads(place.read_text())
+    content[KID]["value"] = 0.31
+    content["run"]["split"] = "val"
+    write = tmp_path / "evaluation" / "on_val" / "metrics.json"
+    write.parent.mkdir()
+    write.write_text(json.dumps(content))
+    os.utime(write, (1, 1))  # older, and yet it counts
+    (found,) = run(str(tmp_path))["runs"].settings["runs"]
+    assert (found["metrics"][KID]["value"], found["measured"]["split"]) == (0.31, "val")

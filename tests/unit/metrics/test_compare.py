@@ -43,7 +43,7 @@ def phantoms():
 
 def test_mirrored_images_show_the_finding_as_often_and_on_the_wrong_side(phantoms):
     real = phantoms.pixels(TEST)
-    metrics = adherence_differences(CONFIG, phantoms, TEST, [real, real.flip(3)])
+    metrics = adherence_differences(CONFIG, phantoms, TEST, [real, real.flip(3)], {})
     side, finding = metrics["adherence_side_texts_difference"], metrics["adherence_finding_texts_difference"]
     named = [any(each["name"] == EFFUSION for each in phantoms.findings[row]) for row in TEST]
     assert (side.n, finding.n) == (sum(named), len(TEST))
@@ -56,10 +56,10 @@ def test_mirrored_images_show_the_finding_as_often_and_on_the_wrong_side(phantom
 
 def test_a_set_against_itself_has_no_difference_and_a_side_that_nobody_names_is_left_out(phantoms):
     real = phantoms.pixels(TEST)
-    metrics = adherence_differences(CONFIG, phantoms, TEST, [real, real])
+    metrics = adherence_differences(CONFIG, phantoms, TEST, [real, real], {})
     assert [(each.value, each.settings["p_value"]) for each in metrics.values()] == [(0.0, 1.0)] * 2
     healthy = np.array([row for row in TEST if not phantoms.findings[row]])
     images = phantoms.pixels(healthy)
-    assert list(adherence_differences(CONFIG, phantoms, healthy, [images, images])) == [
+    assert list(adherence_differences(CONFIG, phantoms, healthy, [images, images], {})) == [
         "adherence_finding_texts_difference"
     ]

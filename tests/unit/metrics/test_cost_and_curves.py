@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cxr_ldm.assets import DEMO
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import ddim
 from cxr_ldm.diffusion.schedules import trailing
 from cxr_ldm.metrics.cost import Sampling, latencies, parameters, peak_memory
@@ -36,7 +37,7 @@ def test_cost_counts_every_part_and_more_steps_take_longer():
     total = parameters(parts)["parameters"]
     assert total.value == sum(parameter_count(parts[name]) for name in ("autoencoder", "network"))
     assert set(total.settings) == {"autoencoder", "network"}
-    found = latencies(pipeline, [1, 12], Sampling(1.0, ddim, trailing))
+    found = latencies(pipeline, [1, 12], Sampling(Guidance(), ddim, trailing))
     assert 0 < found["latency_at_steps_1"].value < found["latency_at_steps_12"].value
     assert found["images_per_second_at_steps_1"].value > found["images_per_second_at_steps_12"].value
 

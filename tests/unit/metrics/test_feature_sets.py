@@ -75,7 +75,7 @@ def test_features_of_another_extractor_or_setting_are_not_mistaken_for_it(tmp_pa
 
 def test_every_extractor_has_distances_under_its_name_with_its_own_settings(tmp_path):
     here = sets(tmp_path, Pooled("one", 1), Pooled("two", 3))
-    cfg = OmegaConf.create({"seed": 0, "metrics": {"floor_repeats": 2, "neighbours": 3}})
+    cfg = OmegaConf.create({"seed": 0, "split": "test", "metrics": {"floor_repeats": 2, "neighbours": 3}})
     rows = np.arange(0, 48, 2)
     images = Prepared().pixels(rows).clone() * 0.5
     made = {name: here.of_images(name, images) for name in here.extractors}
@@ -90,12 +90,15 @@ def test_every_extractor_has_distances_under_its_name_with_its_own_settings(tmp_
 
 def test_one_extractor_is_recorded_as_evaluations_always_recorded_it():
     cfg = OmegaConf.create(
-        {"features": {"efficientnet_lite0": NODE}, "seed": 0, "metrics": {"n": 2}, "sampler": {}, "guidance": {}}
+        {"features": {"efficientnet_lite0": NODE}, "seed": 0, "split": "test", "metrics": {"n": 2}}
+        | {"sampler": {}, "guidance": {}}
     )
     settings = common_settings(cfg, Prepared())
     assert settings["features"] == NODE
     # of the same settings before several extractors could be chosen
     assert fingerprint(settings) == "ab6e202429707b16"
+    cfg.split = "val"  # test, the only split that there once was, is not written; validation is
+    assert common_settings(cfg, Prepared()) == settings | {"split": "val"}
     both = cfg.copy()
     both.features["classifier"] = {"_target_": "cxr_ldm.metrics.extractors.ClassifierFeatures", "bundle": None}
     assert list(common_settings(both, Prepared())["features"]) == ["efficientnet_lite0", "classifier"]

@@ -62,6 +62,7 @@ def config(outputs, **changes):
         "paths": {"outputs": str(outputs)},
         "bundle_packages": [],
         "seed": 0,
+        "split": "test",
         "classifier": None,
     }
     cfg |= {"metrics": {"batch_size": 16}, "trainer": {"accelerator": "cpu"}}

@@ -113,8 +113,8 @@ def test_it_learns_which_half_is_bright(tmp_path):
     assert trainer.callback_metrics["val/auroc_bright_left"] > 0.99
     assert trainer.callback_metrics["val/auroc_mean"] == 1.0  # of the class that is no side, and known
     assert "val/auroc_unknown" not in trainer.callback_metrics
-    (values,) = trainer.test(module, data, verbose=False)
-    assert {"test/loss", "test/auroc_bright", "test/auroc_mean"} <= values.keys()
+    (values,) = trainer.validate(module, data, verbose=False)
+    assert {"val/loss", "val/auroc_bright", "val/auroc_mean"} <= values.keys()
 
 
 def test_resume_equals_no_resume_bit_for_bit(tmp_path):
