@@ -1,7 +1,7 @@
 """The compositions behind train.py, evaluate.py and sample.py: config in, objects out."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cxr_ldm.compose import (
     run_folder,
     stage_of,
 )
+from cxr_ldm.data.captions import Wording
 from cxr_ldm.data.datamodule import Crop, ImageDataModule
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepared import Prepared
@@ -223,12 +224,13 @@ def train_ldm(cfg: DictConfig) -> Path:
     torch.manual_seed(cfg.seed)
     learnt = folder / "tokenizer.json"  # two learnings differ in ties, so a resumed run goes on with its own
     definition = learnt.read_text(encoding="utf-8") if learnt.exists() else None
-    reports = prepared.texts(prepared.rows("train"))
+    worded = worded_texts(prepared, recipe)
+    reports = [text for row in prepared.rows("train") for text in dict.fromkeys(worded[row])]
     encoder = instantiate(cfg.text_encoder, texts=reports, definition=definition)
     check_denoiser(cfg, vae, prepared, encoder)
     if training.begin(folder, settings, cfg, overrides(), **facts):
         artifacts.write_text(learnt, encoder.tokenizer.definition)
-        module, specs, values = fit_ldm(cfg, vae, prepared, encoder, folder)
+        module, specs, values = fit_ldm(cfg, vae, prepared, worded, encoder, folder)
         parts = {
             "autoencoder": vae.parts["autoencoder"],
             "network": module.denoiser.network,
@@ -249,7 +251,12 @@ def train_ldm(cfg: DictConfig) -> Path:
 
 
 def fit_ldm(
-    cfg: DictConfig, vae: Bundle, prepared: Prepared, encoder: TextEncoder, folder: Path
+    cfg: DictConfig,
+    vae: Bundle,
+    prepared: Prepared,
+    worded: Sequence[Sequence[str]],
+    encoder: TextEncoder,
+    folder: Path,
 ) -> tuple[LatentDiffusionStage, dict[str, Any], Mapping[str, float]]:
     """Fill the caches, whiten, fit; the trained module, the specs of its bundle, and its last validation."""
     recipe, cache = cfg.training.ldm, Path(cfg.paths.outputs) / "cache"
@@ -257,10 +264,9 @@ def fit_ldm(
     device = device_of(cfg)
     autoencoder = vae.parts["autoencoder"]
     moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
-    texts = prepared.texts(np.arange(len(prepared)))
     # not the config: when layers are freed, and how fast they train, changes nothing that is cached
     made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
-    table = text_table(encoder, texts, cache, made_by, device)
+    table = text_table(encoder, worded, cache, made_by, device)
     whitening = whitening_of(torch.from_numpy(moments[prepared.rows("train")]), recipe.live_signal)
 
     denoiser, loss = objective(cfg, whitening.channels, encoder)
@@ -278,6 +284,7 @@ def fit_ldm(
         attributes=attributes,
         unfreezing=unfreezing,
     )
+    texts = [text for text, *_ in worded]
     print(
         f"denoiser: {parameter_count(denoiser) / 1e6:.2f}M parameters; text encoder: {counts(encoder, unfreezing)}; "
         f"{encoder.tokenizer.cut(texts)} of {len(texts)} texts are longer than {encoder.tokenizer.length} tokens and "
@@ -316,6 +323,12 @@ def whitening_of(moments: torch.Tensor, threshold: float) -> Whitening:
             stacklevel=2,
         )
     return Whitening(*measure(moments), live, threshold)
+
+
+def worded_texts(prepared: Prepared, recipe: DictConfig) -> list[list[str]]:
+    """The wordings of every prepared image's text that training draws from."""
+    rows = np.arange(len(prepared))
+    return Wording(**plain(recipe.texts)).of_all(prepared.texts(rows), prepared.ids(rows))
 
 
 def objective(cfg: DictConfig, channels: int, encoder: TextEncoder) -> tuple[Denoiser, DiffusionLoss]:

@@ -38,11 +38,18 @@ class LatentDataModule(StreamDataModule):
         self.attributes, self.num_workers = attributes, num_workers
 
     def fetch(self, rows: np.ndarray, positions: np.ndarray | None = None) -> dict[str, Tensor]:
-        """One batch; where the rows stand in the stream of training images changes nothing."""
+        """One batch; in training each image's place in the stream draws one of the wordings of its text."""
         batch = {"moments": torch.from_numpy(self.moments[rows]), "row": torch.from_numpy(rows)}
         if self.attributes is not None:
             batch["attributes"] = self.attributes[rows]
-        return batch | self.texts.batch(rows)
+        return batch | self.texts.batch(rows, 0 if positions is None else self._wordings(positions))
+
+    def _wordings(self, positions: np.ndarray) -> np.ndarray:
+        count = self.texts.number.shape[1]
+        if count == 1:
+            return np.zeros(len(positions), dtype=np.int64)
+        drawn = [np.random.default_rng([self.seed, 1, int(position)]).integers(count) for position in positions]
+        return np.array(drawn, dtype=np.int64)
 
     def train_dataloader(self) -> DataLoader:
         rows = self.prepared.draws()

@@ -47,15 +47,19 @@ class TextTable:
     Attributes:
         cached: ids int64 `[U,L]` or states float `[U,L,D]`, those below the first layer that ever trains.
         mask: bool `[U,L]`.
-        number: int64 `[N]`, the text of each image.
+        number: int64 `[N,K]`, the K wordings of each image's text; the first is the text itself.
     """
 
     def __init__(self, cached: np.ndarray, mask: np.ndarray, number: np.ndarray) -> None:
         self.cached, self.mask, self.number = cached, mask, number
 
-    def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """The distinct texts of these images, cut to the longest of them, and which belongs to which."""
-        distinct, text = np.unique(np.append(self.number[rows], 0), return_inverse=True)
+    def batch(self, rows: np.ndarray, wordings: np.ndarray | int = 0) -> dict[str, Tensor]:
+        """The distinct texts of these images, cut to the longest of them, and which belongs to which.
+
+        Args:
+            wordings: of each image, int64 [B] from 0 to K - 1.
+        """
+        distinct, text = np.unique(np.append(self.number[rows, wordings], 0), return_inverse=True)
         mask = self.mask[distinct]
         longest = int(mask.sum(axis=1).max())
         return {
@@ -72,10 +76,14 @@ class TextTable:
 
 @torch.no_grad()  # not inference_mode: modules are moved in here, and those that train must stay trainable
 def text_table(
-    encoder: TextEncoder, texts: Sequence[str], folder: Path, settings: dict[str, Any], device: torch.device
+    encoder: TextEncoder, worded: Sequence[Sequence[str]], folder: Path, settings: dict[str, Any], device: torch.device
 ) -> TextTable:
-    """The table of all distinct `texts` and of the empty one, computed at most once for these `settings`."""
-    distinct = ["", *sorted(set(texts) - {""})]
+    """The table of all distinct texts and of the empty one, computed at most once for these `settings`.
+
+    Args:
+        worded: for each image as many wordings of its text, see `cxr_ldm.data.captions`.
+    """
+    distinct = ["", *sorted({text for wordings in worded for text in wordings} - {""})]
     settings = settings | {"texts": artifacts.fingerprint(distinct)}
     target = folder / f"text-{artifacts.fingerprint(settings)}"
     if not target.exists():
@@ -94,5 +102,5 @@ def text_table(
     return TextTable(
         np.load(target / "cached.npy", mmap_mode="r"),
         np.load(target / "mask.npy"),
-        np.array([numbers[text] for text in texts], dtype=np.int64),
+        np.array([[numbers[text] for text in wordings] for wordings in worded], dtype=np.int64),
     )

@@ -78,7 +78,7 @@ class FourImages:
 def ldm_stage(tmp_path, dropout=0.1, images_per_epoch=8) -> tuple[LatentDiffusionStage, LatentDataModule]:
     torch.manual_seed(0)
     encoder = scratch(TEXTS, vocabulary=60, layers=1, width=16, heads=2, length=10)
-    table = text_table(encoder, TEXTS, tmp_path / "cache", {"test": 1}, torch.device("cpu"))
+    table = text_table(encoder, [[text] for text in TEXTS], tmp_path / "cache", {"test": 1}, torch.device("cpu"))
     network = UNet(2, 16, channels=[8, 16], blocks=1, attention_levels=[0, 1], middle_attention=True, heads=2, groups=4)
     stage = LatentDiffusionStage(
         Denoiser(network, RectifiedFlow(), Velocity()),
@@ -274,6 +274,18 @@ def test_the_text_table_holds_each_text_once_and_the_empty_text_first(tmp_path):
     batch = table.batch(np.array([2, 3]))
     assert batch["text"].tolist() == [1, 1]
     assert batch["mask"].shape == (2, 4)  # [CLS] normal . [SEP]
+
+
+def test_training_draws_a_wording_for_each_place_in_the_stream_and_validation_takes_the_text_itself(tmp_path):
+    _, data = ldm_stage(tmp_path)
+    one = data.texts
+    data.texts = TextTable(one.cached, one.mask, np.concatenate([one.number, np.zeros_like(one.number)], axis=1))
+    rows, positions = np.array([2, 3] * 50), np.arange(100)
+    drawn = data.fetch(rows, positions)["text"].numpy()
+    assert set(drawn) == {0, 1}  # the empty text stands for the second wording here
+    assert 30 < drawn.sum() < 70
+    np.testing.assert_array_equal(data.fetch(rows[40:], positions[40:])["text"].numpy(), drawn[40:])
+    assert data.fetch(rows)["text"].tolist() == [1] * 100
 
 
 def test_precision_names(capsys):

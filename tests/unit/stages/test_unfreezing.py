@@ -69,7 +69,9 @@ def make(folder, at_step=4, layers=1) -> tuple[LatentDiffusionStage, LatentDataM
     """A stage whose encoder came with weights, and its data."""
     torch.manual_seed(0)
     encoder = TextEncoder(TOKENIZER, ARCHITECTURE, 10, layers)
-    table = text_table(encoder, TEXTS, folder / "cache", {"weights": encoder.frozen_sha256()}, torch.device("cpu"))
+    table = text_table(
+        encoder, [[text] for text in TEXTS], folder / "cache", {"weights": encoder.frozen_sha256()}, torch.device("cpu")
+    )
     network = UNet(2, 16, channels=[8, 16], blocks=1, attention_levels=[0, 1], middle_attention=True, heads=2, groups=4)
     for parameter in network.parameters():  # away from its silent start, at which the text gets no gradient
         torch.nn.init.normal_(parameter, std=0.1)

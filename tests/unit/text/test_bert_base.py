@@ -27,7 +27,9 @@ def test_it_loads_caches_below_its_top_layers_and_steps_before_and_after_they_ar
         "108,313,344 parameters, 593,664 train from the start and 14,769,408 from step 1"
     )
     assert parameter_count(encoder) - parameter_count(encoder.projection) == 107_719_680
-    table = text_table(encoder, TEXTS, tmp_path, {"weights": encoder.frozen_sha256()}, torch.device("cpu"))
+    table = text_table(
+        encoder, [[text] for text in TEXTS], tmp_path, {"weights": encoder.frozen_sha256()}, torch.device("cpu")
+    )
     assert table.cached.dtype == "float16"
     assert table.cached.shape == (3, 5, 768)
     batch = table.batch(torch.arange(3).numpy())
