@@ -372,8 +372,8 @@ def check_denoiser(cfg: DictConfig, vae: Bundle, prepared: Prepared, encoder: Te
 
 
 def check_split_sizes(prepared: Prepared) -> None:
-    """Refuse collections that cannot be trained on, validated and tested."""
-    for split in ("train", "val", "test"):
+    """Refuse collections that cannot be trained on, validated and tested; a packed one left its test images behind."""
+    for split in ("train", "val") if prepared.packed else ("train", "val", "test"):
         if len(prepared.rows(split)) == 0:
             raise UserError(
                 f"{prepared.folder} has no image in split {split}; take more patients, or larger data.splits."

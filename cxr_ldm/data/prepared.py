@@ -30,6 +30,7 @@ class Prepared:
         name, kind: as given to `prepare`.
         size: side of the images in pixels.
         fingerprint: of the settings and the raw files; equal for equal content.
+        packed: what its images went through on the way here (see `cxr_ldm.data.pack`); None for the original.
 
     Raises:
         UserError: the folder is not a complete prepared folder.
@@ -46,6 +47,7 @@ class Prepared:
         self.kind: str = record["kind"]
         self.size: int = record["size"]
         self.fingerprint: str = record["fingerprint"]
+        self.packed: dict[str, Any] | None = record.get("packed")
         try:
             self.images = np.load(self.folder / IMAGES, mmap_mode="r")
         except (ValueError, EOFError) as error:
