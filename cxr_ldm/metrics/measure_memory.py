@@ -30,19 +30,19 @@ def memory(
     """
     prepared = sets.prepared
     train, test = prepared.rows("train"), prepared.rows("test")
-    held_out = prepared.pixels(test)
+    others = np.concatenate([prepared.rows("val"), test])  # what the generator never saw; more of it sees more
+    held_out, people = prepared.pixels(others), (prepared.patients(train), prepared.patients(others))
 
     def training() -> Iterator[Tensor]:
         return (prepared.pixels(part) for part in np.array_split(train, -(-len(train) // memorisation.BATCH)))
 
-    found = memorisation.search(images, held_out, training())
-    metrics = memorisation.near_copy_metrics(found, cfg.seed)
-    metrics |= memorisation.closeness_metrics(found, "pixels", {"measure": "Pearson correlation of pixels"})
-    real = sets.of_rows(sets.first, test, "test")
-    found = memorisation.search_features(made, real, [sets.of_rows(sets.first, train, "training")])
+    found = memorisation.search(images, held_out, training(), people)
+    metrics = memorisation.near_copy_metrics(found, memorisation.measured(images), cfg.seed)
+    unseen = sets.of_rows(sets.first, others, "held-out")
+    found = memorisation.search_features(made, unseen, [sets.of_rows(sets.first, train, "training")], people)
     metrics |= memorisation.feature_copy_metrics(found, sets.settings(sets.first), cfg.seed)
     nearest_picture(folder / "nearest.png", images, prepared, train, found)
-    extremes(folder, images, memorisation.nearest_cosine(made, real))
+    extremes(folder, images, memorisation.nearest_cosine(made, unseen[-len(test) :]))
     chosen = np.random.default_rng(cfg.seed).permutation(train)[: cfg.metrics.extraction_prompts]
     people = prepared.people(chosen) if pipeline.attributes is not None else None
     samples = cfg.metrics.extraction_samples
@@ -50,7 +50,9 @@ def memory(
     def ask(prompts: list[str], seeds: list[int]) -> Tensor:
         return generate(pipeline, prompts, seeds, cfg, people and [each for each in people for _ in range(samples)])
 
-    attempted = extraction.attempt(ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000)
+    attempted = extraction.attempt(
+        ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000, people
+    )
     return metrics | extraction.extraction_metrics(attempted, {"prompts": "texts of training images"})
 
 
