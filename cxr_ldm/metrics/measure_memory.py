@@ -44,11 +44,11 @@ def memory(
     nearest_picture(folder / "nearest.png", images, prepared, train, found)
     extremes(folder, images, memorisation.nearest_cosine(made, unseen[-len(test) :]))
     chosen = np.random.default_rng(cfg.seed).permutation(train)[: cfg.metrics.extraction_prompts]
-    people = prepared.people(chosen) if pipeline.attributes is not None else None
+    asked = prepared.people(chosen) if pipeline.attributes is not None else None
     samples = cfg.metrics.extraction_samples
 
     def ask(prompts: list[str], seeds: list[int]) -> Tensor:
-        return generate(pipeline, prompts, seeds, cfg, people and [each for each in people for _ in range(samples)])
+        return generate(pipeline, prompts, seeds, cfg, asked and [each for each in asked for _ in range(samples)])
 
     attempted = extraction.attempt(
         ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000, people

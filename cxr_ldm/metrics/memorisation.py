@@ -157,7 +157,7 @@ def _search(
 
 
 def standardised(pixels: Tensor, name: str) -> Tensor:
-    """Flat pictures of SIDE pixels (means of areas) with mean 0 and length 1, float32 [N, D]; a constant one becomes 0."""
+    """Flat pictures of SIDE pixels (means of areas), mean 0, length 1, float32 [N, D]; a constant one becomes 0."""
     if pixels.ndim != 4:
         raise UserError(f"memorisation: {name} images of shape {tuple(pixels.shape)} are not [N, 1, H, W].")
     sides = [min(SIDE, side) for side in pixels.shape[-2:]]
