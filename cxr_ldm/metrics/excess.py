@@ -109,9 +109,9 @@ def _block(samples: Tensor, references: Tensor, place: Tensor, people: int, leng
     return values, patient
 
 
-def divisions(trained: np.ndarray, seed: int) -> np.ndarray:
-    """Random divisions of the patients, as many trained on in each as in truth, bool [DIVISIONS, P]."""
-    return np.random.default_rng(seed).permuted(np.tile(trained, (DIVISIONS, 1)), axis=1)
+def divisions(trained: np.ndarray, seed: int, count: int) -> np.ndarray:
+    """Random divisions of the patients, as many trained on in each as in truth, bool [count, P]."""
+    return np.random.default_rng(seed).permuted(np.tile(trained, (count, 1)), axis=1)
 
 
 def at_random(more: int, fewer: int, length: int) -> np.ndarray:
@@ -145,7 +145,7 @@ def nearer_share(found: Neighbours, trained: np.ndarray, table: np.ndarray) -> f
     return share if larger is trained else 1 - share
 
 
-def nearer_metric(found: Neighbours, settings: dict[str, object], seed: int = 0) -> Metric:
+def nearer_metric(found: Neighbours, settings: dict[str, object], seed: int = 0, divided: int = DIVISIONS) -> Metric:
     """Share of samples nearer to the training than to as many patients held out: 0.5 where nothing is remembered.
 
     Its spread is that of the share over the divisions: given the samples and all references, these are what is random
@@ -154,8 +154,8 @@ def nearer_metric(found: Neighbours, settings: dict[str, object], seed: int = 0)
     t, m = found.sizes
     table = at_random(max(t, m), min(t, m), found.patient.shape[1])
     value = nearer_share(found, found.trained, table)
-    drawn = np.array([nearer_share(found, each, table) for each in divisions(found.trained, seed)])
-    stated = {**settings, **_patients(found), "expected": 0.5, "p_value": p_value(value, drawn)}
+    drawn = np.array([nearer_share(found, each, table) for each in divisions(found.trained, seed, divided)])
+    stated = {**settings, **_patients(found, divided), "expected": 0.5, "p_value": p_value(value, drawn)}
     n, error = len(found.index), float(drawn.std())
     if error == 0:
         return Metric(value, n, False, settings=stated, reason="all divisions of the patients give the same share")
@@ -203,7 +203,7 @@ def leads(found: Neighbours) -> Leads:
     return Leads(crowd, np.minimum(table[count], 1 - 1e-12), len(distance))
 
 
-def excess_metric(found: Neighbours, settings: dict[str, object], seed: int = 0) -> Metric:
+def excess_metric(found: Neighbours, settings: dict[str, object], seed: int = 0, divided: int = DIVISIONS) -> Metric:
     """Share of samples that lead at training images, above what held-out ones explain: 0 where nothing is remembered.
 
     A copy counts 1, a lead at a held-out patient - T / M, since as many would be of the training by chance. The
@@ -213,12 +213,12 @@ def excess_metric(found: Neighbours, settings: dict[str, object], seed: int = 0)
     at = leads(found)
     ours = at.trained(found.trained)
     value = at.excess(found.trained)
-    drawn = np.array([at.excess(each) for each in divisions(found.trained, seed)])
+    drawn = np.array([at.excess(each) for each in divisions(found.trained, seed, divided)])
     event = at.crowd.min(1)  # one for all samples of a crowd
     t, m = found.sizes
     plus = share_interval(np.ones(int(ours.sum())), event[ours], at.n, 1.0)
     minus = share_interval((at.chance / (1 - at.chance))[~ours], event[~ours], at.n, t / m)
-    stated = {**settings, **_patients(found), "ratio": RATIO, "crowd": CROWD}
+    stated = {**settings, **_patients(found, divided), "ratio": RATIO, "crowd": CROWD}
     stated |= {"leads": len(ours), "training_leads": int(ours.sum()), "expected": 0.0}
     stated |= {"p_value": p_value(value, drawn), "interval": "Wilson of both parts, joined; a patient is one event"}
     return Metric(value, at.n, False, joined(plus, minus), stated)
@@ -266,6 +266,6 @@ def joined(plus: tuple[float, float, float], minus: tuple[float, float, float]) 
     return low, one - two + ((one_high - one) ** 2 + (two - two_low) ** 2) ** 0.5
 
 
-def _patients(found: Neighbours) -> dict[str, object]:
+def _patients(found: Neighbours, divided: int) -> dict[str, object]:
     t, m = found.sizes
-    return {"training_patients": t, "held_out_patients": m, "divisions": DIVISIONS}
+    return {"training_patients": t, "held_out_patients": m, "divisions": divided}

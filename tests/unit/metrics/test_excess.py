@@ -8,7 +8,6 @@ import torch
 from scipy.stats import binomtest
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import excess
 from cxr_ldm.metrics.excess import at_random, excess_metric, find, leads, nearer_metric, share_interval
 from cxr_ldm.metrics.statistics import wilson_interval
 
@@ -94,12 +93,7 @@ def drawn(seed, n=200, training=120, held_out=60, planted=0.0, modes=0):
     samples[copies] = one[random.integers(len(one), size=n)][copies]
     found = find(unit(samples), unit(one), unit(two), (ours, others))
     share = float((found.training > found.held_out).double().mean())
-    return nearer_metric(found, {}, seed), excess_metric(found, {}, seed), share
-
-
-@pytest.fixture(autouse=True)
-def few_divisions(monkeypatch):
-    monkeypatch.setattr(excess, "DIVISIONS", 99)
+    return nearer_metric(found, {}, seed, 99), excess_metric(found, {}, seed, 99), share
 
 
 def alarms(results, place):
