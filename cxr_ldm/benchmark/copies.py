@@ -171,7 +171,7 @@ def measure(case: Case, divisions: int, planted: float) -> dict[str, float]:
     }
     if planted == 0 and nearer.ci95 is not None:
         values["nearer_coverage"] = nearer.ci95[0] <= 0.5 <= nearer.ci95[1]
-    if near.sizes[0] == near.sizes[1]:
+    if abs(near.sizes[0] - near.sizes[1]) < 0.01 * near.sizes[0]:
         closer = int((near.training > near.held_out).sum())
         values["sign_alarm"] = binomtest(closer, len(case.samples), alternative="greater").pvalue <= ALPHA
     return {name: float(value) for name, value in values.items()}
@@ -179,9 +179,10 @@ def measure(case: Case, divisions: int, planted: float) -> dict[str, float]:
 
 def summary(found: list[dict[str, float]], end: str, settings: dict[str, object]) -> dict[str, Metric]:
     """Each measure over the evaluations of one setting."""
-    metrics, count = {}, len(found)
+    metrics = {}
     for name in found[0]:
-        values = np.array([each[name] for each in found])
+        values = np.array([each[name] for each in found if name in each])
+        count = len(values)
         if name in ("excess_mean", "excess_upper"):
             error = float(values.std(ddof=1) / count**0.5)
             stated = {**settings, "standard_error": error}

@@ -28,6 +28,7 @@ CROWD = 8  # patients at most that share a lead: an image of which a collection 
 FINEST = 1e-4  # smaller distances are equal: what float32 and a file's grey levels leave of an identical picture
 DIVISIONS = 999  # drawn at random; the smallest p is 0.001
 BLOCK = 256  # samples compared at once
+NOTHING = -2.0  # likeness of what is not compared; cosines end at -1
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,19 @@ class Neighbours:
 
 
 def find(
-    samples: Tensor, training: Tensor, held_out: Tensor, people: tuple[Sequence[str], Sequence[str]] | None = None
+    samples: Tensor,
+    training: Tensor,
+    held_out: Tensor,
+    people: tuple[Sequence[str], Sequence[str]] | None = None,
+    asked: Sequence[str] | None = None,
 ) -> Neighbours:
     """Search both sides for the nearest patients of each sample.
 
     Args:
         samples, training, held_out: rows of length 1, float32 [N, D], [T, D], [M, D].
         people: patient of each training and of each held-out row; None: each row is of another patient.
+        asked: patient whose text each sample was made from. It is left out for this sample: that a picture resembles
+            the one that its text describes is no memory, and without it all others have the same chance to be nearest.
 
     Raises:
         UserError: a side is empty, or a patient is on both.
@@ -81,31 +88,25 @@ def find(
     one, two = owners(*people)
     if set(one) & set(two):
         raise UserError("memorisation: a patient has training and held-out images, so the held-out ones were seen.")
-    owner = np.concatenate([one, two])
-    trained = np.isin(np.arange(owner.max() + 1), one)
-    order = np.argsort(owner, kind="stable")
-    references, place = torch.cat([training, held_out])[order], torch.from_numpy(owner[order])
+    numbers = dict(zip([*people[0], *people[1]], np.concatenate([one, two]).tolist(), strict=True))
+    own = torch.tensor([numbers.get(name, -1) for name in asked] if asked is not None else [-1] * len(samples))
+    place = torch.from_numpy(np.concatenate([one, two]))
+    trained = np.isin(np.arange(len(set(numbers.values()))), one)
     length = min(len(trained), max(CROWD + 1, -(-8 * len(trained) // int((~trained).sum()))))
-    parts = [_block(part, references, place, len(trained), length) for part in samples.split(BLOCK)]
-    near, patient = (torch.cat(each) for each in zip(*parts, strict=True))
-    sides = [(part @ training.T).max(1) for part in samples.split(BLOCK)]
-    return Neighbours(
-        (1 - near).clamp_min(FINEST),
-        patient,
-        trained,
-        torch.cat([side.values for side in sides]),
-        torch.cat([(part @ held_out.T).amax(1) for part in samples.split(BLOCK)]),
-        torch.cat([side.indices for side in sides]),
-    )
+    references, parts = torch.cat([training, held_out]), []
+    for part, self in zip(samples.split(BLOCK), own.split(BLOCK), strict=True):
+        likeness = (part @ references.T).masked_fill_(self[:, None] == place, NOTHING)
+        seen = likeness[:, : len(training)].max(1)
+        unseen = likeness[:, len(training) :].amax(1)
+        parts.append((*_nearest_patients(likeness, place, len(trained), length), seen.values, unseen, seen.indices))
+    near, patient, seen_near, unseen_near, index = (torch.cat(each) for each in zip(*parts, strict=True))
+    return Neighbours((1 - near).clamp_min(FINEST), patient, trained, seen_near, unseen_near, index)
 
 
-def _block(samples: Tensor, references: Tensor, place: Tensor, people: int, length: int) -> tuple[Tensor, Tensor]:
-    """Similarity with the `length` nearest patients, and these; `place` [R] is the patient of each reference."""
-    near = samples @ references.T
-    if people < len(references):
-        spread = place.expand(len(samples), -1)
-        near = torch.full((len(samples), people), -2.0).scatter_reduce_(1, spread, near, "amax")
-    values, patient = near.topk(length, dim=1)
+def _nearest_patients(likeness: Tensor, place: Tensor, people: int, length: int) -> tuple[Tensor, Tensor]:
+    """Likeness of the `length` nearest patients, and these, from that of each reference; `place` [R] is its patient."""
+    nearest = torch.full((len(likeness), people), NOTHING)
+    values, patient = nearest.scatter_reduce_(1, place.expand(len(likeness), -1), likeness, "amax").topk(length, dim=1)
     return values, patient
 
 

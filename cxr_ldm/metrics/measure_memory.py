@@ -20,12 +20,19 @@ SHOWN = 8  # images of a picture of extremes
 
 
 def memory(
-    cfg: DictConfig, pipeline: TextToCXR, sets: FeatureSets, images: Tensor, made: Tensor, folder: Path
+    cfg: DictConfig,
+    pipeline: TextToCXR,
+    sets: FeatureSets,
+    rows: np.ndarray,
+    images: Tensor,
+    made: Tensor,
+    folder: Path,
 ) -> dict[str, Metric]:
     """Is a generated image a copy of a training image: in pixels, in features, and when training prompts are asked?
 
     Args:
-        images: generated, `[N,1,H,W]`.
+        rows: of the test images whose texts were asked for.
+        images: generated from these texts, `[N,1,H,W]`.
         made: their features by the first extractor, float64 [N, D].
     """
     prepared = sets.prepared
@@ -36,19 +43,20 @@ def memory(
     def training() -> Iterator[Tensor]:
         return (prepared.pixels(part) for part in np.array_split(train, -(-len(train) // memorisation.BATCH)))
 
-    found = memorisation.search(images, held_out, training(), people)
+    asked = prepared.patients(rows)
+    found = memorisation.search(images, held_out, training(), people, asked)
     metrics = memorisation.near_copy_metrics(found, memorisation.measured(images), cfg.seed)
     unseen = sets.of_rows(sets.first, others, "held-out")
-    found = memorisation.search_features(made, unseen, [sets.of_rows(sets.first, train, "training")], people)
+    found = memorisation.search_features(made, unseen, [sets.of_rows(sets.first, train, "training")], people, asked)
     metrics |= memorisation.feature_copy_metrics(found, sets.settings(sets.first), cfg.seed)
     nearest_picture(folder / "nearest.png", images, prepared, train, found)
     extremes(folder, images, memorisation.nearest_cosine(made, unseen[-len(test) :]))
     chosen = np.random.default_rng(cfg.seed).permutation(train)[: cfg.metrics.extraction_prompts]
-    asked = prepared.people(chosen) if pipeline.attributes is not None else None
+    given = prepared.people(chosen) if pipeline.attributes is not None else None
     samples = cfg.metrics.extraction_samples
 
     def ask(prompts: list[str], seeds: list[int]) -> Tensor:
-        return generate(pipeline, prompts, seeds, cfg, asked and [each for each in asked for _ in range(samples)])
+        return generate(pipeline, prompts, seeds, cfg, given and [each for each in given for _ in range(samples)])
 
     attempted = extraction.attempt(
         ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000, people

@@ -85,7 +85,13 @@ def is_copy(likeness: Tensor, held_out: Tensor, limit: float) -> Tensor:
     return (likeness > limit) & (1 - likeness < RATIO * (1 - held_out))
 
 
-def search(generated: Tensor, held_out: Tensor, training: Iterable[Tensor], people: People | None = None) -> NearCopies:
+def search(
+    generated: Tensor,
+    held_out: Tensor,
+    training: Iterable[Tensor],
+    people: People | None = None,
+    asked: Sequence[str] | None = None,
+) -> NearCopies:
     """Search the whole training set for copies, in pictures of SIDE pixels.
 
     Args:
@@ -93,24 +99,29 @@ def search(generated: Tensor, held_out: Tensor, training: Iterable[Tensor], peop
         held_out: real images of other patients than the training's, [M, 1, H, W].
         training: batches of all training images, [B, 1, H, W]; all are held at SIDE pixels.
         people: patient of each training and of each held-out image; None: each image is of another patient.
+        asked: patient whose text each generated image was made from, see `excess.find`; None: of nobody here.
 
     Raises:
         UserError: a set is empty, the sizes differ, or a patient is on both sides.
     """
-    return _search(generated, held_out, training, standardised, COPY_CORRELATION, people)
+    return _search(generated, held_out, training, standardised, COPY_CORRELATION, people, asked)
 
 
 def search_features(
-    generated: Tensor, held_out: Tensor, training: Iterable[Tensor], people: People | None = None
+    generated: Tensor,
+    held_out: Tensor,
+    training: Iterable[Tensor],
+    people: People | None = None,
+    asked: Sequence[str] | None = None,
 ) -> NearCopies:
     """The same search over feature vectors, by the cosine about the mean.
 
     Args:
         generated, held_out: features [N, D] and [M, D].
         training: batches of features [B, D].
-        people: as of `search`.
+        people, asked: as of `search`.
     """
-    return _search(generated, held_out, training, _plain, COPY_COSINE, people)
+    return _search(generated, held_out, training, _plain, COPY_COSINE, people, asked)
 
 
 def nearest_cosine(features: Tensor, others: Tensor) -> Tensor:
@@ -131,6 +142,7 @@ def _search(
     rows: Callable[[Tensor, str], Tensor],
     limit: float,
     people: People | None,
+    asked: Sequence[str] | None,
 ) -> NearCopies:
     """The search; `rows` makes rows [N, D] of a set, which are compared about the mean of both sides."""
     if len(generated) == 0 or len(held_out) == 0:
@@ -152,7 +164,7 @@ def _search(
         raise UserError("memorisation: every held-out image is a duplicate of a training image.")
     if people is not None:
         people = people[0], [name for name, alone in zip(people[1], single.tolist(), strict=True) if alone]
-    near = find(made, seen, others[single], people)
+    near = find(made, seen, others[single], people, asked)
     return NearCopies(near.training, near.index, near.held_out, control, limit, near, middle, int((~single).sum()))
 
 

@@ -60,6 +60,9 @@ def test_duplicates_of_a_picture_lead_together_and_patients_count_once():
     assert set(at_one.crowd[0].tolist()) == {0, 1}
     assert at_one.chance.tolist() == pytest.approx([3 / 5 * 2 / 4])
     assert excess_metric(found, {}).value == pytest.approx(1)
+    without = find(at(0.1), training, at(45, 200), people, ["b"])
+    assert leads(without).crowd[0].tolist() == [0] * 5
+    assert find(at(44.9), training, at(45, 200), people, ["x"]).held_out.item() < 0
     with pytest.raises(UserError, match="a patient has training and held-out images"):
         find(at(0.1), training, at(45, 200), (people[0], ["a", "y"]))
     with pytest.raises(UserError, match="all three are needed"):
