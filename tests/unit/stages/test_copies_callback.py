@@ -15,7 +15,7 @@ from cxr_ldm.callbacks.copies import CLEAN, Copies
 from cxr_ldm.callbacks.history import read_history
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.watch import Watch, asked
-from cxr_ldm.runs_copies import stated
+from cxr_ldm.runs_copies import check, stated
 
 
 class Killed(Exception):
@@ -181,3 +181,19 @@ def test_runs_without_looks_keep_their_settings():
         "copies": {"samples": 100, "alpha": 0.05},
         "stop": "copies",
     }
+
+
+@pytest.mark.parametrize(
+    ("stop", "stage", "looks", "message"),
+    [
+        ("kid", "ldm", {}, "stop=kid is not known; stop=copies ends"),
+        ("copies", "vae", {}, "stop=copies needs stage=ldm; stage=vae makes no images"),
+        ("copies", "ldm", {"samples": 0}, "stop=copies needs looks; choose training.ldm.copies.samples=200"),
+        (None, "ldm", {"samples": 1.5}, "samples=1.5 must be a whole number"),
+        (None, "ldm", {"alpha": 1.5}, "alpha=1.5 must be a number between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(stop, stage, looks, message):
+    copies = {"samples": 200, "alpha": 0.05} | looks
+    with pytest.raises(UserError, match=message):
+        check(OmegaConf.create({"stop": stop, "training": {"ldm": {"copies": copies}}}), stage)
