@@ -10,7 +10,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cxr_ldm import artifacts, naming, training
+from cxr_ldm import artifacts, naming, runs_copies, training
 from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
 from cxr_ldm.compose import (
     check_values,
@@ -56,6 +56,7 @@ def train(cfg: DictConfig) -> None:
     stage = stage_of(cfg)
     if cfg.split != "val":
         raise UserError(f"split={cfg.split}: train.py measures on split=val; evaluate.py opens the test split.")
+    runs_copies.check(cfg, stage)
     folder = {"vae": train_vae, "ldm": train_ldm, "classifier": train_classifier}[stage](cfg)
     if cfg.evaluate:
         evaluate_bundle(cfg, folder / "bundle", stage)
@@ -216,6 +217,7 @@ def train_ldm(cfg: DictConfig) -> Path:
     settings = common_settings(cfg, prepared, recipe) | {
         "vae_bundle": vae.sha256,
         **{group: plain(cfg[group]) for group in ("denoiser", "text_encoder", "diffusion")},
+        **runs_copies.stated(plain(recipe), cfg.stop),
     }
     if cfg.get("attributes"):
         settings["attributes"] = plain(cfg.attributes)
@@ -294,8 +296,10 @@ def fit_ldm(
     people = None if attributes is None else attributes.encode(prepared.people(np.arange(len(prepared))))
     data = LatentDataModule(prepared, moments, table, recipe.batch_size, stretch, cfg.seed, people, recipe.workers)
     grid = training.prompt_grid(autoencoder, prepared, folder / "samples", guidance_of(cfg, Guidance()))
-    monitor = ("val/loss", "min")
-    fitter = training.fit(module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed)
+    monitor, copies = ("val/loss", "min"), runs_copies.copies_of(cfg, autoencoder, prepared, folder)
+    fitter = training.fit(
+        module, data, folder, recipe, cfg.trainer, monitor, grid, instantiate(cfg.logger), cfg.seed, copies
+    )
     (values,) = fitter.validate(module, data, verbose=False)
     specs = {
         "autoencoder": vae.spec["autoencoder"],
@@ -349,7 +353,7 @@ def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> 
     """What decides the result of every training run."""
     return {
         "data": prepared.fingerprint,
-        "training": {key: value for key, value in plain(recipe).items() if key != "workers"},
+        "training": {key: value for key, value in plain(recipe).items() if key not in ("workers", "copies")},
         "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip", "devices")},
         "seed": cfg.seed,
     }

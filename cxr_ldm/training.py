@@ -19,8 +19,9 @@ from torch import Tensor
 
 from cxr_ldm import artifacts
 from cxr_ldm.bundle import bundle_sha256
+from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.callbacks.ema import EMA
-from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.callbacks.grids import Draw, ImageGrid
 from cxr_ldm.callbacks.history import History
 from cxr_ldm.callbacks.patience import Patience
 from cxr_ldm.callbacks.slice import Slice
@@ -87,6 +88,7 @@ def fit(
     grid: ImageGrid | None,
     make_logger: Any,
     seed: int,
+    copies: Copies | None = None,
 ) -> lightning.Trainer:
     """Train until `recipe.images` were seen, rounded up to whole validation periods, from the last checkpoint if any.
 
@@ -97,6 +99,7 @@ def fit(
         monitor: metric and mode ("min" or "max") for early stopping.
         grid: draws at each validation; None for a stage that makes no images.
         make_logger: partial of a Lightning logger, completed with the run's folder and name.
+        copies: looks for copies at each validation; the run may end with an earlier checkpoint then.
 
     Raises:
         Paused: `trainer.max_minutes` were over before the end.
@@ -111,6 +114,8 @@ def fit(
     callbacks.append(History(folder, trainer.log_every))
     if grid is not None:
         callbacks.append(grid)
+    if copies is not None:
+        callbacks.append(copies)
     if recipe.ema:
         callbacks.append(EMA(recipe.ema))
     if trainer.max_minutes is not None:
@@ -142,9 +147,14 @@ def fit(
         raise Paused(
             f"stopped after {trainer.max_minutes} minutes at step {fitter.global_step}; {folder} is unfinished."
         )
-    if recipe.ema:
+    stopped = copies is not None and copies.stopped
+    if recipe.ema or stopped:
         # a run that was stopped after its last checkpoint trains no more, and Lightning would leave the raw weights
-        module.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"], strict=True)
+        kept = copies.checkpoint() if copies is not None and stopped else last
+        module.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"], strict=True)
+    for callback in callbacks:
+        if isinstance(callback, EMA) and stopped:
+            callback.follow(module)
     return fitter
 
 
@@ -185,7 +195,15 @@ def quiet() -> None:
 def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path, guidance: Guidance) -> ImageGrid:
     """The picture of a diffusion run: the same validation texts and seeds, drawn again at each validation."""
     rows = spread(prepared.rows("val"), 8)
-    prompts, seeds = prepared.texts(rows), list(range(len(rows)))
+    draw = drawing(autoencoder, prepared, rows, list(range(len(rows))), guidance)
+    return ImageGrid(draw, folder, columns=4, captions=prepared.texts(rows))
+
+
+def drawing(
+    autoencoder: Autoencoder, prepared: Prepared, rows: np.ndarray, seeds: list[int], guidance: Guidance
+) -> Draw:
+    """Samples of the texts of `rows` by a stage in training, in 20 steps, `[N,1,H,W]` in [-1, 1]."""
+    prompts = prepared.texts(rows)
 
     def draw(module: Any) -> Tensor:
         pipeline = TextToCXR(
@@ -200,7 +218,7 @@ def prompt_grid(autoencoder: Autoencoder, prepared: Prepared, folder: Path, guid
         )
         return pipeline(prompts, seeds, steps=20, patients=prepared.people(rows) if module.attributes else None)
 
-    return ImageGrid(draw, folder, columns=4, captions=prompts)
+    return draw
 
 
 def spread(rows: np.ndarray, count: int) -> np.ndarray:

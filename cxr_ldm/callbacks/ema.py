@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class EMA(WeightAveraging):
@@ -21,3 +21,8 @@ class EMA(WeightAveraging):
             torch._foreach_lerp_(list(averaged), list(current), 1.0 - min(decay, (1 + n) / (10 + n)))
 
         super().__init__(use_buffers=False, multi_avg_fn=torch.no_grad()(average))
+
+    def follow(self, module: nn.Module) -> None:
+        """Take the weights of `module`, which a run ends with, as the average, so that a validation sees them."""
+        if self._average_model is not None:
+            self._average_model.module.load_state_dict(module.state_dict())

@@ -23,9 +23,10 @@ from cxr_ldm.errors import UserError
 
 QUALITIES = range(98, 49, -2)  # of JPEG, from the best
 SAMPLE = 200  # images by whose size a quality is chosen
-ENTRY = 150  # bytes that a file of its own costs in the archive
+ENTRY = 110  # bytes that a file of its own costs in the archive
+REST = 2_000  # bytes of the archive's end, and of what is added to the record
 MEASURED = 1000  # training images at most, in two halves, from which KID is measured
-ROOM = 0.98  # of the limit, since the sample is not the whole
+DOUBT = 0.05  # how far the sample may be from the whole
 Measure = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
 
 
@@ -50,8 +51,12 @@ def pack(folder: Path, file: Path, limit_mb: float, measure: Measure | None = No
     if prepared.images.dtype != np.uint8:
         raise UserError(f"{folder} holds 16 bits a pixel; prepare it with data.bits=8 to pack it.")
     rows = np.sort(np.concatenate([prepared.rows("train"), prepared.rows("val")]))
-    quality = choose_quality(prepared, rows, limit_mb * 1e6 * ROOM)
-    encoded = [encode(prepared.images[row], quality) for row in tqdm(rows, desc="packing", unit="image")]
+    beside = {MANIFEST: taken(folder / MANIFEST, rows)}
+    weights = prepared.draw_weights(rows)
+    if weights is not None:
+        beside[WEIGHTS] = as_npy(weights)
+    room = limit_mb * 1e6 - sum(map(len, beside.values())) - (folder / RECORD).stat().st_size - REST
+    quality, encoded = encode_all(prepared, rows, room, limit_mb)
     facts: dict[str, Any] = {"format": "png" if quality is None else "jpeg", "quality": quality, "images": len(rows)}
     facts |= {"psnr": None}
     if quality is not None:
@@ -64,10 +69,8 @@ def pack(folder: Path, file: Path, limit_mb: float, measure: Measure | None = No
     partial = file.with_name(f".{file.name}.partial")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(RECORD, json.dumps(record))
-        archive.writestr(MANIFEST, taken(folder / MANIFEST, rows))
-        weights = prepared.draw_weights(rows)
-        if weights is not None:
-            archive.writestr(WEIGHTS, as_npy(weights))
+        for name, content in beside.items():
+            archive.writestr(name, content)
         for number, content in enumerate(encoded):
             archive.writestr(f"{number:06d}", content)
     partial.replace(file)
@@ -100,20 +103,24 @@ def unpack(file: Path, folder: Path) -> Prepared:
     return Prepared(folder)
 
 
-def choose_quality(prepared: Prepared, rows: np.ndarray, limit: float) -> int | None:
-    """The best quality of JPEG whose files fit into `limit` bytes, by a sample of them; None where PNG does.
+def encode_all(prepared: Prepared, rows: np.ndarray, room: float, limit_mb: float) -> tuple[int | None, list[bytes]]:
+    """The best quality of JPEG whose files take at most `room` bytes, None for PNG where that does, and the files.
+
+    A sample rules out most qualities before all images are encoded.
 
     Raises:
         UserError: none does.
     """
     sample = prepared.images[np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])]
     for quality in (None, *QUALITIES):
-        bytes_each = np.mean([len(encode(image, quality)) + ENTRY for image in sample])
-        if bytes_each * len(rows) <= limit:
-            return quality
+        if np.mean([len(encode(image, quality)) + ENTRY for image in sample]) * len(rows) * (1 - DOUBT) > room:
+            continue
+        encoded = [encode(prepared.images[row], quality) for row in tqdm(rows, desc="packing", unit="image")]
+        if sum(map(len, encoded)) + ENTRY * len(rows) <= room:
+            return quality, encoded
     raise UserError(
-        f"limit_mb={limit / ROOM / 1e6:g} is too small for {len(rows)} images of {prepared.size} pixels, even at JPEG "
-        f"quality {QUALITIES[-1]}; allow more, or prepare them smaller."
+        f"limit_mb={limit_mb:g} is too small for {len(rows)} images of {prepared.size} pixels, even at JPEG quality "
+        f"{QUALITIES[-1]}; allow more, or prepare them smaller."
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.memorisation import NearCopies, search, standardised
+from cxr_ldm.metrics.memorisation import RATIO, NearCopies, People, compared, is_copy, measured, search
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import wilson_interval
 
@@ -43,6 +43,7 @@ def attempt(
     held_out: Tensor,
     training: Iterable[Tensor],
     seed: int = 0,
+    people: People | None = None,
 ) -> Extraction:
     """Generate `samples` images for each training prompt, and search the training set for each of them.
 
@@ -50,8 +51,9 @@ def attempt(
         generate: images [N, 1, H, W] in [-1, 1] from N prompts and N seeds.
         prompts: of training images.
         samples: seeds for each prompt, all different.
-        held_out: real images of other patients, [M, 1, H, W]; they say how near is a copy (see `memorisation.search`).
+        held_out: real images of other patients, [M, 1, H, W]; a copy is much nearer than they are (see `is_copy`).
         training: batches of all training images.
+        people: patient of each training and of each held-out image, as of `search`.
 
     Raises:
         UserError: there is no prompt, or fewer than 2 samples for each.
@@ -60,10 +62,13 @@ def attempt(
         raise UserError(f"extraction: {len(prompts)} prompts with {samples} samples; at least 1 with 2 are needed.")
     asked = [prompt for prompt in prompts for _ in range(samples)]
     images = generate(asked, [seed + number for number in range(len(asked))])
-    found = search(images, held_out, training)
-    near = (found.correlation > found.limit).view(len(prompts), samples)
-    groups = standardised(images, "generated").view(len(prompts), samples, -1)
-    alike = (groups @ groups.transpose(1, 2)) > found.limit
+    found = search(images, held_out, training, people)
+    near = found.copied.view(len(prompts), samples)
+    groups = compared(images, found).view(len(prompts), samples, -1)
+    others = found.held_out.view(len(prompts), samples)
+    # the same rule for two samples: much nearer to each other than either is to a held-out image
+    nearest = torch.maximum(others[:, :, None], others[:, None, :])
+    alike = is_copy(groups @ groups.transpose(1, 2), nearest, found.limit)
     cliques = torch.tensor([has_clique(each, samples // 2 + 1) for each in alike])
     return Extraction(images, found, near.any(1), cliques)
 
@@ -88,7 +93,8 @@ def extraction_metrics(attempted: Extraction, settings: dict[str, object]) -> di
         **settings,
         "samples": len(attempted.images) // n,
         "limit": attempted.found.limit,
-        "measure": "Pearson correlation of pixels",
+        "ratio": RATIO,
+        **measured(attempted.images),
         "training_images": len(attempted.found.index[attempted.found.copies].unique()),
         "interval": "Wilson 95 %",
     }

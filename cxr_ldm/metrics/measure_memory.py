@@ -13,7 +13,6 @@ from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics import extraction, memorisation
 from cxr_ldm.metrics.feature_sets import FeatureSets
 from cxr_ldm.metrics.results import Metric
-from cxr_ldm.metrics.splits import WORDS
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import generate
 
@@ -21,37 +20,48 @@ SHOWN = 8  # images of a picture of extremes
 
 
 def memory(
-    cfg: DictConfig, pipeline: TextToCXR, sets: FeatureSets, images: Tensor, made: Tensor, folder: Path
+    cfg: DictConfig,
+    pipeline: TextToCXR,
+    sets: FeatureSets,
+    rows: np.ndarray,
+    images: Tensor,
+    made: Tensor,
+    folder: Path,
 ) -> dict[str, Metric]:
     """Is a generated image a copy of a training image: in pixels, in features, and when training prompts are asked?
 
     Args:
-        images: generated, `[N,1,H,W]`.
+        rows: of the test images whose texts were asked for.
+        images: generated from these texts, `[N,1,H,W]`.
         made: their features by the first extractor, float64 [N, D].
     """
     prepared = sets.prepared
-    train, others = prepared.rows("train"), prepared.rows(cfg.split)
-    held_out = prepared.pixels(others)
+    train, measured = prepared.rows("train"), prepared.rows(cfg.split)
+    # what the generator never saw, and more of it sees more; the test split stays shut where validation is measured
+    others = measured if cfg.split == "val" else np.concatenate([prepared.rows("val"), measured])
+    held_out, people = prepared.pixels(others), (prepared.patients(train), prepared.patients(others))
 
     def training() -> Iterator[Tensor]:
         return (prepared.pixels(part) for part in np.array_split(train, -(-len(train) // memorisation.BATCH)))
 
-    found = memorisation.search(images, held_out, training())
-    metrics = memorisation.near_copy_metrics(found, cfg.seed)
-    metrics |= memorisation.closeness_metrics(found, "pixels", {"measure": "Pearson correlation of pixels"})
-    real = sets.of_rows(sets.first, others, WORDS[cfg.split])
-    found = memorisation.search_features(made, real, [sets.of_rows(sets.first, train, "training")])
+    asked = prepared.patients(rows)
+    found = memorisation.search(images, held_out, training(), people, asked)
+    metrics = memorisation.near_copy_metrics(found, memorisation.measured(images), cfg.seed)
+    unseen = sets.of_rows(sets.first, others, "held-out")
+    found = memorisation.search_features(made, unseen, [sets.of_rows(sets.first, train, "training")], people, asked)
     metrics |= memorisation.feature_copy_metrics(found, sets.settings(sets.first), cfg.seed)
     nearest_picture(folder / "nearest.png", images, prepared, train, found)
-    extremes(folder, images, memorisation.nearest_cosine(made, real))
+    extremes(folder, images, memorisation.nearest_cosine(made, unseen[-len(measured) :]))
     chosen = np.random.default_rng(cfg.seed).permutation(train)[: cfg.metrics.extraction_prompts]
-    people = prepared.people(chosen) if pipeline.attributes is not None else None
+    given = prepared.people(chosen) if pipeline.attributes is not None else None
     samples = cfg.metrics.extraction_samples
 
     def ask(prompts: list[str], seeds: list[int]) -> Tensor:
-        return generate(pipeline, prompts, seeds, cfg, people and [each for each in people for _ in range(samples)])
+        return generate(pipeline, prompts, seeds, cfg, given and [each for each in given for _ in range(samples)])
 
-    attempted = extraction.attempt(ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000)
+    attempted = extraction.attempt(
+        ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000, people
+    )
     return metrics | extraction.extraction_metrics(attempted, {"prompts": "texts of training images"})
 
 

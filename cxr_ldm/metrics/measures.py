@@ -96,7 +96,7 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     metrics = distance(cfg, sets, rows, made, rows, compared)
     metrics |= looks(cfg, prepared, rows, images)
     metrics |= judge.of_prompts(cfg, prepared, rows, images)
-    metrics |= memory(cfg, pipeline, sets, images, made[sets.first], folder)
+    metrics |= memory(cfg, pipeline, sets, rows, images, made[sets.first], folder)
     metrics |= diversity.diversity(images, prepared.pixels(rows), seed=cfg.seed)
     if cfg.data.adherence is not None and prepared.kind == cfg.data.kind:
         metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)

@@ -6,7 +6,7 @@ from torch import Tensor
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.metrics import memorisation
 
-HELD_OUT = 200  # held-out images that set the limit
+HELD_OUT = 200  # held-out images that a copy must be nearer than
 
 
 def neighbours(images: Tensor, prepared: Prepared) -> tuple[memorisation.NearCopies, np.ndarray]:
@@ -23,5 +23,6 @@ def neighbours(images: Tensor, prepared: Prepared) -> tuple[memorisation.NearCop
     """
     training, test = prepared.rows("train"), prepared.rows("test")[:HELD_OUT]
     parts = np.array_split(training, max(1, len(training) // memorisation.BATCH))
-    found = memorisation.search(images, prepared.pixels(test), (prepared.pixels(part) for part in parts))
+    people = prepared.patients(training), prepared.patients(test)
+    found = memorisation.search(images, prepared.pixels(test), (prepared.pixels(part) for part in parts), people)
     return found, training

@@ -22,7 +22,10 @@ SECTIONS = {
     "Distance from real images": ("fid_", "kid_", "precision_", "recall_", "density_", "coverage_"),
     "Does the image say what the prompt says?": ("adherence_", "auroc_", "side_accuracy", "prompt_retrieval"),
     "Diversity": ("pairwise_",),
-    "Memory of the training images": ("near_copies", "nearest_", "closer_", "extraction", "extracted"),
+    "Memory of the training images": (
+        *("near_copies", "feature_copies", "nearer_", "copies_", "nearest_", "extraction", "extracted"),
+        "closer_",  # of evaluations before the excess
+    ),
     "Image statistics": ("contrast_", "sharpness", "entropy"),
     "Cost": ("parameters", "latency_", "images_per_second", "peak_memory"),
     "Further figures": ("",),

@@ -137,7 +137,7 @@ def results(
             if found is not None:
                 near, rows, catalogue = found
                 likeness = float(near.correlation[index])
-                if likeness > near.limit:
+                if near.copied[index]:
                     st.error(f"Too close to a training image (correlation {likeness:.3f}, limit {near.limit:.3f}).")
                 with st.expander(f"Nearest training image ({likeness:.3f})"):
                     st.image(ui.picture(catalogue.prepared.pixels([rows[index]])[0]), width="stretch")

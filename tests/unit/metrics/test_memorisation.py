@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from cxr_ldm.data.phantom import load_image
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.diversity import diversity, pairwise_ssim
-from cxr_ldm.metrics.memorisation import COPY_CORRELATION, near_copy_metrics, search
+from cxr_ldm.metrics.memorisation import (
+    COPY_CORRELATION,
+    is_copy,
+    measured,
+    near_copy_metrics,
+    search,
+    standardised,
+)
 
 
 def textures(n, seed, size=32):
@@ -32,12 +39,19 @@ def test_planted_copies_are_found_whatever_their_brightness(sets):
     assert found.copies.tolist()[0] == 3
     assert found.index[3] == 17
     assert found.index[8] == 199
-    assert near_copy_metrics(search(generated, sets["held_out"], [sets["training"]]))["near_copies"].value == 2
+    metrics = near_copy_metrics(search(generated, sets["held_out"], [sets["training"]]), measured(generated))
+    assert metrics["near_copies"].value == 2
+    assert metrics["near_copies"].settings["measure"] == "Pearson correlation at 32 × 32 pixels about the mean picture"
 
 
 def test_correlation_is_numpys_and_does_not_depend_on_batches(sets):
     found = search(sets["generated"], sets["held_out"], sets["training"].split(7))
-    whole = np.corrcoef(sets["generated"].flatten(1), sets["training"].flatten(1))[:30, 30:]
+    rows = [standardised(sets[name], name).double().numpy() for name in ("generated", "training", "held_out")]
+    middle = np.concatenate(rows[1:]).mean(0)
+    made, seen = ((each - middle) / np.linalg.norm(each - middle, axis=1, keepdims=True) for each in rows[:2])
+    whole = made @ seen.T
+    flat = sets["generated"].flatten(1).numpy()
+    np.testing.assert_allclose(rows[0] @ rows[0].T, np.corrcoef(flat), atol=1e-5)
     np.testing.assert_allclose(found.correlation.numpy(), whole.max(1), atol=1e-5)
     np.testing.assert_array_equal(found.index.numpy(), whole.argmax(1))
 
@@ -45,21 +59,32 @@ def test_correlation_is_numpys_and_does_not_depend_on_batches(sets):
 def test_new_images_are_no_copies_and_a_duplicate_in_the_collection_does_not_blind_the_search(sets):
     assert len(search(sets["generated"], sets["held_out"], [sets["training"]]).copies) == 0
     held_out = torch.cat([sets["held_out"], sets["training"][:1]])
-    generated = torch.cat([sets["generated"], sets["training"][5:6]])
+    generated = torch.cat([sets["generated"], sets["training"][5:6], sets["training"][:1]])
     found = search(generated, held_out, [sets["training"]])
     assert found.limit == pytest.approx(COPY_CORRELATION)
-    assert found.copies.tolist() == [30]
-    assert near_copy_metrics(found)["near_copies"].settings["held_out_duplicates"] == 1
+    assert sorted(found.copies.tolist()) == [30, 31]
+    assert near_copy_metrics(found, {})["near_copies"].settings["held_out_duplicates"] == 1
+    with pytest.raises(UserError, match="every held-out image is a duplicate"):
+        search(generated, sets["training"][:2], [sets["training"]])
 
 
-def test_similar_patients_raise_the_limit():
+def test_pictures_that_are_all_alike_are_no_copies():
     phantoms = (
         torch.from_numpy(np.stack([load_image(0, index, 32) for index in range(90)])).float()[:, None] / 127.5 - 1
     )
     found = search(phantoms[60:], phantoms[30:60], [phantoms[:30]])
-    assert found.limit >= COPY_CORRELATION
-    metrics = near_copy_metrics(found)
-    assert metrics.keys() == {"near_copies", "nearest_training_correlation", "nearest_training_correlation_floor"}
+    assert not found.copied.any()
+    near = torch.tensor([1 - 0.03, 1 - 0.02])
+    held_out = torch.tensor([1 - 0.05, 1 - 0.05])
+    assert is_copy(near, held_out, COPY_CORRELATION).tolist() == [False, True]
+    metrics = near_copy_metrics(found, {})
+    assert metrics.keys() == {
+        "near_copies",
+        "nearest_training_correlation",
+        "nearest_training_correlation_floor",
+        "nearer_to_training_pixels",
+        "copies_excess_pixels",
+    }
     means = [metrics[f"nearest_training_correlation{end}"].value for end in ("", "_floor")]
     assert means[0] == pytest.approx(means[1], abs=0.02)
 
@@ -80,10 +105,10 @@ def test_a_collapsed_generator_has_high_pairwise_similarity(sets):
 
 def test_empty_or_mismatched_sets_are_refused(sets):
     with pytest.raises(UserError, match="both are needed"):
-        near_copy_metrics(search(sets["generated"], sets["held_out"][:0], [sets["training"]]))
+        search(sets["generated"], sets["held_out"][:0], [sets["training"]])
     with pytest.raises(UserError, match="no training image"):
         search(sets["generated"], sets["held_out"], [])
     with pytest.raises(UserError, match="another size"):
-        near_copy_metrics(search(sets["generated"], sets["held_out"], [textures(5, 0, 16)]))
+        search(sets["generated"], sets["held_out"], [textures(5, 0, 16)])
     with pytest.raises(UserError, match="at least 2"):
         diversity(sets["generated"][:1], sets["held_out"])
