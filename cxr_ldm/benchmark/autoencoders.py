@@ -51,7 +51,7 @@ class Tiny:
             from diffusers import AutoencoderTiny
         except ImportError:
             raise UserError('suite=autoencoders needs diffusers; `pip install -e ".[test]"` brings it.') from None
-        self.network: Any = AutoencoderTiny(latent_channels=PEERS[name])
+        network: Any = AutoencoderTiny(latent_channels=PEERS[name])
         weights: dict[str, Tensor] = {}
         for half, first in (("encoder", 0), ("decoder", 1)):  # the published decoder counts a clamp as its layer 0
             path = folder / f"{name}_{half}.safetensors"
@@ -60,8 +60,8 @@ class Tiny:
             for key, value in load_file(path).items():
                 layer, _, rest = key.partition(".")
                 weights[f"{half}.layers.{int(layer) - first}.{rest}"] = value
-        self.network.load_state_dict(weights, strict=True)
-        self.network.eval()
+        network.load_state_dict(weights, strict=True)
+        self.network = network.eval()
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels `[N,1,H,W]` in [-1, 1] -> reconstruction `[N,1,H,W]`."""
