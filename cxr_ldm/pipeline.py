@@ -1,6 +1,7 @@
 """TextToCXR: the one way to generate, for the command line, the metrics and the app alike."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.networks.whitening import Whitening
+from cxr_ldm.register import named_function
 from cxr_ldm.text.attributes import PatientAttributes, with_tokens
 from cxr_ldm.text.encoders import TextEncoder
 
@@ -153,6 +155,37 @@ class TextToCXR:
     def guidance_of(self, stated: float | Guidance | None) -> Guidance:
         """All settings of the guidance of a call, in which a number is a scale and None states nothing."""
         return stated if isinstance(stated, Guidance) else self.guidance.with_stated(scale=stated)
+
+    def again(self, facts: Mapping[str, Any]) -> Tensor:
+        """The image that a provenance describes, drawn again from it alone: float32 `[1,1,H,W]` in [-1, 1], on the CPU.
+
+        Args:
+            facts: what stands in an image's JSON, PNG or DICOM file; enhancement, enlargement and watermark came after.
+
+        Raises:
+            UserError: another model made the image, or the facts are not complete.
+        """
+        if facts.get("bundle_sha256") != self.sha256:
+            raise UserError(
+                f"the image was made by the bundle {facts.get('bundle_sha256')} and not by this, {self.sha256}; load that."
+            )
+        try:
+            rule = Guidance(
+                facts["guidance"],
+                tuple(facts.get("guidance_interval", Guidance.interval)),
+                facts.get("guidance_rescale", Guidance.rescale),
+            )
+            return self(
+                [facts["prompt"]],
+                [facts["seed"]],
+                steps=facts["steps"],
+                guidance=rule,
+                sampler=partial(named_function(facts["sampler"]), **facts.get("sampler_options", {})),
+                times=partial(named_function(facts["times"]), **facts.get("times_options", {})),
+                patients=[facts["patient"]] if "patient" in facts else None,
+            )
+        except KeyError as error:
+            raise UserError(f"the provenance has no {error}; an earlier version wrote it.") from None
 
     def known(self, patients: Sequence[Mapping[str, Any]]) -> Tensor:
         """Attributes `[N,K]` of patients; K is 0 for a model that takes none."""

@@ -5,7 +5,7 @@ one of ours, and a bundle, which is data, may build the parts listed here and no
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cxr_ldm.errors import UserError
@@ -55,6 +55,7 @@ NAMED = {
     "heun": "cxr_ldm.diffusion.samplers.heun",
     "l1_loss": "torch.nn.functional.l1_loss",
     "l1_with_gradients": "cxr_ldm.stages.reconstruction.l1_with_gradients",
+    "leading": "cxr_ldm.diffusion.schedules.leading",
     "mse_loss": "torch.nn.functional.mse_loss",
     "pretrained": "cxr_ldm.text.encoders.pretrained",
     "scratch": "cxr_ldm.text.encoders.scratch",
@@ -124,6 +125,14 @@ def resolve(name: str, packages: Sequence[str] = ()) -> type:
         f"asks for {name}, which is no network defined in {package}; mark a class of another kind with "
         "@cxr_ldm.register.part there."
     )
+
+
+def named_function(name: str) -> Callable[..., Any]:
+    """The sampler or grid of times that a provenance calls `name`; raises UserError where there is none."""
+    address = NAMED.get(name, "")
+    if not address.startswith(("cxr_ldm.diffusion.samplers.", "cxr_ldm.diffusion.schedules.")):
+        raise UserError(f"{name!r} is no sampler and no grid of times.")
+    return _imported(address)
 
 
 def _imported(address: str) -> type:

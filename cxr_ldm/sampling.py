@@ -18,6 +18,7 @@ from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.imaging.presets import presets
 from cxr_ldm.imaging.provenance import provenance, save_png
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.register import named
 
 SUFFIXES = {"png": "png", "dicom": "dcm"}
 FORMATS = tuple(SUFFIXES)
@@ -37,7 +38,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     common = {
         "steps": cfg.sampler.steps,
         **guidance_of(cfg, pipeline.guidance).facts(),
-        "sampler": cfg.sampler.step._target_.rpartition(".")[2],
+        **sampler_facts(cfg.sampler),
         "bundle_sha256": pipeline.sha256,
     }
     if patient:
@@ -55,6 +56,15 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
         write(folder, images, prompts, seeds, common, settings, cfg.n, cfg.format)
     for name in sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".dcm")):
         print(f"  {folder / name}")
+
+
+def sampler_facts(sampler: DictConfig) -> dict[str, Any]:
+    """The sampler with its options and its grid of times, for provenance: what decides the pixels beside the model,
+    the prompt, the seed and the guidance.
+    """
+    step, times = named(plain(sampler.step)), named(plain(sampler.times))
+    facts = {"sampler": step.pop("part"), "sampler_options": step, "times": times.pop("part"), "times_options": times}
+    return {name: value for name, value in facts.items() if value != {}}
 
 
 def finish_of(cfg: DictConfig) -> Finish:

@@ -21,6 +21,7 @@ from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import grid
 from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.sampling import sampler_facts
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Request:
             prompt=self.prompt,
             seed=self.seeds[index],
             steps=self.steps,
-            sampler=self._sampler.step._target_.rpartition(".")[2],
+            **sampler_facts(self._sampler),
             bundle_sha256=sha256,
             **more,
             **self.finish.facts(),

@@ -5,6 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from cxr_ldm.errors import UserError
+
 
 class Schedule(Protocol):
     """alpha and sigma of t, what the network is told of t, and t of sigma / alpha; `levels` steps, or None."""
@@ -102,10 +104,15 @@ def trailing(steps: int, levels: int | None = None) -> Tensor:
 def leading(steps: int, levels: int | None = 1000) -> Tensor:
     """The grid of the original DDIM code: starts below pure noise, ends at the data, `[steps+1]`.
 
+    Raises:
+        UserError: there are more steps than levels.
+
     >>> leading(4, 1000)
     tensor([0.7510, 0.5010, 0.2510, 0.0010, 0.0000])
     """
     levels = levels or 1000
+    if steps > levels:
+        raise UserError(f"sampler.steps={steps} is more than the {levels} levels of a leading grid; take fewer.")
     stride = levels // steps
     starts = (torch.arange(steps).flip(0) * stride + 1) / levels
     return torch.cat([starts, torch.zeros(1)])

@@ -6,18 +6,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from cxr_ldm import artifacts
 from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, save_again, save_bundle
+from cxr_ldm.cli import CONF
 from cxr_ldm.diffusion import samplers
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import PARTS, resolve
+from cxr_ldm.sampling import sampler_facts
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import scratch
 from cxr_ldm.training import prompt_grid
@@ -407,3 +412,38 @@ def test_the_pictures_of_a_training_are_drawn_with_the_guidance_that_is_asked_fo
     for rule in (Guidance(), Guidance(4.0, (0.1, 0.9))):
         pictures = prompt_grid(pipeline.autoencoder, prepared, tmp_path, rule)
         assert torch.equal(pictures.draw(module), pipeline(TEXTS[:2], [0, 1], steps=20, guidance=rule))
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc"])
+def test_an_image_is_drawn_again_from_its_provenance_alone(folder, name):
+    """ddim with eta 0 and with eta 1 used to have the same JSON."""
+    pipeline = TextToCXR.from_bundle(folder, device="cpu")
+    node = OmegaConf.load(CONF / "sampler" / f"{name}.yaml")
+    drawn = []
+    for changes in [{}, {"eta": 1.0}] if name == "ddim" else [{}, {"variance": "large"}] if name == "ddpm" else [{}]:
+        node.step = OmegaConf.merge(node.step, changes)
+        rule = Guidance(2.0, (0.1, 0.9), 0.5)
+        step, times = instantiate(node.step), instantiate(node.times)
+        (image,) = pipeline(TEXTS[:1], [5], steps=4, guidance=rule, sampler=step, times=times)
+        facts = {"prompt": TEXTS[0], "seed": 5, "steps": 4, "bundle_sha256": pipeline.sha256, **rule.facts()}
+        facts = json.loads(json.dumps(provenance(**facts, **sampler_facts(node))))
+        assert torch.equal(pipeline.again(facts)[0], image)
+        drawn.append(image)
+    assert len(drawn) == 1 or not torch.equal(*drawn)
+
+
+def test_what_no_provenance_can_draw_is_refused(folder):
+    pipeline = TextToCXR.from_bundle(folder, device="cpu")
+    facts = {"prompt": "x", "seed": 0, "steps": 2, "guidance": 1.0, "sampler": "ddim", "times": "trailing"}
+    for changes, words in (
+        ({"bundle_sha256": "other"}, "made by the bundle other"),
+        ({"sampler": "system"}, "no sampler"),
+        ({"sampler": "AdamW"}, "no sampler"),
+        ({"times": None}, "no sampler"),
+        ({"times": "leading", "steps": 1001}, "1001 is more than the 1000 levels of a leading grid"),
+    ):
+        with pytest.raises(UserError, match=words):
+            pipeline.again({**facts, "bundle_sha256": pipeline.sha256, **changes})
+    del facts["times"]
+    with pytest.raises(UserError, match="has no 'times'"):
+        pipeline.again({**facts, "bundle_sha256": pipeline.sha256})
