@@ -167,7 +167,8 @@ class TextToCXR:
         """
         if facts.get("bundle_sha256") != self.sha256:
             raise UserError(
-                f"the image was made by the bundle {facts.get('bundle_sha256')} and not by this, {self.sha256}; load that."
+                f"the image was made by the bundle {facts.get('bundle_sha256')}, and this is {self.sha256}; "
+                "load the one that made it."
             )
         try:
             rule = Guidance(

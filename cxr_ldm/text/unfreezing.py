@@ -68,7 +68,8 @@ def run(layers: Iterable[Any], states: Tensor, mask: Tensor) -> Tensor:
     added = torch.zeros(mask.shape, dtype=states.dtype, device=mask.device)
     added = added.masked_fill(~mask, torch.finfo(states.dtype).min)[:, None, None]
     for layer in layers:
-        states = layer(states, attention_mask=added)[0]
+        found = layer(states, attention_mask=added)
+        states = found[0] if isinstance(found, tuple) else found  # transformers 4 gives a tuple, 5 the states
     return states
 
 

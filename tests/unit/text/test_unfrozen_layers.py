@@ -133,8 +133,8 @@ def test_what_cannot_be_parted_is_refused(tmp_path):
 def test_a_bundle_keeps_every_tensor_of_both_parts(tmp_path):
     encoder = tiny(2)
     spec = {"_target_": "cxr_ldm.text.encoders.TextEncoder", **encoder.arguments}
-    save_bundle(tmp_path / "bundle", "ldm", {"text_encoder": spec}, {"text_encoder": encoder}, {})
-    again = load_bundle(tmp_path / "bundle", "ldm").parts["text_encoder"]
+    save_bundle(tmp_path / "bundle", "text", {"text_encoder": spec}, {"text_encoder": encoder}, {})
+    again = load_bundle(tmp_path / "bundle", "text").parts["text_encoder"]
     assert torch.equal(again.encode(REPORTS)[0], encoder.encode(REPORTS)[0])
     assert {name for name, weight in again.named_parameters() if weight.requires_grad} == {
         name for name, _ in encoder.named_parameters() if not name.startswith("transformer.")
