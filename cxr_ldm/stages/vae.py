@@ -15,6 +15,9 @@ from cxr_ldm.stages.adversary import Adversary
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
 
 DATA_RANGE = 2.0  # pixels lie in [-1, 1]
+# Of the learning rate, for a fitted shortcut: it is right from the start, and some of its weights are smaller than a
+# step of the others.
+SHORTCUT_RATE = 0.05
 
 
 class VAEStage(lightning.LightningModule):
@@ -94,13 +97,20 @@ class VAEStage(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)
-        groups = [(module.parameters(), 1.0) for module in (self.autoencoder, self.adversary) if module is not None]
+        linear = self.autoencoder.shortcut
+        fitted = [] if linear is None else list(linear.parameters())
+        others = [weight for weight in self.autoencoder.parameters() if all(weight is not one for one in fitted)]
+        groups: list[tuple[list[nn.Parameter], float]] = [(others, 1.0)]
+        if fitted:
+            groups.append((fitted, SHORTCUT_RATE))
+        if self.adversary is not None:
+            groups.append((list(self.adversary.parameters()), 1.0))
         return optimisation(groups, self.optimizer, self.warmup_steps, total, self.last_rate)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """By the norm of each network's gradients: the discriminator's must not shrink the autoencoder's."""
+        """By the norm of each group's gradients: the discriminator's must not shrink the autoencoder's."""
         for group in optimizer.param_groups:
             clip(self, group["params"], gradient_clip_val)
 
