@@ -1,0 +1,114 @@
+"""Grey scale of a DICOM file: modality transform, then values of interest, then polarity.
+
+DICOM PS3.3: modality transform (C.11.1), then values of interest (C.11.2: a table, a window, or a percentile range
+where a file states neither), then the display's polarity (C.7.6.3.1.2 and C.11.6).
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from cxr_ldm.data.images import Table, Window
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+PERCENTILES = (0.5, 99.5)  # of the pixels: the range shown where a file states none
+SAMPLED = 1_000_000  # pixels above which percentiles are taken of a sixteenth of them
+
+Voi = int | Literal["percentile"]
+
+
+def tone_of(header: "Dataset", values: np.ndarray, offset: int, voi: Voi) -> tuple[Window | Table, str]:
+    """How stored values are shown, and where that comes from: "table", "window" or "percentile"."""
+    inverted = header.PhotometricInterpretation == "MONOCHROME1" or header.get("PresentationLUTShape") == "INVERSE"
+    source, bounds = "percentile", None
+    if voi != "percentile" and header.get("VOILUTSequence"):
+        return _voi_table(header, offset, voi, inverted), "table"
+    if voi != "percentile":
+        bounds = window_bounds(header, voi)
+        source = "window" if bounds else source
+    if header.get("ModalityLUTSequence") or (bounds and header.get("VOILUTFunction") == "SIGMOID"):
+        return _curve(header, values, offset, bounds, inverted), source
+    slope, intercept = _rescale(header)
+    if bounds is None:
+        low, high = percentile_range(values)
+    else:
+        low, high = sorted((bound - intercept) / slope + offset for bound in bounds)
+    return Window(low, high, inverted != (slope < 0)), source
+
+
+def window_bounds(header: "Dataset", number: int) -> tuple[float, float] | None:
+    """Modality values shown black and white by a window (PS3.3 C.11.2.1.2); None where the file states no usable one.
+
+    LINEAR, the default, maps centre - 0.5 ± (width - 1) / 2; LINEAR_EXACT and SIGMOID centre ± width / 2.
+    """
+    centres, widths = (_numbers(header.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    # not strict: a file that states more of one than of the other still states the pairs that both have
+    windows = [pair for pair in zip(centres, widths, strict=False) if np.isfinite(pair).all() and pair[1] >= 1]
+    if not windows:
+        return None
+    centre, width = windows[number if number < len(windows) else 0]
+    if header.get("VOILUTFunction") not in ("LINEAR_EXACT", "SIGMOID"):
+        centre, width = centre - 0.5, max(width - 1, 1.0)
+    return centre - width / 2, centre + width / 2
+
+
+def percentile_range(values: np.ndarray) -> tuple[float, float]:
+    """The values between which all but 0.5 % of the pixels lie at either end.
+
+    >>> percentile_range(np.arange(1001, dtype=np.uint16)[None])
+    (5.0, 995.0)
+    """
+    sample = values[::4, ::4] if values.size > SAMPLED else values
+    cumulative = np.bincount(sample.ravel()).cumsum()
+    ranks = [share / 100 * (sample.size - 1) for share in PERCENTILES]
+    low, high = (float(np.searchsorted(cumulative, rank, side="right")) for rank in ranks)
+    return low, high
+
+
+def _rescale(header: "Dataset") -> tuple[float, float]:
+    slope, intercept = (_numbers(header.get(name)) for name in ("RescaleSlope", "RescaleIntercept"))
+    return (slope[0] if slope and slope[0] else 1.0), (intercept[0] if intercept else 0.0)
+
+
+def _numbers(value: object) -> list[float]:
+    """Values of a header entry that holds none, one or several."""
+    if value is None or value == "":
+        return []
+    return [float(item) for item in value] if hasattr(value, "__iter__") else [float(value)]  # type: ignore[arg-type]
+
+
+def _modality(header: "Dataset", offset: int) -> np.ndarray:
+    """Modality value of every stored value, float64."""
+    from pydicom.pixels import apply_modality_lut
+
+    stored = np.arange(1 << int(header.BitsStored)) - offset
+    return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
+
+
+def _voi_table(header: "Dataset", offset: int, number: int, inverted: bool) -> Table:
+    """The file's own table, from its smallest entry (black) to its largest (white)."""
+    from pydicom.pixels import apply_voi
+
+    tables = len(header.VOILUTSequence)
+    # The lookup is by whole modality values, signed or not as the pixels are.
+    modality = np.rint(_modality(header, offset)).astype(np.int64)
+    shown = np.asarray(apply_voi(modality, header, index=number if number < tables else 0), dtype=np.float64)
+    return Table.between(shown, shown.min(), shown.max(), inverted)
+
+
+def _curve(
+    header: "Dataset", values: np.ndarray, offset: int, bounds: tuple[float, float] | None, inverted: bool
+) -> Table:
+    """A modality table, a sigmoid window, or both."""
+    modality = _modality(header, offset)
+    if bounds is None:
+        sample = modality[values[::4, ::4] if values.size > SAMPLED else values]
+        low, high = np.percentile(sample, PERCENTILES)
+        bounds = float(low), float(high)
+    if header.get("VOILUTFunction") == "SIGMOID":
+        centre, width = sum(bounds) / 2, bounds[1] - bounds[0]
+        modality = 1 / (1 + np.exp(-4 * (modality - centre) / width))
+        bounds = 0.0, 1.0
+    return Table.between(modality, *bounds, inverted)
