@@ -20,17 +20,20 @@ def stored_values(header: "Dataset") -> tuple[np.ndarray, int]:
     Bits above those stored (old files keep overlays there) are dropped.
     """
     from pydicom.pixels import pixel_array
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if "TransferSyntaxUID" not in header.file_meta:  # a file without its preamble: uncompressed, as it was parsed
-        implicit, _ = header.original_encoding
-        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        implicit, little = header.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     try:
         # the bits above are dropped below, where there are any: pydicom would copy every image to make sure, and once
         # more to make it writable
         values = pixel_array(header, correct_unused_bits=False, view_only=True)
     except (RuntimeError, NotImplementedError) as error:  # pydicom says so of syntaxes without a decoder
         raise NotARadiograph("DICOM file is damaged, or no installed decoder knows its compression") from error
+    # in this machine's byte order before the bits are looked at: a view would drop a big-endian file's
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     bits, allocated = int(header.BitsStored), 8 * values.itemsize
     unsigned: Any = values.view(np.uint8 if allocated == 8 else np.uint16)
     shift = int(header.get("HighBit", bits - 1)) + 1 - bits
