@@ -9,6 +9,8 @@ from cxr_ldm.errors import UserError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+Padding = tuple[int, int] | None  # first and last stored value that stands for no pixel
+
 
 class NotARadiograph(UserError):
     """A DICOM file that holds no single radiograph to show; the message is the reason alone."""
@@ -46,3 +48,17 @@ def stored_values(header: "Dataset") -> tuple[np.ndarray, int]:
         return unsigned, 0
     half = 1 << (bits - 1)
     return unsigned ^ unsigned.dtype.type(half), half  # two's complement, moved up by half its range
+
+
+def padding_of(header: "Dataset", offset: int) -> Padding:
+    """First and last of the values of `stored_values` that stand for no pixel at all (PS3.3 C.7.5.1.1.2), or None.
+
+    They fill what lies beyond the picture, and count in no range of its values.
+    """
+    stated = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if not isinstance(stated[0], int):
+        return None
+    # unsigned or signed as the parser took them, the bits are the same; moved up as in stored_values
+    largest = (1 << int(header.BitsStored)) - 1
+    ends = sorted((value & largest) ^ offset for value in stated if isinstance(value, int))
+    return ends[0], ends[-1]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cxr_ldm.data.images import Table, Window
+from cxr_ldm.data.dicom_pixels import NotARadiograph, Padding, padding_of
+from cxr_ldm.data.images import BLANK, Table, Window
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -20,7 +21,35 @@ Voi = int | Literal["percentile"]
 
 
 def tone_of(header: "Dataset", values: np.ndarray, offset: int, voi: Voi) -> tuple[Window | Table, str]:
-    """How stored values are shown, and where that comes from: "table", "window" or "percentile"."""
+    """How stored values are shown, and where that comes from: "table", "window" or "percentile".
+
+    A table or window beside the values, which shows every pixel alike, gives way to their range.
+
+    Raises:
+        NotARadiograph: the picture has one grey level all the same.
+    """
+    padding = padding_of(header, offset)
+    tone, source = _stated_tone(header, values, offset, voi, padding)
+    if source != "percentile" and is_blank(tone, values, padding):
+        tone, source = _stated_tone(header, values, offset, "percentile", padding)
+    if is_blank(tone, values, padding):
+        raise NotARadiograph(BLANK)
+    return tone, source
+
+
+def is_blank(tone: Window | Table, values: np.ndarray, padding: Padding) -> bool:
+    """Whether all stored values but padding are shown in one of 256 grey levels."""
+    if padding is None and isinstance(tone, Window):  # a window keeps their order
+        present = np.array([values.min(), values.max()])
+    else:
+        present = np.flatnonzero(_counts(values, padding)).astype(values.dtype)
+    grey = np.rint(255 * tone.shown(tone.clipped(present)))
+    return bool((grey == grey[:1]).all())
+
+
+def _stated_tone(
+    header: "Dataset", values: np.ndarray, offset: int, voi: Voi, padding: Padding
+) -> tuple[Window | Table, str]:
     inverted = header.PhotometricInterpretation == "MONOCHROME1" or header.get("PresentationLUTShape") == "INVERSE"
     source, bounds = "percentile", None
     if voi != "percentile" and header.get("VOILUTSequence"):
@@ -29,10 +58,10 @@ def tone_of(header: "Dataset", values: np.ndarray, offset: int, voi: Voi) -> tup
         bounds = window_bounds(header, voi)
         source = "window" if bounds else source
     if header.get("ModalityLUTSequence") or (bounds and header.get("VOILUTFunction") == "SIGMOID"):
-        return _curve(header, values, offset, bounds, inverted), source
+        return _curve(header, values, offset, bounds, inverted, padding), source
     slope, intercept = _rescale(header)
     if bounds is None:
-        low, high = percentile_range(values)
+        low, high = percentile_range(values, padding)
     else:
         low, high = sorted((bound - intercept) / slope + offset for bound in bounds)
     return Window(low, high, inverted != (slope < 0)), source
@@ -54,17 +83,38 @@ def window_bounds(header: "Dataset", number: int) -> tuple[float, float] | None:
     return centre - width / 2, centre + width / 2
 
 
-def percentile_range(values: np.ndarray) -> tuple[float, float]:
-    """The values between which all but 0.5 % of the pixels lie at either end.
+def percentile_range(values: np.ndarray, padding: Padding = None) -> tuple[float, float]:
+    """The values between which all but 0.5 % of the pixels lie at either end; all values where that is a single one.
+
+    Args:
+        padding: first and last of the values that do not count.
 
     >>> percentile_range(np.arange(1001, dtype=np.uint16)[None])
     (5.0, 995.0)
+    >>> percentile_range(np.array([[0, 0, 0, 7, 8, 9]], dtype=np.uint16), padding=(0, 0))
+    (7.0, 9.0)
     """
-    sample = values[::4, ::4] if values.size > SAMPLED else values
-    cumulative = np.bincount(sample.ravel()).cumsum()
-    ranks = [share / 100 * (sample.size - 1) for share in PERCENTILES]
+    cumulative = _counts(_sample(values), padding).cumsum()
+    if cumulative[-1] == 0:  # nothing but padding
+        return 0.0, 0.0
+    ranks = [share / 100 * (cumulative[-1] - 1) for share in PERCENTILES]
     low, high = (float(np.searchsorted(cumulative, rank, side="right")) for rank in ranks)
+    if low == high:
+        present = np.flatnonzero(_counts(values, padding))
+        low, high = float(present[0]), float(present[-1])
     return low, high
+
+
+def _sample(values: np.ndarray) -> np.ndarray:
+    return values[::4, ::4] if values.size > SAMPLED else values
+
+
+def _counts(values: np.ndarray, padding: Padding) -> np.ndarray:
+    """How many pixels have each stored value; none has that of padding."""
+    counts = np.bincount(values.ravel())
+    if padding is not None:
+        counts[padding[0] : padding[1] + 1] = 0
+    return counts
 
 
 def _rescale(header: "Dataset") -> tuple[float, float]:
@@ -99,13 +149,19 @@ def _voi_table(header: "Dataset", offset: int, number: int, inverted: bool) -> T
 
 
 def _curve(
-    header: "Dataset", values: np.ndarray, offset: int, bounds: tuple[float, float] | None, inverted: bool
+    header: "Dataset",
+    values: np.ndarray,
+    offset: int,
+    bounds: tuple[float, float] | None,
+    inverted: bool,
+    padding: Padding,
 ) -> Table:
     """A modality table, a sigmoid window, or both."""
     modality = _modality(header, offset)
     if bounds is None:
-        sample = modality[values[::4, ::4] if values.size > SAMPLED else values]
-        low, high = np.percentile(sample, PERCENTILES)
+        counts = _counts(_sample(values), padding)
+        sample = np.repeat(modality[: len(counts)], counts)
+        low, high = np.percentile(sample, PERCENTILES) if sample.size else (0, 0)
         bounds = float(low), float(high)
     if header.get("VOILUTFunction") == "SIGMOID":
         centre, width = sum(bounds) / 2, bounds[1] - bounds[0]

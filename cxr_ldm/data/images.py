@@ -1,8 +1,6 @@
 """Image files to greyscale squares, without a cast that wraps."""
 
-import struct
 import threading
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,8 @@ from cxr_ldm.errors import UserError
 
 Fit = Literal["pad", "crop"]
 Bits = Literal[8, 16]
-# What Pillow raises on broken files: besides OSError, its decoders let the errors of their parts through.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 MISSING = "image file is missing"
+BLANK = "image is blank: one grey level"
 
 
 class UnreadableImage(UserError):

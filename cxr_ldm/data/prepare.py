@@ -26,7 +26,7 @@ from cxr_ldm.artifacts import (
     write_text,
 )
 from cxr_ldm.data import raw_files
-from cxr_ldm.data.images import Bits, Fit, UnreadableImage, equalised, resize_square
+from cxr_ldm.data.images import BLANK, Bits, Fit, UnreadableImage, equalised, resize_square
 from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
 from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared
 from cxr_ldm.data.splits import SPLITS, split_of
@@ -85,6 +85,8 @@ class Target:
             image = record.load()
         except UserError as error:
             return Rejected(record.image_id, error.reason if isinstance(error, UnreadableImage) else str(error))
+        if isinstance(image, np.ndarray) and image.min() == image.max():
+            return Rejected(record.image_id, BLANK)
         square = resize_square(image, self.size, self.fit, self.bits)
         if self.clahe:
             square = equalised(square, self.clahe["clip_limit"], self.clahe["tiles"])

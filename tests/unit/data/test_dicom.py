@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import compressed, file_of, picture, written
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_voi, apply_windowing
@@ -85,6 +85,7 @@ def test_windows_are_those_of_pydicom(tmp_path, centre, width, function, interce
     witness = apply_windowing(modality, header)
     low, high = intercept, 4095 + intercept  # pydicom shows between the ends of the rescaled stored range
     expected = np.rint(255 * (witness - low) / (high - low))
+    assume(np.ptp(expected) > 1)  # a window beside the values gives way to their range
     assert distance(shown(header, tmp_path), expected) <= 1
 
 
@@ -102,8 +103,8 @@ def test_which_window_is_chosen_by_number_and_the_first_where_there_is_none(tmp_
 
 def test_percentiles_replace_a_window_where_asked_and_where_none_is_usable(tmp_path):
     header = file_of(picture(), window="one", low=1000, span=1500)
-    header.WindowCenter, header.WindowWidth = "10", "20"
-    assert shown(header, tmp_path).min() == 255  # the file's window shows white alone
+    header.WindowCenter, header.WindowWidth = "1300", "600"  # shows the dark part alone
+    assert distance(shown(header, tmp_path), picture()) > 20
     assert distance(shown(header, tmp_path, voi="percentile"), picture()) <= 1
     header.WindowWidth = "0"
     radiograph = read_dicom(written(header, tmp_path / "image.dcm"))
@@ -305,7 +306,7 @@ class Folder:
 
 
 DOCUMENTED = re.compile(
-    r"not a DICOM file|not a radiograph \(modality .*\)|image brings its decoder down|"
+    r"not a DICOM file|image is blank: one grey level|not a radiograph \(modality .*\)|image brings its decoder down|"
     r"DICOM file (is truncated or damaged|has no pixel data|has several frames|is in colour|is raw data, .*|"
     r"states an impossible size|does not store 8 to 16 bits|is damaged, or no installed decoder knows its compression)"
 )
