@@ -36,7 +36,7 @@ class Radiograph:
         image: what it stores and how to show it, in standard display; see `cxr_ldm.data.images.display`.
         view: by its header; None where that does not say.
         voi: where the grey scale comes from: "table", "window" or "percentile".
-        turned: "left-right", "upside-down" or both, where Patient Orientation says that it was stored so.
+        turned: "transposed", "left-right", "upside-down", in this order: what set it upright, by Patient Orientation.
     """
 
     image: Toned
@@ -55,7 +55,8 @@ def read_dicom(path: Path, voi: Voi = 0) -> Radiograph:
 
     Raises:
         UnreadableImage: the file is missing, damaged or no DICOM; no radiograph; without pixels; of several frames;
-            in colour; not for display; or of a compression that no installed decoder knows.
+            in colour; not for display; blank; turned in a way that no rotation or mirror sets upright; or of a
+            compression that no installed decoder knows.
         UserError: `voi` is impossible.
     """
     check_voi(voi)
@@ -77,6 +78,8 @@ def read_dicom(path: Path, voi: Voi = 0) -> Radiograph:
             raise UnreadableImage(path, str(reason)) from None
         except Exception as error:  # what a parser or decoder trips over in damaged bytes has no common type
             raise UnreadableImage(path, "DICOM file is truncated or damaged") from error
+    if "transposed" in turned:
+        values = values.T
     if "left-right" in turned:
         values = values[:, ::-1]
     if "upside-down" in turned:
@@ -145,18 +148,34 @@ def view_of(header: "Dataset") -> View | None:
     stated = VIEWS.get(str(header.get("ViewPosition", "") or "").strip().upper())
     if stated:
         return stated
-    # The direction in which columns run: towards the left or right of the body, or towards its front or back.
-    across = _directions(header)[0][:1]
+    # The direction across the body: towards its left or right, or towards its front or back.
+    across, down = _directions(header)
+    across = down if across in ("H", "F") else across
     return "frontal" if across in ("L", "R") else "lateral" if across in ("A", "P") else None
 
 
 def orientation(header: "Dataset") -> tuple[str, ...]:
-    """What turns a frontal image into standard display; nothing where Patient Orientation is absent."""
+    """What turns an image into standard display, in this order; nothing where Patient Orientation is absent.
+
+    Of the two directions, in which rows and in which columns run, one must be along the body (H, F) and the other
+    across it (L, R, A, P); the first letter of each counts, and one that is not stated is as it should be.
+
+    Raises:
+        NotARadiograph: the two are not those of an upright, lying or mirrored picture, such as L and P.
+    """
     across, down = _directions(header)
-    return ("left-right",) * across.startswith("R") + ("upside-down",) * down.startswith("H")
+    lies = across in ("H", "F") and down in ("L", "R", "A", "P")
+    if lies:
+        across, down = down, across
+    if across not in ("", "L", "R", "A", "P") or down not in ("", "H", "F"):
+        raise NotARadiograph(f"patient orientation {across or '-'}, {down or '-'} is that of no upright picture")
+    return ("transposed",) * lies + ("left-right",) * (across == "R") + ("upside-down",) * (down == "H")
 
 
 def _directions(header: "Dataset") -> tuple[str, str]:
+    """First letters of Patient Orientation, each empty where it is not stated and ? where it is none of DICOM's."""
     stated = header.get("PatientOrientation") or ()
-    across, down = (str(word) for word in stated) if len(stated) == 2 and not isinstance(stated, str) else ("", "")
-    return across, down
+    if isinstance(stated, str) or len(stated) != 2:
+        return "", ""
+    across, down = (str(word).strip().upper()[:1] for word in stated)
+    return tuple(letter if letter in "LRAPHF" else "?" for letter in (across, down))  # type: ignore[return-value]

@@ -184,6 +184,45 @@ def test_an_image_stored_mirrored_or_upside_down_is_turned_and_says_so(tmp_path)
         assert distance(display(radiograph.image), picture()) <= 1
 
 
+# What a picture in standard display (rows to the patient's left, columns to the feet) becomes under each operation.
+LYING = {
+    ("F", "L"): lambda image: image.T,
+    ("F", "R"): lambda image: np.rot90(image),
+    ("H", "L"): lambda image: np.rot90(image, -1),
+    ("H", "R"): lambda image: image[::-1, ::-1].T,
+    ("FL", "LH"): lambda image: image.T,
+    ("R", "H"): lambda image: np.rot90(image, 2),
+}
+
+
+@pytest.mark.parametrize("stated", LYING)
+def test_a_lying_picture_is_set_upright(tmp_path, stated):
+    stored = np.ascontiguousarray(LYING[stated](picture()))
+    radiograph = read_dicom(written(file_of(stored, PatientOrientation=list(stated)), tmp_path / "image.dcm"))
+    assert distance(display(radiograph.image), picture()) <= 1
+    assert radiograph.view == "frontal"
+
+
+@pytest.mark.parametrize(("stated", "stored"), [(["F", "A"], picture().T), (["H", "P"], np.rot90(picture(), -1))])
+def test_a_lying_lateral_picture_is_set_upright(tmp_path, stated, stored):
+    header = file_of(np.ascontiguousarray(stored), PatientOrientation=stated)
+    radiograph = read_dicom(written(header, tmp_path / "image.dcm"))
+    assert distance(display(radiograph.image), picture()) <= 1
+    assert radiograph.view == "lateral"
+
+
+@pytest.mark.parametrize("stated", [["L", "P"], ["H", "F"], ["L", "R"], ["X", "F"], ["F", ""], ["", "L"]])
+def test_an_orientation_of_no_upright_picture_is_refused_by_name(tmp_path, stated):
+    path = written(file_of(picture(), PatientOrientation=stated), tmp_path / "image.dcm")
+    with pytest.raises(UnreadableImage, match=r"image\.dcm: patient orientation .* is that of no upright picture"):
+        read_dicom(path)
+
+
+def test_an_orientation_of_one_direction_is_followed(tmp_path):
+    header = file_of(picture()[::-1], PatientOrientation=["", "H"])
+    assert distance(shown(header, tmp_path), picture()) <= 1
+
+
 @pytest.mark.parametrize(
     ("extra", "view"),
     [
@@ -254,7 +293,10 @@ def test_files_without_pixels_cut_short_or_of_another_kind_are_refused(tmp_path)
         with pytest.raises(UnreadableImage, match=reason):
             read_dicom(tmp_path / f"{name}.dcm")
     for name in ("head", "text", "empty"):
-        with pytest.raises(UnreadableImage, match=r"not a DICOM file|truncated or damaged|not a radiograph"):
+        with pytest.raises(
+            UnreadableImage,
+            match=r"not a DICOM file|truncated or damaged|not a radiograph",
+        ):
             read_dicom(tmp_path / f"{name}.dcm")
 
 
@@ -306,7 +348,8 @@ class Folder:
 
 
 DOCUMENTED = re.compile(
-    r"not a DICOM file|image is blank: one grey level|not a radiograph \(modality .*\)|image brings its decoder down|"
+    r"not a DICOM file|image is blank: one grey level|patient orientation ., . is that of no upright picture|"
+    r"not a radiograph \(modality .*\)|image brings its decoder down|"
     r"DICOM file (is truncated or damaged|has no pixel data|has several frames|is in colour|is raw data, .*|"
     r"states an impossible size|does not store 8 to 16 bits|is damaged, or no installed decoder knows its compression)"
 )
