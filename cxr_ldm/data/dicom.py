@@ -9,12 +9,12 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from cxr_ldm.data.dicom_pixels import NotARadiograph, stored_values
-from cxr_ldm.data.dicom_tone import Voi, tone_of
+from cxr_ldm.data.dicom_tone import Voi, tidy, tone_of
 from cxr_ldm.data.images import MISSING, Grey, Toned, UnreadableImage, is_file, read_grey
 from cxr_ldm.data.manifest import View
 from cxr_ldm.errors import UserError
@@ -22,10 +22,16 @@ from cxr_ldm.errors import UserError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MODALITIES = ("CR", "DX", "RG")  # computed, digital and film radiography
+# computed, digital and film radiography, and what is written for them against the standard
+MODALITIES = ("CR", "DX", "RG", "DR", "XR", "RX")
+# What a file without a modality is by its SOP class: of computed and of digital radiography, for presentation
+RADIOGRAPHS = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1")
 LATERAL = ("LL", "RL", "LLD", "RLD", "LATERAL", "LARGE LATERAL")
 VIEWS: dict[str, View] = {"PA": "PA", "AP": "AP", **dict.fromkeys(LATERAL, "lateral")}  # type: ignore[dict-item]
 MOST_PIXELS = 100_000_000  # a damaged header must not ask for all memory
+
+
+Modality = Literal["stated", "assume"]
 
 
 @dataclass(frozen=True)
@@ -45,21 +51,23 @@ class Radiograph:
     turned: tuple[str, ...]
 
 
-def read_dicom(path: Path, voi: Voi = 0) -> Radiograph:
+def read_dicom(path: Path, voi: Voi = 0, modality: Modality = "stated") -> Radiograph:
     """Read a single-frame radiograph of 8 to 16 stored bits, compressed or not, with or without the Part 10 preamble.
 
     Args:
         path: the file.
         voi: number of the VOI table or window to show, where a file has several (a file with fewer shows its first);
             "percentile" takes the 0.5 to 99.5 % range of the pixels whatever the file says.
+        modality: "stated" refuses a file that says neither by its modality nor by its SOP class that it is a
+            radiograph; "assume" takes one that says nothing for a radiograph, as de-identified files are.
 
     Raises:
         UnreadableImage: the file is missing, damaged or no DICOM; no radiograph; without pixels; of several frames;
             in colour; not for display; blank; turned in a way that no rotation or mirror sets upright; or of a
             compression that no installed decoder knows.
-        UserError: `voi` is impossible.
+        UserError: `voi` or `modality` is impossible.
     """
-    check_voi(voi)
+    check_voi(voi, modality)
     if not is_file(path):
         raise UnreadableImage(path, MISSING)
     from pydicom import dcmread
@@ -69,7 +77,8 @@ def read_dicom(path: Path, voi: Voi = 0) -> Radiograph:
         warnings.simplefilter("ignore")  # pydicom warns of values that are odd and harmless, file by file
         try:
             header = dcmread(path, force=True)
-            check_radiograph(header)
+            check_radiograph(header, modality)
+            tidy(header)
             values, offset = stored_values(header)
             tone, source = tone_of(header, values, offset, voi)
             turned = orientation(header)
@@ -87,9 +96,9 @@ def read_dicom(path: Path, voi: Voi = 0) -> Radiograph:
     return Radiograph(Toned(np.ascontiguousarray(values), tone), view, source, turned)
 
 
-def load_dicom(path: Path, voi: Voi = 0) -> Toned:
+def load_dicom(path: Path, voi: Voi = 0, modality: Modality = "stated") -> Toned:
     """The picture of `read_dicom` alone, as a `Record` loads it."""
-    return read_dicom(path, voi).image
+    return read_dicom(path, voi, modality).image
 
 
 def is_dicom(path: Path) -> bool:
@@ -97,9 +106,9 @@ def is_dicom(path: Path) -> bool:
     return path.suffix.lower() not in (".png", ".jpg", ".jpeg")
 
 
-def load_image(path: Path, voi: Voi = 0) -> Grey:
+def load_image(path: Path, voi: Voi = 0, modality: Modality = "stated") -> Grey:
     """The picture of a DICOM, PNG or JPEG file."""
-    return load_dicom(path, voi) if is_dicom(path) else read_grey(path)
+    return load_dicom(path, voi, modality) if is_dicom(path) else read_grey(path)
 
 
 def header_view(path: Path) -> View | None:
@@ -115,20 +124,24 @@ def header_view(path: Path) -> View | None:
             return None
 
 
-def check_voi(voi: Voi) -> None:
-    """Raises UserError unless `voi` is "percentile" or a number from 0."""
+def check_voi(voi: Voi, modality: Modality = "stated") -> None:
+    """Raises UserError unless `voi` is "percentile" or a number from 0, and `modality` one of its words."""
+    if modality not in get_args(Modality):
+        raise UserError(f"data.reader.modality={modality} must be {' or '.join(get_args(Modality))}.")
     if voi != "percentile" and (isinstance(voi, bool) or not isinstance(voi, int) or voi < 0):
         raise UserError(f"data.reader.voi={voi} must be 0, 1, … or percentile.")
 
 
-def check_radiograph(header: "Dataset") -> None:
+def check_radiograph(header: "Dataset", stated_or_assumed: Modality = "stated") -> None:
     """Raises NotARadiograph with the reason where a file is not one radiograph for display."""
     if "SOPClassUID" not in header and "Rows" not in header:
         raise NotARadiograph("not a DICOM file")
-    modality = str(header.get("Modality", "") or "")
-    if modality not in MODALITIES:
-        stated = modality if re.fullmatch(r"\w{1,16}", modality) else "not stated"
-        raise NotARadiograph(f"not a radiograph (modality {stated})")
+    modality, sop_class = (str(header.get(name, "") or "").strip() for name in ("Modality", "SOPClassUID"))
+    if re.fullmatch(r"\w{1,16}", modality):
+        if modality.upper() not in MODALITIES:
+            raise NotARadiograph(f"not a radiograph (modality {modality})")
+    elif stated_or_assumed != "assume" and sop_class not in RADIOGRAPHS:
+        raise NotARadiograph("not a radiograph (modality not stated; data.reader.modality=assume takes such a file)")
     if "PixelData" not in header or not header.PixelData:
         raise NotARadiograph("DICOM file has no pixel data")
     if int(header.get("NumberOfFrames", 1) or 1) != 1:

@@ -9,6 +9,7 @@ from cxr_ldm.errors import UserError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 Padding = tuple[int, int] | None  # first and last stored value that stands for no pixel
 
 
@@ -28,12 +29,19 @@ def stored_values(header: "Dataset") -> tuple[np.ndarray, int]:
         implicit, little = header.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    if header.file_meta.TransferSyntaxUID == JPEG_EXTENDED and header.BitsStored > 8:
+        return _moved(header, _by_gdcm(header))
     try:
         # the bits above are dropped below, where there are any: pydicom would copy every image to make sure, and once
         # more to make it writable
         values = pixel_array(header, correct_unused_bits=False, view_only=True)
     except (RuntimeError, NotImplementedError) as error:  # pydicom says so of syntaxes without a decoder
         raise NotARadiograph("DICOM file is damaged, or no installed decoder knows its compression") from error
+    return _moved(header, values)
+
+
+def _moved(header: "Dataset", values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Decoded values without the bits above those stored, moved up where they are signed, and by how much."""
     # in this machine's byte order before the bits are looked at: a view would drop a big-endian file's
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     bits, allocated = int(header.BitsStored), 8 * values.itemsize
@@ -48,6 +56,19 @@ def stored_values(header: "Dataset") -> tuple[np.ndarray, int]:
         return unsigned, 0
     half = 1 << (bits - 1)
     return unsigned ^ unsigned.dtype.type(half), half  # two's complement, moved up by half its range
+
+
+def _by_gdcm(header: "Dataset") -> np.ndarray:
+    """Values of a file of JPEG Extended (process 2 and 4) in 12 bits, which pydicom's own plugins do not decode."""
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(header.filename))
+    if not reader.Read():
+        raise NotARadiograph("DICOM file is damaged, or no installed decoder knows its compression")
+    data = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # gdcm hands bytes over as text
+    kind = np.dtype(np.int16 if header.PixelRepresentation else np.uint16)
+    return np.frombuffer(data, kind).reshape(header.Rows, header.Columns)
 
 
 def padding_of(header: "Dataset", offset: int) -> Padding:

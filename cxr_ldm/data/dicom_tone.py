@@ -4,6 +4,7 @@ DICOM PS3.3: modality transform (C.11.1), then values of interest (C.11.2: a tab
 where a file states neither), then the display's polarity (C.7.6.3.1.2 and C.11.6).
 """
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,8 +17,47 @@ if TYPE_CHECKING:
 
 PERCENTILES = (0.5, 99.5)  # of the pixels: the range shown where a file states none
 SAMPLED = 1_000_000  # pixels above which percentiles are taken of a sixteenth of them
+DECIMALS = ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept")
 
 Voi = int | Literal["percentile"]
+
+
+def tidy(header: "Dataset") -> None:
+    """Take out lookup tables without data, and bring decimals written with a comma to the standard's form.
+
+    Raises:
+        NotARadiograph: a decimal of the grey scale is no number; it is named.
+    """
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        if name in header:
+            tables = [item for item in header[name].value or () if "LUTData" in item]
+            setattr(header, name, tables)
+    for name in DECIMALS:
+        if name not in header:
+            continue
+        raw = header.get_item(name).value  # before pydicom reads it, which fails on what is no number
+        text = raw.decode("latin-1") if isinstance(raw, bytes) else raw
+        if isinstance(text, str):
+            setattr(header, name, [decimal(name, part) for part in re.split(r"\\", text.strip(" \0")) if part.strip()])
+
+
+def decimal(name: str, text: str) -> str:
+    """A number with a point, from one with a point or a comma.
+
+    >>> decimal("WindowCenter", " 20,5"), decimal("WindowCenter", "-1e3 ")
+    ('20.5', '-1e3')
+
+    Raises:
+        NotARadiograph: it is no number.
+    """
+    number = text.strip(" \0")
+    pointed = number.replace(",", ".") if re.fullmatch(r"[+-]?\d*,\d+", number) else number
+    try:
+        float(pointed)
+    except ValueError:
+        shown = re.sub(r"[^\w+.,-]", "?", number)[:16]
+        raise NotARadiograph(f"{name} {shown!r} is not a number") from None
+    return pointed
 
 
 def tone_of(header: "Dataset", values: np.ndarray, offset: int, voi: Voi) -> tuple[Window | Table, str]:
@@ -91,7 +131,7 @@ def percentile_range(values: np.ndarray, padding: Padding = None) -> tuple[float
 
     >>> percentile_range(np.arange(1001, dtype=np.uint16)[None])
     (5.0, 995.0)
-    >>> percentile_range(np.array([[0, 0, 0, 7, 8, 9]], dtype=np.uint16), padding=(0, 0))
+    >>> percentile_range(np.array([[0, 0, 0, 7, 7, 9, 9]], dtype=np.uint16), padding=(0, 0))
     (7.0, 9.0)
     """
     cumulative = _counts(_sample(values), padding).cumsum()

@@ -135,6 +135,8 @@ def _is_wide_colour(path: Path) -> bool:
 def _wide_grey(path: Path) -> np.ndarray:
     """Luma of such a file by the range of what is not transparent, over black, uint8 [H, W]."""
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("OpenCV does not decode this PNG")
     luma = pixels[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV's order is blue, green, red
     if pixels.shape[-1] == 3:
         return to_uint8(luma)

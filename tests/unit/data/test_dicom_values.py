@@ -125,3 +125,50 @@ def test_a_picture_with_few_other_pixels_is_shown_by_all_its_values(tmp_path):
     image = np.zeros((40, 48), np.uint8)
     image[0, :3] = 255
     assert distance(shown(file_of(image, window="none"), tmp_path), image) == 0
+
+
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize("explained", [False, True])
+def test_a_lookup_table_without_data_is_as_none(tmp_path, name, explained):
+    header = file_of(picture())
+    item = Dataset()
+    if explained:
+        item.LUTExplanation = "removed"
+    setattr(header, name, [item])
+    assert distance(shown(header, tmp_path), picture()) <= 1
+    assert read_dicom(tmp_path / "image.dcm").voi == "window"
+
+
+def with_text(header: Dataset, path, **texts: str):
+    """The file with decimals as they are given, which pydicom would not write."""
+    for name, text in texts.items():
+        header.add_new(name, "LO", text)
+    written(header, path)
+    data = path.read_bytes()
+    for name in texts:
+        tag = pydicom.tag.Tag(name)
+        key = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
+        data = data.replace(key + b"LO", key + b"DS")
+    path.write_bytes(data)
+    return path
+
+
+def test_decimals_with_a_comma_are_read(tmp_path):
+    plain = file_of(picture(), window="three", slope=0.5, intercept=2.5)
+    plain.WindowCenter, plain.WindowWidth = ["1000.5", "20"], ["1500.25", "30"]
+    expected = shown(plain, tmp_path)
+    texts = {
+        "WindowCenter": "1000,5\\20",
+        "WindowWidth": "1500,25\\30",
+        "RescaleSlope": "0,5",
+        "RescaleIntercept": "2,5",
+    }
+    path = with_text(file_of(picture(), window="none"), tmp_path / "comma.dcm", **texts)
+    np.testing.assert_array_equal(display(read_dicom(path).image), expected)
+
+
+@pytest.mark.parametrize("text", ["20,5.0", "1,000,5", "wide"])
+def test_a_decimal_that_is_no_number_is_named(tmp_path, text):
+    path = with_text(file_of(picture(), window="none"), tmp_path / "image.dcm", WindowCenter=text, WindowWidth="400")
+    with pytest.raises(UnreadableImage, match=rf"image\.dcm: WindowCenter '{text}' is not a number"):
+        read_dicom(path)
