@@ -173,3 +173,15 @@ def test_a_packed_table_that_is_cut_short_is_refused(tmp_path):
     (tmp_path / "list.csv.gz").write_bytes(gzip.compress(b"file,note\n" * 50)[:-10])
     with pytest.raises(UserError, match=r"list.csv.gz is not a complete file of gzip"):
         list(TableReader(tmp_path, text="note", csv="list.csv.gz", image="file").records())
+
+
+@pytest.mark.parametrize("place", ["images/{}.jpg", "png/{}.png"])
+def test_hannover_is_read_as_published_and_as_repackaged(tmp_path, place):
+    lines = ["patient_id,image_id,sex,age,projection", "p1,aa,f,61,pa", "p1,bb,f,61,ap", "p2,cc,m,,ap", "p3,dd,m,50,ap"]
+    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
+    for number, name in enumerate(["aa", "bb", "cc"]):
+        save(tmp_path, place.format(name), number)
+    results = read("hannover", tmp_path)
+    assert [item.image_id for item in results] == [f"images/{name}.jpg" for name in ("aa", "bb", "cc", "dd")]
+    assert results[0].load().shape == picture(0).shape
+    assert results[3] == Rejected("images/dd.jpg", "image file is missing")
