@@ -84,7 +84,9 @@ def finish_of(cfg: DictConfig) -> Finish:
 
 
 def read_prompts(prompt: str | None, file: str | None) -> list[str]:
-    """The prompt, or the lines of a file that are not empty.
+    """The prompt, or the lines of a file that are not empty, without the byte order mark that Windows puts first.
+
+    A line ends at a line feed, a carriage return or both, and at nothing else, such as a form feed within it.
 
     Raises:
         UserError: neither or both are given, or there is no prompt in them.
@@ -98,7 +100,7 @@ def read_prompts(prompt: str | None, file: str | None) -> list[str]:
             raise UserError("prompt is no valid UTF-8 text, which the files' provenance could not keep.") from None
         return [str(prompt)]
     try:
-        lines = Path(str(file)).read_text(encoding="utf-8").splitlines()
+        lines = Path(str(file)).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"prompts_file={file} cannot be read as text ({error}).") from None
     prompts = [line.strip() for line in lines if line.strip()]

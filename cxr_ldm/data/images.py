@@ -1,8 +1,6 @@
 """Image files to greyscale squares, without a cast that wraps."""
 
-import struct
 import threading
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +8,14 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from cxr_ldm.errors import UserError
 
 Fit = Literal["pad", "crop"]
 Bits = Literal[8, 16]
-# What Pillow raises on broken files: besides OSError, its decoders let the errors of their parts through.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 MISSING = "image file is missing"
+BLANK = "image is blank: one grey level"
 
 
 class UnreadableImage(UserError):
@@ -82,19 +79,72 @@ def read_grey(path: Path) -> np.ndarray:
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as file:
             # Loads every pixel here: Pillow raises on a truncated file, where OpenCV would fill the rest with grey.
-            image = ImageOps.exif_transpose(file)
+            file.load()
+            turn = _turn(file)
+            if _is_wide_colour(path):
+                return np.ascontiguousarray(TURNED[turn](_wide_grey(path)))
+            image = file.copy()
     except FileNotFoundError:
         raise UnreadableImage(path, MISSING) from None
-    except DECODE_ERRORS as error:
+    except Exception as error:  # what a decoder trips over in damaged or odd bytes has no common type
         kind = "truncated or damaged" if "truncated" in str(error) else "not a readable PNG or JPEG file"
         raise UnreadableImage(path, f"image is {kind}") from error
     if image.mode.startswith("I"):
-        return to_uint8(np.asarray(image))
-    if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, "black")
-        opaque.alpha_composite(image.convert("RGBA"))
-        image = opaque.convert("RGB")
-    return np.array(image.convert("L"))
+        grey = to_uint8(np.asarray(image))
+    else:
+        if image.has_transparency_data:
+            opaque = Image.new("RGBA", image.size, "black")
+            opaque.alpha_composite(image.convert("RGBA"))
+            image = opaque.convert("RGB")
+        grey = np.asarray(image.convert("L"))
+    return np.array(TURNED[turn](grey))
+
+
+# What sets a picture upright, by its EXIF orientation (0x0112, 1 to 8).
+TURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.T,
+    6: lambda image: image[::-1].T,
+    7: lambda image: image[::-1, ::-1].T,
+    8: lambda image: image[:, ::-1].T,
+}
+
+
+def _turn(file: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where none is stated or the EXIF block cannot be read.
+
+    `ImageOps.exif_transpose` also writes the block anew, and fails on a tag of the wrong type that nobody needs.
+    """
+    try:
+        stated = file.getexif().get(0x0112)
+        return stated if stated in TURNED else 1
+    except Exception:  # as in read_grey; the picture itself is sound
+        return 1
+
+
+def _is_wide_colour(path: Path) -> bool:
+    """Whether a file is a PNG of 16 bits in more than one channel, which Pillow would cut to 8 bits."""
+    with open(path, "rb") as file:
+        head = file.read(26)
+    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[24] == 16 and head[25] != 0
+
+
+def _wide_grey(path: Path) -> np.ndarray:
+    """Luma of such a file by the range of what is not transparent, over black, uint8 [H, W]."""
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("OpenCV does not decode this PNG")
+    luma = pixels[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV's order is blue, green, red
+    if pixels.shape[-1] == 3:
+        return to_uint8(luma)
+    opacity = pixels[..., 3] / 65535
+    visible = opacity > 0
+    grey = np.zeros(luma.shape)
+    grey[visible] = to_uint8(luma[visible]) if visible.any() else 0
+    return np.rint(grey * opacity).astype(np.uint8)
 
 
 _local = threading.local()

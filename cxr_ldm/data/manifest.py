@@ -50,6 +50,7 @@ class Record:
         isolate: whether loading may bring the whole process down, as decoders of damaged DICOM files may.
         age: of the patient in years; None where the source does not say.
         sex: of the patient; None where the source does not say.
+        path: the image's file; None where it has none of its own.
         weight: how often training draws the image, relative to one with weight 1.
     """
 
@@ -67,6 +68,7 @@ class Record:
     age: float | None = None
     sex: Sex | None = None
     weight: float = 1.0
+    path: Path | None = None
 
 
 @dataclass(frozen=True)

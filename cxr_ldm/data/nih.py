@@ -5,26 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cxr_ldm.data.columns import Row, read_csv, require_columns
+from cxr_ldm.data.file_search import lower_extension
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_missing, read_grey
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
+from cxr_ldm.data.one_hot import NO_FINDING, listed, phrase
 from cxr_ldm.data.people import sex_of, years
-from cxr_ldm.data.table import Row, read_csv
 
 IMAGE, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 AGE, SEX, VIEW = "Patient Age", "Patient Gender", "View Position"
-NO_FINDING = "No Finding"
-
-# Labels whose own name would not read as a finding of the chest; the others are used as they are.
-PHRASES = {
-    "Effusion": "pleural effusion",
-    "Edema": "pulmonary edema",
-    "Infiltration": "pulmonary infiltration",
-    "Fibrosis": "pulmonary fibrosis",
-    "Mass": "lung mass",
-    "Nodule": "lung nodule",
-    "Hernia": "hiatal hernia",
-}
+TABLE, TABLE_OF_2020 = "Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv"
+SEX_OF_2020 = "Patient Sex"
 
 
 def person(age: str, sex: str) -> str:
@@ -50,11 +42,8 @@ def report(labels: list[str], view: str | None, age: str, sex: str) -> str:
     'Chest X-ray, PA view, adult female. No acute cardiopulmonary abnormality.'
     """
     header = ["Chest X-ray", *([f"{view} view"] if view else []), person(age, sex)]
-    phrases = [PHRASES.get(label, label.replace("_", " ").lower()) for label in labels if label != NO_FINDING]
-    if not phrases:
-        seen = "no acute cardiopulmonary abnormality"
-    else:
-        seen = " and ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))
+    phrases = [phrase(label) for label in labels if label != NO_FINDING]
+    seen = listed(phrases, "and") if phrases else "no acute cardiopulmonary abnormality"
     return f"{', '.join(header)}. {seen[0].upper()}{seen[1:]}."
 
 
@@ -63,10 +52,11 @@ class NIHReader:
 
     Args:
         root: folder that holds the list and the image folders.
-        table: name of the list.
+        table: name of the list; where that of 2017 is not there, `Data_Entry_2017_v2020.csv` is taken, its edition of
+            2020.
     """
 
-    def __init__(self, root: str | Path, table: str = "Data_Entry_2017.csv"):
+    def __init__(self, root: str | Path, table: str = TABLE):
         self.root, self.table = Path(root), table
 
     def settings(self) -> dict[str, Any]:
@@ -77,30 +67,40 @@ class NIHReader:
         """The list and the images that are there."""
         require_root(self.root)
         images = self._images()
-        rows = read_csv(self.root / self.table, [IMAGE])
-        return [self.root / self.table, *(images[row[IMAGE]] for row in rows if row[IMAGE] in images)]
+        rows = read_csv(self._table(), [IMAGE])
+        names = [lower_extension(row[IMAGE]) for row in rows]
+        return [self._table(), *(images[name] for name in names if name in images)]
 
     def records(self) -> Iterator[Record | Rejected]:
         """One for each row of the list, in its order."""
         require_root(self.root)
-        rows = read_csv(self.root / self.table, [IMAGE, LABELS, PATIENT, AGE, SEX, VIEW])
+        rows = read_csv(self._table(), [IMAGE, LABELS, PATIENT, AGE, VIEW])
+        if rows and SEX_OF_2020 not in rows[0]:
+            require_columns([SEX], list(rows[0]), str(self._table()))
         images = self._images()
         for row in rows:
-            yield self._record(row, images.get(row[IMAGE], self.root / "images" / row[IMAGE]))
+            path = images.get(lower_extension(row[IMAGE]), self.root / "images" / row[IMAGE])
+            yield self._record(row, path, row.get(SEX, row.get(SEX_OF_2020, "")))
+
+    def _table(self) -> Path:
+        """The list, or its edition of 2020 where that alone is there."""
+        later = self.root / TABLE_OF_2020
+        path = self.root / self.table
+        return later if self.table == TABLE and later.is_file() and not path.is_file() else path
 
     def _images(self) -> dict[str, Path]:
-        """File name → path, over every image folder."""
+        """File name, its extension in lower case → path, over every image folder."""
         folders = [*self.root.glob("images*"), *self.root.glob("images*/images")]
-        return {path.name: path for folder in folders for path in folder.glob("*.*")}
+        return {lower_extension(path.name): path for folder in folders for path in folder.glob("*.*")}
 
-    def _record(self, row: Row, path: Path) -> Record | Rejected:
+    def _record(self, row: Row, path: Path, sex: str) -> Record | Rejected:
         if not row[LABELS] or not row[PATIENT]:
             return Rejected(row[IMAGE], "no labels" if row[PATIENT] else "no patient id")
         if is_missing(path):
             return Rejected(row[IMAGE], MISSING)
         labels = row[LABELS].split("|")
         view: View | None = row[VIEW] if row[VIEW] in ("PA", "AP") else None  # type: ignore[assignment]
-        text = report(labels, view, row[AGE], row[SEX])
+        text = report(labels, view, row[AGE], sex)
         return Record(
             image_id=row[IMAGE],
             study_id=Path(row[IMAGE]).stem,
@@ -112,5 +112,6 @@ class NIHReader:
             source="nih",
             load=partial(read_grey, path),
             age=years(row[AGE]),
-            sex=sex_of(row[SEX]),
+            sex=sex_of(sex),
+            path=path,
         )

@@ -1,12 +1,15 @@
 """Indiana University chest X-rays (Open-i), as published (PNG or DICOM, and XML) or in the Kaggle edition (CSV)."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from cxr_ldm.data.dicom import Voi, check_voi, header_view, is_dicom, load_image
+from cxr_ldm.data.columns import read_csv
+from cxr_ldm.data.dicom import Modality, Voi, check_voi, header_view, is_dicom, load_image
+from cxr_ldm.data.file_search import matching
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_missing
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
@@ -22,11 +25,10 @@ from cxr_ldm.data.reports import (
     join_steps,
     xml_reports,
 )
-from cxr_ldm.data.table import read_csv
 from cxr_ldm.errors import UserError
 
 PROJECTIONS_CSV = "indiana_projections.csv"
-DICOM_FOLDER, DICOM = "NLMCXR_dcm", ".dcm"
+DICOM_FOLDER, DICOM, PNG = "NLMCXR_dcm", ".dcm", ".png"
 IMAGE_FOLDERS = ("NLMCXR_png", "images/images_normalized", DICOM_FOLDER)
 FRONTAL: dict[str, View] = {"frontal": "frontal", "lateral": "lateral"}
 
@@ -47,6 +49,7 @@ class OpenIReader:
         frontal_only: reject lateral images, and those of which nothing says what they are.
         layout: "auto" takes the XML where there is any.
         voi: window of a DICOM file, see `read_dicom`.
+        modality: "assume" takes a DICOM file that does not say what it is for a radiograph, see `read_dicom`.
     """
 
     def __init__(
@@ -56,15 +59,18 @@ class OpenIReader:
         frontal_only: bool = True,
         layout: Literal["auto", "xml", "csv"] = "auto",
         voi: Voi = 0,
+        modality: Modality = "stated",
     ):
-        check_voi(voi)
+        check_voi(voi, modality)
         self.root, self.sections, self.frontal_only, self.layout = Path(root), list(sections), frontal_only, layout
-        self.voi = voi
+        self.voi, self.modality = voi, modality
 
     def settings(self) -> dict[str, Any]:
         """Every argument but the root."""
         names = ("sections", "frontal_only", "layout", "voi")
-        return {"reader": "openi", **{name: getattr(self, name) for name in names}}
+        # with the usual modality, the settings, and so the fingerprint, that there were before the option
+        changed = {"modality": self.modality} if self.modality != "stated" else {}
+        return {"reader": "openi", **{name: getattr(self, name) for name in names}, **changed}
 
     def files(self) -> list[Path]:
         """Reports, tables and images that are there."""
@@ -135,8 +141,9 @@ class OpenIReader:
             labels=report.labels,
             findings=read_findings(" ".join(text for name, text in sections.items() if name in SEEN)),
             source="openi",
-            load=partial(load_image, path, self.voi),
+            load=partial(load_image, path, self.voi, self.modality),
             isolate=is_dicom(path),
+            path=path,
         )
 
     def _image_folder(self) -> Path:
@@ -147,18 +154,22 @@ class OpenIReader:
     def _images(self) -> dict[str, Path]:
         """Image id → path."""
         folder = self._image_folder()
-        paths = sorted(folder.rglob(f"*{DICOM}") if folder.name == DICOM_FOLDER else folder.glob("*.png"))
+        paths = matching(folder, f"**/*{DICOM}" if folder.name == DICOM_FOLDER else f"*{PNG}")
         return {key: path for path in paths if (key := image_key(path.stem))}
 
     def _views(self, images: dict[str, Path]) -> dict[str, View | None]:
         """Image id → view: by the projections table, and by the DICOM header of images that it leaves out."""
         views = self._projections()
-        silent = [(image, path) for image, path in images.items() if path.suffix == DICOM and not views.get(image)]
+        silent = [
+            (image, path) for image, path in images.items() if path.suffix.lower() == DICOM and not views.get(image)
+        ]
         return views | {image: header_view(path) for image, path in silent}
 
     def _projections(self) -> dict[str, View | None]:
         """Image id → view by the projections table, empty where there is none."""
         table = self.root / PROJECTIONS_CSV
         rows = read_csv(table, ["uid", "filename", "projection"]) if table.is_file() else []
-        views = {row["filename"].removesuffix(".png"): FRONTAL.get(row["projection"].lower()) for row in rows}
+        views = {
+            re.sub(r"\.png$", "", row["filename"], flags=re.I): FRONTAL.get(row["projection"].lower()) for row in rows
+        }
         return {key: view for name, view in views.items() if (key := image_key(name))}

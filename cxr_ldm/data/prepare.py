@@ -26,7 +26,7 @@ from cxr_ldm.artifacts import (
     write_text,
 )
 from cxr_ldm.data import raw_files
-from cxr_ldm.data.images import Bits, Fit, UnreadableImage, equalised, resize_square
+from cxr_ldm.data.images import BLANK, Bits, Fit, UnreadableImage, equalised, is_file, resize_square
 from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
 from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared
 from cxr_ldm.data.splits import SPLITS, split_of
@@ -85,6 +85,8 @@ class Target:
             image = record.load()
         except UserError as error:
             return Rejected(record.image_id, error.reason if isinstance(error, UnreadableImage) else str(error))
+        if isinstance(image, np.ndarray) and image.min() == image.max():
+            return Rejected(record.image_id, BLANK)
         square = resize_square(image, self.size, self.fit, self.bits)
         if self.clahe:
             square = equalised(square, self.clahe["clip_limit"], self.clahe["tiles"])
@@ -200,13 +202,16 @@ def dry_run(reader: Reader) -> dict[str, Any]:
     """Count what `prepare` would take and leave out, without opening an image.
 
     Returns:
-        listed (all that the collection names), accepted, studies and patients (of the accepted), rejected: reason →
+        listed (all that the collection names), accepted, without an image file (of the accepted, where there are any:
+        of a collection whose reports alone are there), studies and patients (of the accepted), rejected: reason →
         count, the most frequent first, and the reader's steps where it counts them.
     """
     records, rejected = sift(reader)
+    absent = sum(record.path is not None and not is_file(record.path) for record in records)
     return {
         "listed": len(records) + len(rejected),
         "accepted": len(records),
+        **({"without an image file": absent} if absent else {}),
         "studies": len({record.study_id for record in records}),
         "patients": len({record.patient_id for record in records}),
         "rejected": _reasons(rejected),

@@ -12,8 +12,8 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException, ElementTree
 
 from cxr_ldm.data.cleaning import clean, stated
+from cxr_ldm.data.columns import read_csv
 from cxr_ldm.data.manifest import Rejected
-from cxr_ldm.data.table import read_csv
 from cxr_ldm.errors import UserError
 
 SECTIONS = ("comparison", "indication", "findings", "impression")
@@ -22,7 +22,7 @@ SEEN = ("findings", "impression")
 XML_FOLDER, XML_ARCHIVE = "ecgen-radiology", "NLMCXR_reports.tgz"
 REPORTS_CSV = "indiana_reports.csv"
 # CXR1_IM-0001-4001, CXR1_1_IM-0001-4001 (two images are named so) and 1_IM-0001-4001.dcm all name the same image.
-IMAGE_NAME = re.compile(r"(?:CXR)?(\d+)(?:_\d+)?_(IM-[\d-]+)(?:\.dcm)?")
+IMAGE_NAME = re.compile(r"(?:CXR)?(\d+)(?:_\d+)?_(IM-[\d-]+)(?:\.(?:dcm|DCM))?")
 
 # A published report has at most 17 kB; what is far larger is none, and would only cost memory.
 LARGEST = 1_000_000

@@ -1,71 +1,27 @@
 """Any collection described by a CSV, or by the names of its files alone."""
 
-import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from string import Formatter
 from typing import Any, get_args
 
-from cxr_ldm.data.cleaning import clean, stated
-from cxr_ldm.data.dicom import Voi, check_voi, header_view, is_dicom, load_image
+from cxr_ldm.data.cleaning import clean
+from cxr_ldm.data.columns import Row, columns_of, fill, read_joined, require_columns, split_columns, table_file
+from cxr_ldm.data.dicom import Modality, Voi, check_voi, header_view, is_dicom, load_image
+from cxr_ldm.data.file_search import in_either_case, matching
 from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.images import MISSING, Grey, is_file, is_missing, upright
+from cxr_ldm.data.findings_words import NO_FINDING
+from cxr_ldm.data.images import MISSING, Grey, is_file, upright
 from cxr_ldm.data.manifest import Record, Rejected, View, require_root
+from cxr_ldm.data.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.people import sex_of, years
 from cxr_ldm.errors import UserError
 
-Row = dict[str, str]
 ONE_WAY = "give data.reader.csv with data.reader.image, or data.reader.files with data.reader.pattern, and not both."
+CLASSES = "classes"  # the column that one_hot adds: its sentences
+NO_PATIENT = "none"
 VIEWS = {view.lower(): view for view in get_args(View)}
-
-
-def require_columns(wanted: Sequence[str], existing: Sequence[str], place: str) -> None:
-    """Raise UserError naming the first wanted column that is not there, and those that are."""
-    for column in wanted:
-        if column not in existing:
-            raise UserError(f"{place} has no column {column!r}; it has {', '.join(map(repr, existing)) or 'none'}.")
-
-
-def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Rows of a CSV with a header as text, empty where a cell is or holds a mark of a missing value such as nan.
-
-    Raises:
-        UserError: the file is missing or no CSV in UTF-8, or one of `columns` is not in it.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            header = reader.fieldnames or []
-            # Cells beyond the header come under the key None; a row that is too long keeps its named ones.
-            rows = [{name: stated(cell) for name, cell in row.items() if name is not None} for row in reader]
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; it is the table that names the images.") from None
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
-    require_columns(columns, header, str(path))
-    return rows
-
-
-def columns_of(text: str) -> list[str]:
-    """Columns that a column name or a str.format template uses.
-
-    >>> columns_of("Chest X-ray, {view} view. {note}"), columns_of("note")
-    (['view', 'note'], ['note'])
-    """
-    if "{" not in text:
-        return [text]
-    try:
-        return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
-    except ValueError as error:
-        raise UserError(f"{text!r} is not a template such as 'X-ray, {{view}} view' ({error}).") from None
-
-
-def fill(text: str, row: Row) -> str:
-    """The cell of a column, or a template filled with the cells of its columns; whitespace folded."""
-    filled = text.format_map(row) if "{" in text else row[text]
-    return " ".join(filled.split())
 
 
 def is_positive(cell: str) -> bool:
@@ -98,7 +54,8 @@ class TableReader:
         image: path of the image, relative to root (with `csv`).
         files: without `csv`: glob of the image files, relative to root.
         pattern: regular expression searched in each relative path; its named groups are the columns.
-        patient: the person; where none is given every image counts as a person of its own.
+        patient: the person; where none is given every image counts as a person of its own, which a line says unless
+            it is `none`, for a collection with one image of each.
         study: the report; the image itself where none is given.
         view: or the view itself (PA, AP, frontal, lateral), where all images share it.
         age, sex: of the patient, as `years` and `sex_of` read them.
@@ -115,8 +72,16 @@ class TableReader:
             to another shape; the picture gets that shape back.
         turns: for each image path, degrees clockwise (90, 180 or 270) that set it upright.
 
+        elsewhere: other places of the image, of the same kind as `image`, where there is no file there. Not one of the
+            settings, since the raw files' names are.
+        one_hot: columns of one class each, which say 1 (present), 0 (absent), -1 (uncertain) or nothing (unknown). What
+            is present is among the labels, and the column `classes` holds all that is stated as sentences for `text`.
+        beside: for each further CSV, the columns by which its rows belong to those of `csv`.
+        parts: for each column, a regular expression searched in its cells; its named groups are columns too.
+        modality: "assume" takes a DICOM file that does not say what it is for a radiograph, see `read_dicom`.
+
     Raises:
-        UserError: a turn is none of these, or `stretched` is not two columns.
+        UserError: a turn is none of these, `stretched` is not two columns, or `voi` or `modality` is impossible.
     """
 
     def __init__(
@@ -143,12 +108,18 @@ class TableReader:
         left_out: Mapping[str, Sequence[str]] | None = None,
         stretched: Sequence[str] | None = None,
         turns: Mapping[str, int] | None = None,
+        elsewhere: Sequence[str] = (),
+        one_hot: Sequence[str] = (),
+        beside: Mapping[str, Sequence[str]] | None = None,
+        parts: Mapping[str, str] | None = None,
+        modality: Modality = "stated",
     ):
-        check_voi(voi)
+        check_voi(voi, modality)
         check_shape(stretched, turns)
         self.root = Path(root)
         self.csv, self.image, self.glob, self.pattern = csv, image, files, pattern
-        self.text, self.patient, self.study, self.view = text, patient, study, view
+        self.text, self.study, self.view = text, study, view
+        self.patient, self.meant = (None, True) if patient == NO_PATIENT else (patient, patient is not None)
         self.age, self.sex = age, sex
         self.labels = list(labels)
         self.values = {column: dict(mapping) for column, mapping in (values or {}).items()}
@@ -157,33 +128,53 @@ class TableReader:
         self.separator, self.cleaned, self.needed = separator, cleaned, list(needed)
         self.left_out = {column: list(cells) for column, cells in (left_out or {}).items()}
         self.stretched, self.turns = list(stretched or ()), dict(turns or {})
+        self.elsewhere, self.one_hot, self.modality = list(elsewhere), list(one_hot), modality
+        self.beside = {name: list(keys) for name, keys in (beside or {}).items()}
+        self.parts = dict(parts or {})
 
     def settings(self) -> dict[str, Any]:
-        """Every argument but the root."""
+        """Every argument but the root and other places of the images."""
         selection = ("csv", "image", "glob", "pattern", "labels", "values", "source")
         columns = ("text", "patient", "study", "view", "age", "sex")
         dicom = {"voi": self.voi, "frontal_only": self.frontal_only}
         own = {"separator": "|", "cleaned": False, "needed": [], "left_out": {}, "stretched": [], "turns": {}}
+        own |= {"one_hot": [], "beside": {}, "parts": {}, "modality": "stated"}
         changed = {name: getattr(self, name) for name, usual in own.items() if getattr(self, name) != usual}
         return {"reader": "table", **dicom, **{name: getattr(self, name) for name in (*selection, *columns)}, **changed}
 
     def files(self) -> list[Path]:
-        """The CSV and the images that are there."""
+        """Each CSV and the images that are there."""
         require_root(self.root)
         if self.csv is None:
             return self._found()
-        images = [self.root / image for image, _ in self._listed()]
-        return [self.root / self.csv, *filter(is_file, images)]
+        images = [self._path(image, row) for image, row in self._listed() if row is not None]
+        return [*(table_file(self.root / name) for name in (self.csv, *self.beside)), *filter(is_file, images)]
 
     def records(self) -> Iterator[Record | Rejected]:
         """One for each row of the CSV, or each file of the glob in the order of its path."""
         require_root(self.root)
+        key = "file name does not match pattern" if self.csv is None else "cell does not match data.reader.parts"
+        count = 0
         for image, row in self._listed() if self.csv is not None else self._matched():
-            yield self._record(image, row) if row is not None else Rejected(image, "file name does not match pattern")
+            item = self._record(image, row) if row is not None else Rejected(image, key)
+            count += isinstance(item, Record)
+            yield item
+        if count and not self.meant:
+            print(
+                f"data.reader.patient is not given: each of {count} images of {self.root} counts as a patient of its "
+                f"own, so that images of one person may come into training and test; name the column of the patient, "
+                f"or say data.reader.patient={NO_PATIENT} where there is one image of each."
+            )
+
+    def _path(self, image: str, row: Row) -> Path:
+        """Where an image is: at its place or at another one, with its extension in either case."""
+        places = [image, *(fill(place, row) for place in self.elsewhere)]
+        paths = [in_either_case(self.root / place) for place in places]
+        return next(filter(is_file, paths), self.root / image)
 
     def _load(self, path: Path, image: str, row: Row) -> Callable[[], Grey]:
         """What reads the picture, set upright and brought to its own shape where that is to be done."""
-        load = partial(load_image, path, self.voi)
+        load = partial(load_image, path, self.voi, self.modality)
         turn = self.turns.get(image, 0)
         if not self.stretched and not turn:
             return load
@@ -207,8 +198,13 @@ class TableReader:
         reads = {column: self.values.get(column, {}).get(cell, cell) for column, cell in row.items()}
         if self.cleaned:
             reads |= {column: clean(reads[column]) for column in columns_of(self.text)}
-        text = fill(self.text, reads)
-        path = self.root / image
+        try:
+            states = states_of(row, self.one_hot)
+        except UserError as error:
+            return Rejected(image, str(error))
+        seen = sentences(states)
+        text = fill(self.text, reads | ({CLASSES: seen} if self.one_hot else {}))
+        path = self._path(image, row)
         unwanted = self._unwanted(row)
         if unwanted is not None:
             return Rejected(image, unwanted)
@@ -220,46 +216,57 @@ class TableReader:
                 return Rejected(image, f"view {written!r} is none of {', '.join(VIEWS.values())}")
         if not text:
             return Rejected(image, "no text")
-        if is_missing(path):
+        if not is_file(path):
             return Rejected(image, MISSING)
         if view is None and is_dicom(path):
             view = header_view(path)
         if self.frontal_only and view in (None, "lateral"):
             return Rejected(image, "view unknown" if view is None else "lateral")
         classes = [name.strip() for column in self.labels for name in row[column].split(self.separator) if name.strip()]
+        classes += [name for name, state in states.items() if state == "present"]
+        known = bool(self.labels) or any(states.values())
+        findings = read_findings(text)
+        # what the columns say and the text does not; that nothing was found, only where the text names nothing at all
+        named = {finding["name"] for finding in findings} | ({NO_FINDING} if findings else set())
         return Record(
             image_id=image,
             study_id=fill(self.study, row) if self.study else image,
             patient_id=(fill(self.patient, row) if self.patient else "") or image,
             view=view,
             text=text,
-            labels=classes if self.labels else None,
-            findings=read_findings(text),
+            labels=classes if known else None,
+            findings=[*findings, *(finding for finding in read_findings(seen) if finding["name"] not in named)],
             source=self.source,
             load=self._load(path, image, row),
             isolate=is_dicom(path),
             age=years(fill(self.age, reads)) if self.age else None,
             sex=sex_of(fill(self.sex, reads)) if self.sex else None,
+            path=path,
         )
 
     def _used_columns(self) -> list[str]:
-        specs = [self.text, self.patient, self.study, self.age, self.sex]
+        specs = [self.text, self.patient, self.study, self.age, self.sex, *self.elsewhere]
         if self.view and self.view.lower() not in VIEWS:
             specs.append(self.view)
         used = [column for spec in specs if spec for column in columns_of(spec)]
-        return [*used, *self.labels, *self.values, *self.needed, *self.left_out, *self.stretched]
+        used = [column for column in used if column != CLASSES or not self.one_hot]
+        return [*used, *self.one_hot, *self.labels, *self.values, *self.needed, *self.left_out, *self.stretched]
 
-    def _listed(self) -> Iterator[tuple[str, Row]]:
-        """Image paths and rows of the CSV."""
+    def _listed(self) -> Iterator[tuple[str, Row | None]]:
+        """Image paths and rows of the CSV; None for a row where a column has no match of its expression."""
         if self.csv is None or self.image is None or self.pattern or self.glob:
             raise UserError(ONE_WAY)
-        for row in read_csv(self.root / self.csv, [*columns_of(self.image), *self._used_columns()]):
-            yield fill(self.image, row), row
+        header, rows = read_joined(self.root, self.csv, self.beside)
+        groups, rows_or_columns = split_columns(header, rows, self.parts, self.csv)
+        require_columns([*columns_of(self.image), *self._used_columns()], [*header, *groups], str(self.root / self.csv))
+        check_classes(self.labels, rows)
+        for row in rows_or_columns:
+            yield (row, None) if isinstance(row, str) else (fill(self.image, row), row)
 
     def _found(self) -> list[Path]:
         if self.glob is None or self.pattern is None or self.image:
             raise UserError(ONE_WAY)
-        found = sorted(path for path in self.root.glob(self.glob) if path.is_file())
+        found = matching(self.root, self.glob)
         if not found:
             raise UserError(f"{self.root} holds no file that matches data.reader.files={self.glob!r}.")
         return found

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_ldm.cli import one_sentence
-from cxr_ldm.data.images import DECODE_ERRORS, UnreadableImage, read_grey, to_uint8
+from cxr_ldm.data.images import UnreadableImage, read_grey, to_uint8
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import provenance_of, read_header
 from cxr_ldm.imaging.grids import KEY
@@ -72,7 +72,7 @@ def picture(path: Path) -> tuple[dict[str, Any] | None, np.ndarray]:
         with Image.open(path) as file:
             file.load()  # text may stand behind the pixels
             facts = json.loads(file.info.get(KEY, "null"))
-    except (*DECODE_ERRORS, TypeError):  # a text of this name that is none of ours, or damaged
+    except Exception:  # a text of this name that is none of ours, or damaged
         facts = None
     return facts if isinstance(facts, dict) else None, levels
 

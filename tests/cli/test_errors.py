@@ -79,7 +79,7 @@ def test_a_csv_without_the_named_column_is_refused(command, tmp_path):
 def test_an_unreadable_image_is_a_row_of_rejected_csv(command, tmp_path):
     from PIL import Image
 
-    Image.new("L", (32, 32), 90).save(tmp_path / "good.png")
+    Image.linear_gradient("L").save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("not an image")
     (tmp_path / "table.csv").write_text("file,note\ngood.png,Normal.\nbad.png,Normal.\n")
     options = ["data=table", f"data.root={tmp_path}", "data.reader.csv=table.csv", "data.size=32"]

@@ -2,11 +2,14 @@
 
 import contextlib
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from cxr_ldm.data.images import UnreadableImage, read_grey, resize_square, to_uint8
 from cxr_ldm.errors import UserError
@@ -47,6 +50,45 @@ def test_twelve_bits_in_sixteen_are_scaled_by_their_range(tmp_path):
     np.testing.assert_array_equal(grey, RAMP[:4])
 
 
+def wide_png(pixels: np.ndarray, path: Path) -> Path:
+    """A PNG file of 16 bits [H, W, channels]: grey and alpha, RGB, or RGBA; written here, since Pillow writes none."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    return path
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_sixteen_bits_in_several_channels_are_scaled_by_their_range_as_grey_is(tmp_path, channels):
+    levels = np.tile(np.linspace(100, 4095, 256).round(), (4, 1))
+    pixels = np.repeat(levels[..., None], channels, axis=2)
+    if channels != 3:
+        pixels[..., -1] = 65535
+    grey = read_grey(wide_png(pixels, tmp_path / "wide.png"))
+    assert grey.dtype == np.uint8
+    np.testing.assert_array_equal(grey, RAMP[:4])
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_what_is_transparent_is_black_and_not_counted_in_the_range(tmp_path, channels):
+    pixels = np.full((1, 5, channels), 60000)
+    pixels[..., -1] = [65535, 65535, 65535, 0, 32768]
+    pixels[0, :3, :-1] = np.array([1000, 2000, 3000])[:, None]
+    pixels[0, 4, :-1] = 3000
+    np.testing.assert_array_equal(read_grey(wide_png(pixels, tmp_path / "wide.png")), [[0, 128, 255, 0, 128]])
+
+
+def test_sixteen_bit_colour_becomes_luma(tmp_path):
+    colours = np.array([[[65535, 0, 0], [0, 65535, 0], [0, 0, 65535], [0, 0, 0], [65535, 65535, 65535]]])
+    np.testing.assert_array_equal(read_grey(wide_png(colours, tmp_path / "wide.png")), [[76, 150, 29, 0, 255]])
+
+
 def test_one_bit_images_are_black_and_white(tmp_path):
     grey = read_grey(saved(tmp_path, Image.fromarray(RAMP > 127)))
     np.testing.assert_array_equal(grey, np.where(RAMP > 127, 255, 0))
@@ -59,6 +101,45 @@ def test_exif_orientation_is_followed(tmp_path):
     grey = read_grey(path)
     assert grey.shape == (256, 16)
     np.testing.assert_allclose(grey[:, 0].astype(int), np.arange(256), atol=3)
+
+
+@pytest.mark.parametrize("orientation", range(9))
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_every_exif_orientation_is_that_of_pillow(tmp_path, orientation, mode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    values = np.random.default_rng(0).integers(0, 256, (3, 5)).astype(np.uint8 if mode == "L" else np.uint16)
+    path = saved(tmp_path, Image.fromarray(values), exif=exif)
+    with Image.open(path) as file:
+        np.testing.assert_array_equal(read_grey(path), to_uint8(np.asarray(ImageOps.exif_transpose(file))))
+
+
+def test_an_exif_tag_of_the_wrong_type_does_not_hide_the_orientation(tmp_path):
+    """Pillow raises TypeError on writing such a block anew, which is no need of ours."""
+    block = b"II*\0" + struct.pack("<IH", 8, 2)
+    block += struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # orientation
+    block += struct.pack("<HHI4s", 0x011A, 2, 4, b"abc\0")  # the resolution is a text, and no ratio
+    path = saved(tmp_path, Image.fromarray(RAMP), "image.jpg", exif=b"Exif\0\0" + block + b"\0\0\0\0", quality=100)
+    assert read_grey(path).shape == (256, 16)
+
+
+class NobodyKnowsThisError(Exception):
+    """Of no class that a reader could list."""
+
+
+@pytest.mark.parametrize("part", ["load", "getexif"])
+def test_whatever_a_decoder_raises_rejects_the_file_by_name(tmp_path, monkeypatch, part):
+    path = saved(tmp_path, Image.fromarray(RAMP))
+
+    def fail(self):
+        raise NobodyKnowsThisError
+
+    monkeypatch.setattr(PngImageFile, part, fail)
+    if part == "getexif":
+        np.testing.assert_array_equal(read_grey(path), RAMP)
+        return
+    with pytest.raises(UnreadableImage, match=r"image\.png: image is not a readable PNG or JPEG file"):
+        read_grey(path)
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,32 @@ def test_a_list_of_something_else_is_refused(tmp_path):
     (tmp_path / "Data_Entry_2017.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="has no column 'Image Index'; it has 'a', 'b'"):
         list(NIHReader(tmp_path).records())
+
+
+def test_the_list_of_2020_is_read_where_that_of_2017_is_not_there(tmp_path):
+    write(tmp_path, ["images"] * 3)
+    records = [item for item in NIHReader(tmp_path).records() if isinstance(item, Record)]
+    old = tmp_path / "Data_Entry_2017.csv"
+    rows = [f"{line}," for line in old.read_text().replace("Patient Gender", "Patient Sex").splitlines()]
+    later = tmp_path / "Data_Entry_2017_v2020.csv"
+    later.write_text("\n".join(rows) + "\n")
+    old.unlink()
+    reader = NIHReader(tmp_path)
+    again = [item for item in reader.records() if isinstance(item, Record)]
+    assert [(item.image_id, item.text, item.sex, item.age) for item in again] == [
+        (item.image_id, item.text, item.sex, item.age) for item in records
+    ]
+    assert reader.files()[0] == later
+    assert reader.settings() == {"reader": "nih", "table": "Data_Entry_2017.csv"}
+    later.write_text(later.read_text().replace("Patient Sex", "Sex"))
+    with pytest.raises(UserError, match=r"v2020.csv has no column 'Patient Gender'; it has .*'Sex'"):
+        list(reader.records())
+
+
+def test_images_with_their_extension_in_capitals_are_found(tmp_path):
+    write(tmp_path, ["images"] * 3)
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    reader = NIHReader(tmp_path)
+    assert sum(isinstance(item, Record) for item in reader.records()) == 3
+    assert len(reader.files()) == 4

@@ -106,6 +106,46 @@ def test_every_layout_gives_the_same_records(root):
     assert {item.image_id: item.reason for item in results if isinstance(item, Rejected)} == REASONS
 
 
+def test_extensions_in_capitals_are_read_in_every_layout(root):
+    expected = {item.image_id for item in OpenIReader(root).records() if isinstance(item, Record)}
+    for path in [*root.glob("NLMCXR_png/*"), *root.glob("images/images_normalized/*")]:
+        path.rename(path.with_suffix(".PNG"))
+    table = root / "indiana_projections.csv"
+    table.write_text(table.read_text().replace(".dcm.png", ".DCM.PNG"))
+    records = [item for item in OpenIReader(root).records() if isinstance(item, Record)]
+    assert {item.image_id for item in records} == expected
+    np.testing.assert_array_equal(records[0].load(), picture(0))
+
+
+def test_dicom_files_in_capitals_and_in_linked_folders_are_read(tmp_path):
+    write_xml(tmp_path, images=False)
+    elsewhere = tmp_path / "elsewhere" / "deep"
+    elsewhere.mkdir(parents=True)
+    (tmp_path / "NLMCXR_dcm").mkdir()
+    (tmp_path / "NLMCXR_dcm" / "11").symlink_to(tmp_path / "elsewhere")
+    header = file_of(grey_picture(), ViewPosition="PA")
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    del header.Modality
+    written(header, elsewhere / "11_IM-0067-1001.DCM")
+    (record,) = (item for item in OpenIReader(tmp_path, modality="assume").records() if isinstance(item, Record))
+    assert (record.image_id, record.view, record.isolate) == ("CXR11_IM-0067-1001", "PA", True)
+    np.testing.assert_allclose(display(record.load()).astype(int), grey_picture(), atol=1)
+    assert OpenIReader(tmp_path, modality="assume").settings()["modality"] == "assume"
+    assert "modality" not in OpenIReader(tmp_path).settings()
+
+
+def test_a_dry_run_says_how_many_images_are_not_there(tmp_path):
+    write_xml(tmp_path, images=False)
+    write_projections(tmp_path)
+    counts = dry_run(OpenIReader(tmp_path))
+    assert (counts["accepted"], counts["without an image file"]) == (2, 2)
+    folder = tmp_path / "NLMCXR_png"
+    folder.mkdir()
+    for number, (_, xml, _, _) in enumerate(IMAGES):
+        Image.fromarray(picture(number)).save(folder / f"{xml}.png")
+    assert "without an image file" not in dry_run(OpenIReader(tmp_path))
+
+
 def test_sections_and_views_are_chosen_by_config(root):
     reader = OpenIReader(root, sections=["indication", "impression"], frontal_only=False)
     texts = {item.image_id: item.text for item in reader.records() if isinstance(item, Record)}
