@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_ldm.data.datamodule import ImageDataModule, ordered_loader
+from cxr_ldm.data.datamodule import Crop, ImageDataModule, ordered_loader
 from cxr_ldm.data.order import StepSampler
 from cxr_ldm.data.prepare import Target, prepare
 from cxr_ldm.data.table import TableReader
@@ -69,11 +69,27 @@ def test_batches_hold_the_images_of_their_rows(prepared):
         assert set(batch["row"].tolist()) <= set(prepared.rows("train"))
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_evaluation_sees_every_row_once_in_order(prepared, split):
+def test_validation_sees_every_row_once_in_order(prepared):
     data = ImageDataModule(prepared, batch_size=4, images_per_epoch=None, seed=0)
-    rows = torch.cat([batch["row"] for batch in getattr(data, f"{split}_dataloader")()])
-    np.testing.assert_array_equal(rows, prepared.rows(split))
+    rows = torch.cat([batch["row"] for batch in data.val_dataloader()])
+    np.testing.assert_array_equal(rows, prepared.rows("val"))
+
+
+def test_training_shows_squares_of_its_images_and_whole_ones_at_the_end(prepared):
+    crop = Crop(8, until=16, seed=3)
+    data = ImageDataModule(prepared, 4, 24, seed=0, crop=crop)
+    batches = list(data.train_dataloader())
+    assert [tuple(batch["pixels"].shape[2:]) for batch in batches] == [(8, 8)] * 4 + [(prepared.size,) * 2] * 2
+    again = ImageDataModule(prepared, 4, 8, seed=0, crop=crop)
+    again.first_epoch = 1  # a run that goes on sees the same squares
+    for first, second in zip(batches[2:4], again.train_dataloader(), strict=True):
+        assert torch.equal(first["pixels"], second["pixels"])
+    images = prepared.images[batches[0]["row"].numpy()]
+    for square, image in zip(batches[0]["pixels"][:, 0], images, strict=True):
+        whole = torch.from_numpy(image).float() / 127.5 - 1
+        places = whole.unfold(0, 8, 1).unfold(1, 8, 1)
+        assert (places == square).all(-1).all(-1).any()
+    assert all(batch["pixels"].shape[2] == prepared.size for batch in data.val_dataloader())
 
 
 def test_worker_processes_change_nothing(prepared):
