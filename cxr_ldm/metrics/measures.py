@@ -20,12 +20,12 @@ from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics import cost, distances, diversity, judge, reconstruction
 from cxr_ldm.metrics.curves import curves
 from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
+from cxr_ldm.metrics.generated import generated
 from cxr_ldm.metrics.measure_distance import distance, looks
 from cxr_ldm.metrics.measure_memory import memory
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.splits import WORDS
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.sampling import generate
 from cxr_ldm.training import spread
 
 IN_A_ROW = 6  # images of each point of a curve in its picture
@@ -124,7 +124,7 @@ def sampling_of(cfg: DictConfig) -> dict[str, Any]:
 def of_texts(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, rows: np.ndarray) -> Tensor:
     """Images `[N,1,H,W]` generated from the texts of `rows`, with a seed for each place."""
     people = prepared.people(rows) if pipeline.attributes is not None else None
-    return generate(pipeline, prepared.texts(rows), [cfg.seed + index for index in range(len(rows))], cfg, people)
+    return generated(cfg, pipeline)(prepared.texts(rows), [cfg.seed + index for index in range(len(rows))], people)
 
 
 def costs(cfg: DictConfig, bundle: Bundle, pipeline: TextToCXR) -> dict[str, Metric]:
@@ -198,7 +198,7 @@ def adherence(
     count, samples = cfg.metrics.adherence_n, {}
     for index, (name, prompt) in enumerate(measure.prompts.items()):
         seeds = [cfg.seed + 10_000 * (index + 1) + number for number in range(count)]
-        samples[name] = generate(pipeline, [prompt] * count, seeds, cfg)
+        samples[name] = generated(cfg, pipeline)([prompt] * count, seeds)
     shown = torch.cat([images[:4] for images in samples.values()])
     captions = [prompt for prompt in measure.prompts.values() for _ in range(4)]
     facts = {"synthetic": True, "prompts": captions, "bundle_sha256": pipeline.sha256}
