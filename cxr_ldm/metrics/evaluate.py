@@ -20,6 +20,10 @@ from cxr_ldm.metrics.compare import compare_ldm, compare_vae
 from cxr_ldm.metrics.feature_sets import recorded
 from cxr_ldm.metrics.measures import measure_ldm, measure_vae, sampling_of
 
+# Options of metrics=page, and by which of them the others are used.
+PAGE = {"kid_n", "own_prompts_n", "references", "folds", "synthetic", "targets"}
+USED_BY = {"synthetic_n": {"synthetic"}, "fitted": {"synthetic", "folds"}}
+
 
 def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
     """Measure a bundle; write everything under one name, print the table and the paths."""
@@ -101,8 +105,20 @@ def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
 def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     """What decides every evaluation's numbers beside the bundle."""
     groups = {group: plain(cfg[group]) for group in ("metrics", "sampler", "guidance")}
+    groups["metrics"] = chosen_measures(groups["metrics"])
     stated = {"data": prepared.fingerprint, "seed": cfg.seed, "features": recorded(cfg)}
     return stated | splits.recorded(cfg) | groups
+
+
+def chosen_measures(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without the options that are off, as when there were none: evaluations of that time are found again.
+
+    >>> chosen_measures({"n": 8, "kid_n": None, "synthetic": False, "synthetic_n": None})
+    {'n': 8}
+    """
+    off = {key for key in PAGE if not metrics.get(key)}
+    off |= {key for key, users in USED_BY.items() if users <= off}
+    return {key: value for key, value in metrics.items() if key not in off}
 
 
 def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> None:
