@@ -34,6 +34,7 @@ class FeatureSets:
     ) -> None:
         self.extractors, self.prepared, self.cache = dict(extractors), prepared, cache
         self.device, self.size = device, size
+        self.floors: dict[tuple[str, int, int], Any] = {}  # of distances, by extractor, number and seed
         self._known: dict[str, np.ndarray] = {}  # bool [images of the collection], by extractor
         self._features: dict[str, Tensor] = {}  # float64 [images of the collection, D]; only known rows are filled
 

@@ -64,10 +64,14 @@ def distance(
 
 
 def floors_of(cfg: DictConfig, sets: FeatureSets, name: str, n: int) -> distances.Floors:
-    """Floors at n images a side by an extractor."""
-    pool, metrics = pool_rows(cfg, sets.prepared, n), cfg.metrics
-    features, patients = sets.of_rows(name, pool, "floor"), sets.prepared.patients(pool)
-    return distances.floors(features, patients, n, metrics.floor_repeats, cfg.seed, metrics.neighbours)
+    """Floors at n images a side by an extractor; computed once."""
+    key = name, n, cfg.seed
+    if key not in sets.floors:
+        pool, metrics = pool_rows(cfg, sets.prepared, n), cfg.metrics
+        features, patients = sets.of_rows(name, pool, "floor"), sets.prepared.patients(pool)
+        sets.floors[key] = distances.floors(features, patients, n, metrics.floor_repeats, cfg.seed, metrics.neighbours)
+    floors: distances.Floors = sets.floors[key]
+    return floors
 
 
 def many_of(cfg: DictConfig, sets: FeatureSets, name: str, more: More) -> distances.Many:

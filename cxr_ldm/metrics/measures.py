@@ -20,7 +20,9 @@ from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.generated import generated
 from cxr_ldm.metrics.measure_distance import More, distance, looks
 from cxr_ldm.metrics.measure_memory import memory
+from cxr_ldm.metrics.measure_references import references
 from cxr_ldm.metrics.measured_images import asked_rows, chosen_rows, of_texts, reconstructions
+from cxr_ldm.metrics.references import MARK
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.splits import WORDS
 from cxr_ldm.pipeline import TextToCXR
@@ -82,6 +84,8 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
         metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)
     else:
         metrics |= diversity.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
+    if cfg.metrics.references:
+        metrics |= references(cfg, bundle, pipeline, sets, rows, images)
     if cfg.metrics.curves is not None:
         metrics |= settings_curves(cfg, pipeline, sets, rows, folder)
     metrics |= costs(cfg, bundle, pipeline)
@@ -90,10 +94,20 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
     return {
         name: replace(metric, settings=metric.settings | {"sampling": sampling | {"seed": cfg.seed}})
-        if "floor" not in name and "real" not in name and "_at_" not in name
+        if sampled(name)
         else metric
         for name, metric in metrics.items()
     }
+
+
+def sampled(name: str) -> bool:
+    """Whether a metric is of generated images, and one way of sampling made them.
+
+    >>> [sampled(name) for name in ("kid_x", "kid_x_floor", "kid_x_reference_copier", "kid_x_reference_empty")]
+    [True, False, False, True]
+    """
+    not_ours = ("floor", "real", "_at_", f"{MARK}copier", f"{MARK}reconstruction")
+    return not any(part in name for part in not_ours)
 
 
 def more(cfg: DictConfig, asked: np.ndarray, n: int, made: dict[str, Tensor]) -> More | None:
