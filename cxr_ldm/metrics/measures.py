@@ -20,6 +20,7 @@ from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.generated import generated
 from cxr_ldm.metrics.measure_distance import More, distance, looks
 from cxr_ldm.metrics.measure_memory import memory
+from cxr_ldm.metrics.measure_own_words import own_words
 from cxr_ldm.metrics.measure_references import references
 from cxr_ldm.metrics.measured_images import asked_rows, chosen_rows, of_texts, reconstructions
 from cxr_ldm.metrics.references import MARK
@@ -84,6 +85,8 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
         metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)
     else:
         metrics |= diversity.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
+    if cfg.metrics.own_prompts_n:
+        metrics |= own_words(cfg, pipeline, prepared, folder)
     if cfg.metrics.references:
         metrics |= references(cfg, bundle, pipeline, sets, rows, images)
     if cfg.metrics.curves is not None:
