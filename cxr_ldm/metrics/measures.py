@@ -19,6 +19,7 @@ from cxr_ldm.metrics.curves import curves
 from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.generated import generated
 from cxr_ldm.metrics.measure_distance import More, distance, looks
+from cxr_ldm.metrics.measure_fitted import crossfitted, synthetic
 from cxr_ldm.metrics.measure_memory import memory
 from cxr_ldm.metrics.measure_own_words import own_words
 from cxr_ldm.metrics.measure_references import references
@@ -87,6 +88,10 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
         metrics |= diversity.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
     if cfg.metrics.own_prompts_n:
         metrics |= own_words(cfg, pipeline, prepared, folder)
+    if cfg.metrics.folds:
+        metrics |= crossfitted(cfg, prepared)
+    if cfg.metrics.synthetic:
+        metrics |= synthetic(cfg, generated(cfg, pipeline).made_by, prepared, asked[len(rows) :], pool[len(rows) :])
     if cfg.metrics.references:
         metrics |= references(cfg, bundle, pipeline, sets, rows, images)
     if cfg.metrics.curves is not None:

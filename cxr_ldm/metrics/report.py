@@ -18,6 +18,11 @@ MEANINGS = {
     "adherence_side": "the finding is on the prompted side",
     "auroc": "area under the ROC curve of the classifier, with what the text says as truth",
     "auroc_mean": "the same as a mean over the findings",
+    "auroc_own": "the same on prompts in our own words, a finding against normal",
+    "auroc_trained_on_synthetic": "AUROC on real images of a classifier trained on generated ones",
+    "auroc_trained_on_real": "AUROC on real images of one trained on the real images of the same texts",
+    "auroc_trained_ratio": "AUROC of the one trained on generated images over that of the one trained on real ones",
+    "side_own": "on prompts in our own words that name a side, the classifier finds it the more probable",
     "side_accuracy": "where a text names one side, the classifier finds that side the more probable",
     "prompt_retrieval_top": "of the prompts of 100 images, the image's own is among the first by the classifier",
     "prompt_retrieval_median_rank": "rank of the image's own prompt among those of 100 images by the classifier",
@@ -54,6 +59,11 @@ VARIANTS = {
     "_ratio": "as a multiple of the floor",
     "_difference": "above the floor",
     "_real": "the same on real images: the ceiling",
+    "_real_crossfitted": "on all real images, by classifiers that saw no image of the patient",
+    "_reference_copier": "of training images, as a perfect copier gives them",
+    "_reference_reconstruction": "of the autoencoder's reconstructions of the same images",
+    "_reference_shuffled": "beside the texts of others",
+    "_reference_empty": "of images of the empty prompt",
     "_real_all": "the same on real images with any finding",
     "_texts": "on images generated from whole reports with any finding (compare with _real_all)",
 }
@@ -146,9 +156,9 @@ def meaning(name: str) -> str:
 def print_table(content: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the table to the terminal."""
     table = Table(title_justify="left", expand=False)
-    table.add_column("metric", no_wrap=True)
+    table.add_column("metric", overflow="fold")  # names are cut before numbers are
     for heading in ("value", "95 % interval", "n"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("direction")
     for row in rows(content):
         value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
