@@ -18,6 +18,7 @@ from cxr_ldm.metrics import cost, distances, diversity, judge, reconstruction
 from cxr_ldm.metrics.curves import curves
 from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.generated import generated
+from cxr_ldm.metrics.headline import derived
 from cxr_ldm.metrics.measure_distance import More, distance, looks
 from cxr_ldm.metrics.measure_fitted import crossfitted, synthetic
 from cxr_ldm.metrics.measure_memory import memory
@@ -96,7 +97,7 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
         metrics |= references(cfg, bundle, pipeline, sets, rows, images)
     if cfg.metrics.curves is not None:
         metrics |= settings_curves(cfg, pipeline, sets, rows, folder)
-    metrics |= costs(cfg, bundle, pipeline)
+    metrics |= derived(metrics) | costs(cfg, bundle, pipeline)
     sampling = sampling_of(cfg) | {"guidance": plain(cfg.guidance)}
     facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
     save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-TABLE_WIDTH = 108  # columns at least, also where no terminal says how wide it is
+TABLE_WIDTH = 132  # columns at least where no terminal says how wide it is
 # What a metric says, by the longest beginning of its name.
 MEANINGS = {
     "ssim": "structural similarity of reconstruction and original",
@@ -48,6 +48,8 @@ MEANINGS = {
     "pairwise_ssim": "similarity of two images of the set: high where all look alike",
     "pairwise_ms_ssim": "similarity of two images of the set at several scales: high where all look alike",
     "pairwise_ms_ssim_within_prompt": "similarity of two images of one prompt at several scales",
+    "pairwise_ssim_within_own": "similarity of two images of prompts in our own words for one finding",
+    "pairwise_ms_ssim_within_own": "the same similarity at several scales",
     "pairwise_ssim_within_prompt": "similarity of two images of one prompt: high where all look alike",
 }
 # And its end.
@@ -164,7 +166,9 @@ def print_table(content: Mapping[str, Any], console: Console | None = None) -> N
         value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
         table.add_row(row["name"], value, row["interval"], row["n"], row["direction"])
     console = console or Console()
-    console.print(table, width=max(console.width, TABLE_WIDTH))
+    if not console.is_terminal:
+        console.width = max(console.width, TABLE_WIDTH)  # rich would take 80 columns
+    console.print(table)
 
 
 def title(content: Mapping[str, Any]) -> str:
