@@ -187,6 +187,8 @@ def not_measured(cfg: DictConfig, kind: str) -> dict[str, str]:
     missing = {} if cfg.get("classifier") else {"AUROC, side accuracy and retrieval by a classifier": judge.NONE}
     if cfg.metrics.curves is None:
         missing["curves over guidance and steps"] = "metrics=full measures them, in some minutes more"
+    if not any(cfg.metrics[key] for key in PAGE):
+        missing["prompts in our own words, references, train on synthetic"] = "metrics=page measures them, in hours"
     others = sorted({path.stem for path in (CONF / "features").glob("*.yaml")} - set(cfg.features))
     if others:
         missing[f"distances by {', '.join(others)}"] = "features=[NAME,NAME] measures them by several extractors"

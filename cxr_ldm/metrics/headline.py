@@ -1,7 +1,7 @@
 """The figures that a page begins with: at most twelve, each beside real images and beside its aim, missed ones marked.
 
 Aims are the experiment's (metrics.targets). KID and the excess of copies are held against the upper end of their
-intervals, all else against its value. A figure that an evaluation does not hold has a row that says so.
+intervals, all else against its value. A figure with an aim that an evaluation does not hold has a row that says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -121,7 +121,7 @@ def headline(content: Content) -> list[Row]:
         return []
     aims = content["run"].get("targets", {})
     rows = [_row(each, content, extractor, aims.get(each.key)) for each in HEADLINES]
-    return rows if any(row.value != MISSING for row in rows) else []
+    return [row for row in rows if row.value != MISSING or row.missed]
 
 
 def _row(each: Headline, content: Content, extractor: str, aim: Any) -> Row:

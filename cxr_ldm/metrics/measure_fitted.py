@@ -40,14 +40,31 @@ def recorded(cfg: DictConfig, prepared: Prepared, targets: Targets) -> dict[str,
     return facts | {"fitted": plain(cfg.metrics.fitted)}
 
 
+def check(cfg: DictConfig, prepared: Prepared, asked: np.ndarray) -> None:
+    """Raises UserError where a classifier that will be fitted has no class to learn: before anything is generated.
+
+    Args:
+        asked: training rows whose texts are asked for.
+    """
+    least = cfg.metrics.fitted.min_images
+    if cfg.metrics.synthetic:
+        learnable(all_targets(prepared.manifest), asked[: cfg.metrics.synthetic_n], least)
+    if cfg.metrics.folds:
+        learnable(all_targets(prepared.manifest), judged_rows(cfg, prepared), least)
+
+
+def judged_rows(cfg: DictConfig, prepared: Prepared) -> np.ndarray:
+    """All rows, those of the test split only where it is measured."""
+    rows = np.arange(len(prepared))
+    return rows if cfg.split == "test" else np.setdiff1d(rows, prepared.rows("test"))
+
+
 def crossfitted(cfg: DictConfig, prepared: Prepared) -> dict[str, Metric]:
     """AUROC by finding and side accuracy on all real images, `…_real_crossfitted`; on test only where it is measured.
 
     Each image is scored by a classifier that saw no image of its patient.
     """
-    rows = np.arange(len(prepared))
-    if cfg.split != "test":
-        rows = np.setdiff1d(rows, prepared.rows("test"))
+    rows = judged_rows(cfg, prepared)
     targets = learnable(all_targets(prepared.manifest), rows, cfg.metrics.fitted.min_images)
     made_by = recorded(cfg, prepared, targets) | {"rows": rows.tolist(), "folds": cfg.metrics.folds}
     cache, patients = Path(cfg.paths.outputs) / "cache", prepared.patients(rows)

@@ -14,13 +14,12 @@ from cxr_ldm.bundle import Bundle
 from cxr_ldm.compose import device_of, guidance_of, plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import cost, distances, diversity, judge, reconstruction
+from cxr_ldm.metrics import cost, distances, diversity, judge, measure_fitted, reconstruction
 from cxr_ldm.metrics.curves import curves
 from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.generated import generated
 from cxr_ldm.metrics.headline import derived
 from cxr_ldm.metrics.measure_distance import More, distance, looks
-from cxr_ldm.metrics.measure_fitted import crossfitted, synthetic
 from cxr_ldm.metrics.measure_memory import memory
 from cxr_ldm.metrics.measure_own_words import own_words
 from cxr_ldm.metrics.measure_references import references
@@ -71,6 +70,7 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     if cfg.metrics.curves is not None and cfg.metrics.curves.get("alone"):
         return settings_curves(cfg, pipeline, feature_sets(cfg, prepared), rows, folder)
     asked = asked_rows(cfg, prepared, rows)
+    measure_fitted.check(cfg, prepared, asked[len(rows) :])
     pool = of_texts(cfg, pipeline, prepared, asked)
     prompts, images = prepared.texts(rows), pool[: len(rows)]
     sets = feature_sets(cfg, prepared)
@@ -90,9 +90,11 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     if cfg.metrics.own_prompts_n:
         metrics |= own_words(cfg, pipeline, prepared, folder)
     if cfg.metrics.folds:
-        metrics |= crossfitted(cfg, prepared)
+        metrics |= measure_fitted.crossfitted(cfg, prepared)
     if cfg.metrics.synthetic:
-        metrics |= synthetic(cfg, generated(cfg, pipeline).made_by, prepared, asked[len(rows) :], pool[len(rows) :])
+        metrics |= measure_fitted.synthetic(
+            cfg, generated(cfg, pipeline).made_by, prepared, asked[len(rows) :], pool[len(rows) :]
+        )
     if cfg.metrics.references:
         metrics |= references(cfg, bundle, pipeline, sets, rows, images)
     if cfg.metrics.curves is not None:

@@ -35,6 +35,7 @@ MEANINGS = {
     "contrast_michelson": "difference over sum of the 95th and 5th percentile of grey",
     "contrast_rms": "standard deviation of grey",
     "sharpness": "variance of the Laplacian",
+    "sharpness_ratio": "variance of the Laplacian over that of real images",
     "entropy": "entropy of grey levels, bits",
     "closer_than_held_out": "generated images closer to a training image than 99 % of held-out ones",
     "nearer_to_training": "generated images nearer to the training than to as many held-out patients; 0.5 expected",
@@ -149,6 +150,8 @@ def meaning(name: str) -> str:
     >>> meaning("kid_efficientnet_lite0_difference")
     'kernel distance of features, generated (or reconstructed) against real; above the floor'
     """
+    if name in MEANINGS:
+        return MEANINGS[name]
     start = max((key for key in MEANINGS if name.startswith(key)), key=len, default=None)
     end = max((key for key in VARIANTS if name.endswith(key)), key=len, default=None)
     parts = [MEANINGS.get(start or "", ""), VARIANTS.get(end or "", "")]

@@ -66,6 +66,7 @@ def test_aims_are_held_against_the_right_end_and_missed_ones_are_marked():
     assert rows["side_own"].value == "not judged: too few"
     assert rows["recall_x_ratio"].value == "not measured"
     assert rows["recall_x_ratio"].missed
+    assert "auroc_trained_ratio" not in rows  # neither measured nor aimed at
 
 
 def test_the_tables_are_at_the_top_of_the_page_and_in_the_html():
