@@ -5,6 +5,7 @@ No augmentation, average of weights or early stopping: what is compared is what 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,8 +69,8 @@ def fit(recipe: Recipe, pixels: Pixels, targets: np.ndarray, classes: Sequence[s
         network = recipe.network(classes).to(recipe.device).train()
     order, steps = np.random.default_rng([seed, 5]), -(-len(known) // recipe.batch_size)
     total = steps * recipe.epochs
-    made = optimisation([(network.parameters(), 1.0)], recipe.optimizer, min(50, total // 10), total, LAST_RATE)
-    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[call-overload,index]
+    made: Any = optimisation([(network.parameters(), 1.0)], recipe.optimizer, min(50, total // 10), total, LAST_RATE)
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     with tqdm(total=total, desc="fitting a classifier", unit="step") as bar, torch.enable_grad():
         for _ in range(recipe.epochs):
             for rows in np.array_split(order.permutation(known), steps):
