@@ -36,6 +36,13 @@ NUMBERS: dict[str, tuple[Any, int]] = (
         "trainer.gradient_clip": (REAL, 0),
         "metrics.n": (WHOLE, 2),
         "metrics.adherence_n": (WHOLE, 1),
+        "metrics.kid_n": (WHOLE, 2),
+        "metrics.own_prompts_n": (WHOLE, 2),
+        "metrics.synthetic_n": (WHOLE, 1),
+        "metrics.folds": (WHOLE, 2),
+        "metrics.fitted.epochs": (WHOLE, 1),
+        "metrics.fitted.batch_size": (WHOLE, 1),
+        "metrics.fitted.min_images": (WHOLE, 1),
         "classifier_network.min_images": (WHOLE, 1),
     }
     | {

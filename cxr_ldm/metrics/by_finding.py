@@ -16,6 +16,8 @@ MEASURES = {
     "adherence_finding": ("finding shown", "adherence_finding", ("_texts", "_real_all")),
     "adherence_side": ("on its side", "adherence_side", ("_texts", "_real_all")),
 }
+# Figures by finding that are no cells of this table.
+OTHERS, APART = ("auroc_own_", "auroc_trained_"), ("_at_", "_reference_", "_crossfitted")
 ABOUT = (
     "AUROC and side accuracy are the classifier's; finding shown and on its side are read by the phantom's geometry."
 )
@@ -120,7 +122,7 @@ def findings(content: Content) -> list[str]:
     names |= {
         name.removeprefix("auroc_").removesuffix("_real").replace("_", " ")
         for name in content
-        if name.startswith("auroc_") and "_at_" not in name
+        if name.startswith("auroc_") and not name.startswith(OTHERS) and not any(part in name for part in APART)
     } - {"mean"}
     _, adherence, ends = MEASURES["adherence_finding"]
     names |= {content[f"{adherence}{end}"]["settings"]["finding"] for end in ends if f"{adherence}{end}" in content}

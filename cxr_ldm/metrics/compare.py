@@ -19,7 +19,7 @@ from cxr_ldm.metrics import reconstruction
 from cxr_ldm.metrics.adherence import Side
 from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.frechet import frechet_distance
-from cxr_ldm.metrics.measures import chosen_rows, of_texts, reconstructions
+from cxr_ldm.metrics.measured_images import chosen_rows, of_texts, reconstructions
 from cxr_ldm.metrics.paired import paired_distance, paired_kernel_distance, paired_mean
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.splits import WORDS

@@ -42,6 +42,22 @@ class Floors:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Many:
+    """Larger sets for a distance whose expectation does not depend on their size.
+
+    Attributes:
+        real, generated: features [N, D] and [M, D].
+        patients: of the real images, and of the prompts of the generated ones.
+        settings: what these sets are.
+    """
+
+    real: Tensor
+    generated: Tensor
+    patients: tuple[Sequence[str], Sequence[str]]
+    settings: dict[str, object]
+
+
 def floors(
     features: Tensor, patients: Sequence[str], n: int, repeats: int = 5, seed: int = 0, neighbours: int = 5
 ) -> Floors:
@@ -116,17 +132,36 @@ def distance_metrics(
         patients: of the real images, and of the prompts of the generated ones; None takes images as independent.
         neighbours: k of precision, recall, density and coverage.
     """
+    floor = floors(pool, pool_patients, min(len(real), len(generated)), repeats, seed, neighbours)
+    return distances_from(real, generated, floor, settings, patients=patients, neighbours=neighbours, seed=seed)
+
+
+def distances_from(
+    real: Tensor,
+    generated: Tensor,
+    floor: Floors,
+    settings: dict[str, object],
+    *,
+    patients: tuple[Sequence[str], Sequence[str]] | None = None,
+    many: Many | None = None,
+    neighbours: int = 5,
+    seed: int = 0,
+) -> dict[str, Metric]:
+    """What `distance_metrics` gives, with a floor that is known already.
+
+    Args:
+        many: larger sets for KID alone, whose expectation does not depend on their size; None takes the same ones.
+    """
     n, name = min(len(real), len(generated)), settings["extractor"]
     real, generated = real[:n], generated[:n]
     alone = [f"real {i}" for i in range(n)], [f"generated {i}" for i in range(n)]
     people = alone if patients is None else (patients[0][:n], patients[1][:n])
-    floor = floors(pool, pool_patients, n, repeats, seed, neighbours)
     settings = {**settings, "drawn": "images" if patients is None else "patients"}
     if floor.reason:
         settings |= {"floor": None, "floor_reason": floor.reason}
     own = {kind: {**settings, "neighbours": neighbours, "balls": "closed"} for kind in SHARES}
     own["fid"] = settings | covariance_settings(n, real.shape[1])
-    own["kid"] = {**settings, "kernel": "(x·y/D + 1)³", "pairs": "all, unbiased"}
+    own["kid"] = {**settings, "kernel": "(x·y/D + 1)³", "pairs": "all, unbiased"} | (many.settings if many else {})
 
     def statistic(one: Tensor, two: Tensor) -> list[float]:
         return [frechet_distance(one, two), *vars(coverage(one, two, neighbours)).values()]
@@ -139,7 +174,8 @@ def distance_metrics(
         stated = own[kind] | apart.settings
         metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, reason)
         if kind == "fid":
-            metrics[f"kid_{name}"] = kernel_metric(real, generated, people, own["kid"])
+            sets = (many.real, many.generated, many.patients) if many else (real, generated, people)
+            metrics[f"kid_{name}"] = kernel_metric(*sets, own["kid"])
     return metrics if floor.reason else metrics | _floor_metrics(str(name), metrics, floor, own)
 
 
@@ -163,11 +199,11 @@ def kernel_metric(
     real: Tensor, generated: Tensor, patients: tuple[Sequence[str], Sequence[str]], settings: dict[str, object]
 ) -> Metric:
     """KID with its jackknife interval over patients; `patients` are of the real images and of the prompts."""
-    found = kernel_jackknife(real, generated, *patients)
+    found, n = kernel_jackknife(real, generated, *patients), len(generated)
     if found.error is None:
-        return Metric(found.value, len(real), False, settings=settings, reason=ONE_PATIENT)
+        return Metric(found.value, n, False, settings=settings, reason=ONE_PATIENT)
     stated = {**settings, "standard_error": found.error, "interval": "normal, jackknife over patients"}
-    return Metric(found.value, len(real), False, normal_interval(found.value, found.error), stated)
+    return Metric(found.value, n, False, normal_interval(found.value, found.error), stated)
 
 
 def _floor_metrics(

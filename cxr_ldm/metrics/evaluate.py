@@ -18,7 +18,12 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics import judge, report, report_html, report_page, results, splits, wandb_report
 from cxr_ldm.metrics.compare import compare_ldm, compare_vae
 from cxr_ldm.metrics.feature_sets import recorded
+from cxr_ldm.metrics.headline import check_targets
 from cxr_ldm.metrics.measures import measure_ldm, measure_vae, sampling_of
+
+# Options of metrics=page, and by which of them the others are used.
+PAGE = {"kid_n", "own_prompts_n", "references", "folds", "synthetic"}
+USED_BY = {"synthetic_n": {"synthetic"}, "fitted": {"synthetic", "folds"}}
 
 
 def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
@@ -33,7 +38,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
     cfg = judge.with_judges(splits.with_split(cfg), bundle.kind, prepared)
     cfg = with_guidance(cfg, Guidance.of_bundle(bundle.info))
     if bundle.kind == "ldm":
-        facts |= {"guidance": plain(cfg.guidance), "sampling": sampling_of(cfg)}
+        facts |= aims(cfg) | {"guidance": plain(cfg.guidance), "sampling": sampling_of(cfg)}
     settings = {"bundle": bundle.sha256, **common_settings(cfg, prepared), **judge.stated(cfg)}
     words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
 
@@ -101,8 +106,28 @@ def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
 def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     """What decides every evaluation's numbers beside the bundle."""
     groups = {group: plain(cfg[group]) for group in ("metrics", "sampler", "guidance")}
+    groups["metrics"] = chosen_measures(groups["metrics"])
     stated = {"data": prepared.fingerprint, "seed": cfg.seed, "features": recorded(cfg)}
     return stated | splits.recorded(cfg) | groups
+
+
+def chosen_measures(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without the options that are off, as when there were none: evaluations of that time are found again.
+
+    >>> chosen_measures({"n": 8, "kid_n": None, "synthetic": False, "synthetic_n": None})
+    {'n': 8}
+    """
+    off = {key for key in PAGE if not metrics.get(key)} | {"targets"}  # which change no number
+    off |= {key for key, users in USED_BY.items() if users <= off}
+    return {key: value for key, value in metrics.items() if key not in off}
+
+
+def aims(cfg: DictConfig) -> dict[str, Any]:
+    """The aims of metrics.targets for the run entry; raises UserError where one is of no figure."""
+    targets = plain(cfg.metrics.targets)
+    check_targets(targets)
+    stated = {key: aim for key, aim in targets.items() if aim is not None}
+    return {"targets": stated} if stated else {}
 
 
 def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> None:
@@ -162,6 +187,8 @@ def not_measured(cfg: DictConfig, kind: str) -> dict[str, str]:
     missing = {} if cfg.get("classifier") else {"AUROC, side accuracy and retrieval by a classifier": judge.NONE}
     if cfg.metrics.curves is None:
         missing["curves over guidance and steps"] = "metrics=full measures them, in some minutes more"
+    if not any(cfg.metrics[key] for key in PAGE):
+        missing["prompts in our own words, references, train on synthetic"] = "metrics=page measures them, in hours"
     others = sorted({path.stem for path in (CONF / "features").glob("*.yaml")} - set(cfg.features))
     if others:
         missing[f"distances by {', '.join(others)}"] = "features=[NAME,NAME] measures them by several extractors"

@@ -80,13 +80,13 @@ def auroc_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any])
             own = {str(name): sources == name for name in np.unique(sources)}
             counts["by_source"] = {name: float(auroc(scores[at], truth[at])) for name, at in own.items()}
         value = float(auroc(scores, truth, sources))
-        metrics[_metric_name(name)] = _entry(value, len(rows), draws[name], settings | counts)
+        metrics[_metric_name(name)] = entry(value, len(rows), draws[name], settings | counts)
     plain = [name for name in draws if not is_sided(name) and name != NO_FINDING]
     if plain:
         mean = float(np.mean([metrics[_metric_name(name)].value for name in plain]))
         stated = settings | {"findings": plain, "fewer_patients": {"than": FEWEST, "classes": list(few), "shown": few}}
         drawn = np.mean([draws[name] for name in plain], axis=0)
-        metrics["auroc_mean"] = _entry(mean, len(judged.texts), drawn, stated)
+        metrics["auroc_mean"] = entry(mean, len(judged.texts), drawn, stated)
     return metrics
 
 
@@ -131,7 +131,7 @@ def side_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any]) 
     drawn = weights[:, np.concatenate(rows)] * share
     stated = settings | {"chance": 0.5, "findings": of_finding, "counted": "pairs of image and finding"}
     value = float(np.average(hit, weights=share))
-    return {"side_accuracy": _entry(value, len(hit), _means(hit, drawn), stated)}
+    return {"side_accuracy": entry(value, len(hit), _means(hit, drawn), stated)}
 
 
 def retrieval_metrics(
@@ -151,10 +151,10 @@ def retrieval_metrics(
         ceiling = float(np.average(best.hits(top), weights=best.weights))
         stated = common | {"chance": ranked.chance(top), "if_all_findings_were_seen": ceiling}
         value = float(np.average(hits, weights=ranked.weights))
-        metrics[f"prompt_retrieval_top{top}"] = _entry(value, len(hits), _means(hits, drawn), stated)
+        metrics[f"prompt_retrieval_top{top}"] = entry(value, len(hits), _means(hits, drawn), stated)
     stated = common | {"chance": (different + 1) / 2, "if_all_findings_were_seen": _median_rank(best)}
     medians = weighted_medians(ranked.ranks(), drawn)
-    metrics["prompt_retrieval_median_rank"] = _entry(
+    metrics["prompt_retrieval_median_rank"] = entry(
         _median_rank(ranked), len(ranked.rows), medians, stated, higher=False
     )
     return metrics
@@ -181,7 +181,7 @@ def _means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.divide(weights @ values, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def _entry(value: float, n: int, draws: np.ndarray, settings: dict[str, Any], *, higher: bool = True) -> Metric:
+def entry(value: float, n: int, draws: np.ndarray, settings: dict[str, Any], *, higher: bool = True) -> Metric:
     """A metric with the percentile interval of its draws; the rare one without a value is passed over."""
     low, high = (float(end) for end in np.nanquantile(draws, [0.025, 0.975]))
     if low == high:

@@ -34,6 +34,7 @@ class FeatureSets:
     ) -> None:
         self.extractors, self.prepared, self.cache = dict(extractors), prepared, cache
         self.device, self.size = device, size
+        self.floors: dict[tuple[str, int, int], Any] = {}  # of distances, by extractor, number and seed
         self._known: dict[str, np.ndarray] = {}  # bool [images of the collection], by extractor
         self._features: dict[str, Tensor] = {}  # float64 [images of the collection, D]; only known rows are filled
 
@@ -81,9 +82,9 @@ class FeatureSets:
         self._features[name][torch.from_numpy(rows)] = features
 
 
-def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
-    """What `compute` gives, from the cache where the same settings gave it before."""
-    folder = cache / f"features-{artifacts.fingerprint(made_by)}"
+def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor], what: str = "features") -> Tensor:
+    """What `compute` gives, from the cache where the same settings gave it before; `what` begins the folder's name."""
+    folder = cache / f"{what}-{artifacts.fingerprint(made_by)}"
     if not folder.exists():
         with artifacts.building(folder) as partial:
             np.save(partial / "features.npy", compute().cpu().numpy())

@@ -1,5 +1,6 @@
 """The trained finding classifier in an evaluation: which one, and what it makes of real and of generated images."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ NONE = (
     "no classifier was trained on these data, so whether images show what their prompts say is not measured by one; "
     "`python train.py stage=classifier` with the same data=… makes one"
 )
-AT_ONCE = 1024  # images in memory
 
 
 def with_judges(cfg: DictConfig, kind: str, prepared: Prepared) -> DictConfig:
@@ -80,23 +80,26 @@ def judged(
     cfg: DictConfig, classifier: Bundle, prepared: Prepared, rows: np.ndarray, images: Tensor | None = None
 ) -> Judged:
     """The images of `rows`, or those generated from their texts, `[N,1,H,W]`, as the classifier sees them."""
-    network, device = classifier.parts["classifier"], device_of(cfg)
-    network.to(device)
-    parts = []
-    for places in np.array_split(np.arange(len(rows)), -(-len(rows) // AT_ONCE)):
-        pixels = prepared.pixels(rows[places]) if images is None else images[torch.from_numpy(places)]
-        for batch in pixels.split(cfg.metrics.batch_size):
-            parts.append(network.probabilities(batch.to(device)).cpu().numpy())
-    targets = all_targets(prepared.manifest, network.classes)
+    classes = classifier.parts["classifier"].classes
+    places = np.array_split(np.arange(len(rows)), -(-len(rows) // cfg.metrics.batch_size))
+    batches = (prepared.pixels(rows[part]) if images is None else images[torch.from_numpy(part)] for part in places)
+    targets = all_targets(prepared.manifest, classes)
     return Judged(
-        network.classes,
-        np.concatenate(parts),
+        classes,
+        probabilities(cfg, classifier, batches),
         targets.values[rows],
         np.asarray(classifier.info["prevalence"]),
         prepared.texts(rows),
         prepared.patients(rows),
         prepared.manifest["source"].to_numpy(dtype=str)[rows],
     )
+
+
+def probabilities(cfg: DictConfig, classifier: Bundle, batches: Iterable[Tensor]) -> np.ndarray:
+    """Probability of each class in images that come in batches `[B,1,H,W]`, float32 [N,C]."""
+    network, device = classifier.parts["classifier"], device_of(cfg)
+    network.to(device)
+    return np.concatenate([network.probabilities(batch.to(device)).cpu().numpy() for batch in batches])
 
 
 def of_prompts(cfg: DictConfig, prepared: Prepared, rows: np.ndarray, generated: Tensor) -> dict[str, Metric]:

@@ -1,5 +1,7 @@
 """How far generated images are from real ones: distances of features by each extractor, and image statistics."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from omegaconf import DictConfig
 from torch import Tensor
@@ -8,8 +10,24 @@ from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.metrics import distances, image_statistics
 from cxr_ldm.metrics.feature_sets import FeatureSets
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.splits import WORDS
 
 POOL = 3  # real images for the floor's splits, as a multiple of n
+
+
+@dataclass(frozen=True)
+class More:
+    """Images beyond those of FID, for KID.
+
+    Attributes:
+        asked: rows that all generated images were made from, those of FID first.
+        made: features of all of them by extractor, float64 [M, D].
+        compared: what they are.
+    """
+
+    asked: np.ndarray
+    made: dict[str, Tensor]
+    compared: str
 
 
 def distance(
@@ -19,6 +37,7 @@ def distance(
     made: dict[str, Tensor],
     asked: np.ndarray,
     compared: dict[str, str],
+    more: More | None = None,
 ) -> dict[str, Metric]:
     """FID, KID and coverage against the images of `rows`, with floors, by each extractor.
 
@@ -26,22 +45,42 @@ def distance(
         made: features of the generated images by extractor, float64 [N, D].
         asked: rows that the generated images were made from.
         compared: what is compared with what, for the settings.
+        more: further images for KID, which is then taken against the whole measured split.
     """
-    prepared, pool = sets.prepared, pool_rows(cfg, sets.prepared, len(rows))
+    patients = sets.prepared.patients(rows), sets.prepared.patients(asked)
     metrics: dict[str, Metric] = {}
     for name, generated in made.items():
-        metrics |= distances.distance_metrics(
+        metrics |= distances.distances_from(
             sets.of_rows(name, rows, "real"),
             generated,
-            sets.of_rows(name, pool, "floor"),
-            prepared.patients(pool),
+            floors_of(cfg, sets, name, min(len(rows), len(generated))),
             sets.settings(name) | compared,
-            patients=(prepared.patients(rows), prepared.patients(asked)),
-            repeats=cfg.metrics.floor_repeats,
+            patients=patients,
+            many=many_of(cfg, sets, name, more) if more else None,
             neighbours=cfg.metrics.neighbours,
             seed=cfg.seed,
         )
     return metrics
+
+
+def floors_of(cfg: DictConfig, sets: FeatureSets, name: str, n: int) -> distances.Floors:
+    """Floors at n images a side by an extractor; computed once."""
+    key = name, n, cfg.seed
+    if key not in sets.floors:
+        pool, metrics = pool_rows(cfg, sets.prepared, n), cfg.metrics
+        features, patients = sets.of_rows(name, pool, "floor"), sets.prepared.patients(pool)
+        sets.floors[key] = distances.floors(features, patients, n, metrics.floor_repeats, cfg.seed, metrics.neighbours)
+    floors: distances.Floors = sets.floors[key]
+    return floors
+
+
+def many_of(cfg: DictConfig, sets: FeatureSets, name: str, more: More) -> distances.Many:
+    """All generated images against every real image of the measured split."""
+    prepared, real = sets.prepared, sets.prepared.rows(cfg.split)
+    word = WORDS[cfg.split]
+    stated: dict[str, object] = {"compared": more.compared, "with": f"all {len(real):,} {word} images"}
+    people = prepared.patients(real), prepared.patients(more.asked)
+    return distances.Many(sets.of_rows(name, real, word), more.made[name], people, stated)
 
 
 def pool_rows(cfg: DictConfig, prepared: Prepared, n: int) -> np.ndarray:

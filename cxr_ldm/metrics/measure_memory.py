@@ -12,9 +12,9 @@ from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics import extraction, memorisation
 from cxr_ldm.metrics.feature_sets import FeatureSets
+from cxr_ldm.metrics.generated import generated
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.sampling import generate
 
 SHOWN = 8  # images of a picture of extremes
 
@@ -57,7 +57,8 @@ def memory(
     samples = cfg.metrics.extraction_samples
 
     def ask(prompts: list[str], seeds: list[int]) -> Tensor:
-        return generate(pipeline, prompts, seeds, cfg, given and [each for each in given for _ in range(samples)])
+        people = given and [each for each in given for _ in range(samples)]
+        return generated(cfg, pipeline)(prompts, seeds, people)
 
     attempted = extraction.attempt(
         ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000, people

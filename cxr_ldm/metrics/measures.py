@@ -1,6 +1,5 @@
 """What evaluate.py measures of a VAE and of a diffusion model, each as entries of metrics.json, and its pictures."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,36 +9,29 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
-from tqdm import tqdm
 
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.compose import device_of, guidance_of, plain
 from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.splits import Split
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import cost, distances, diversity, judge, reconstruction
+from cxr_ldm.metrics import cost, distances, diversity, judge, measure_fitted, reconstruction
 from cxr_ldm.metrics.curves import curves
 from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
-from cxr_ldm.metrics.measure_distance import distance, looks
+from cxr_ldm.metrics.generated import generated
+from cxr_ldm.metrics.headline import derived
+from cxr_ldm.metrics.measure_distance import More, distance, looks
 from cxr_ldm.metrics.measure_memory import memory
+from cxr_ldm.metrics.measure_own_words import own_words
+from cxr_ldm.metrics.measure_references import references
+from cxr_ldm.metrics.measured_images import asked_rows, chosen_rows, of_texts, reconstructions
+from cxr_ldm.metrics.references import MARK
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.splits import WORDS
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.sampling import generate
 from cxr_ldm.training import spread
 
 IN_A_ROW = 6  # images of each point of a curve in its picture
 REAL_LIKE_PROMPTS = 600  # real images at most that show what the prompts of adherence ask for
-
-
-def chosen_rows(prepared: Prepared, split: Split, n: int, seed: int) -> np.ndarray:
-    """`n` rows of a split in a random order that depends on the seed alone; all of them where there are fewer."""
-    return np.random.default_rng(seed).permutation(prepared.rows(split))[:n]
-
-
-def batches(pixels: Tensor, size: int, name: str) -> Iterator[Tensor]:
-    """Parts of `pixels` `[N,1,H,W]` with a progress bar."""
-    yield from tqdm(pixels.split(size), desc=name, unit="batch")
 
 
 @torch.inference_mode()
@@ -71,29 +63,22 @@ def measure_vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
     return metrics | cost.parameters(bundle.parts)
 
 
-@torch.inference_mode()
-def reconstructions(cfg: DictConfig, bundle: Bundle, prepared: Prepared, rows: np.ndarray) -> Tensor:
-    """The images of `rows` through a VAE, from the posterior's mean, clamped to [-1, 1], `[N,1,H,W]`."""
-    device = device_of(cfg)
-    autoencoder, parts = bundle.parts["autoencoder"].to(device), []
-    for pixels in batches(prepared.pixels(rows), cfg.metrics.batch_size, "reconstructing"):
-        mean, _ = autoencoder.encode(pixels.to(device)).chunk(2, dim=1)
-        parts.append(autoencoder.decode(mean).clamp(-1.0, 1.0).cpu())
-    return torch.cat(parts)
-
-
 def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> dict[str, Metric]:
     """Distances, near copies, diversity and, where the data knows its truth, adherence to the prompt."""
     pipeline = TextToCXR.from_bundle(bundle.folder, str(device_of(cfg)), cfg.bundle_packages)
     rows = chosen_rows(prepared, cfg.split, cfg.metrics.n, cfg.seed)
     if cfg.metrics.curves is not None and cfg.metrics.curves.get("alone"):
         return settings_curves(cfg, pipeline, feature_sets(cfg, prepared), rows, folder)
-    prompts, images = prepared.texts(rows), of_texts(cfg, pipeline, prepared, rows)
+    asked = asked_rows(cfg, prepared, rows)
+    measure_fitted.check(cfg, prepared, asked[len(rows) :])
+    pool = of_texts(cfg, pipeline, prepared, asked)
+    prompts, images = prepared.texts(rows), pool[: len(rows)]
     sets = feature_sets(cfg, prepared)
-    made = {name: sets.of_images(name, images) for name in sets.extractors}
+    in_all = {name: sets.of_images(name, pool[: max(len(rows), cfg.metrics.kid_n or 0)]) for name in sets.extractors}
+    made = {name: features[: len(rows)] for name, features in in_all.items()}
     word = WORDS[cfg.split]
     compared = {"compared": f"images generated from the texts of {word} images", "with": f"these {word} images"}
-    metrics = distance(cfg, sets, rows, made, rows, compared)
+    metrics = distance(cfg, sets, rows, made, rows, compared, more(cfg, asked, len(rows), in_all))
     metrics |= looks(cfg, prepared, rows, images)
     metrics |= judge.of_prompts(cfg, prepared, rows, images)
     metrics |= memory(cfg, pipeline, sets, rows, images, made[sets.first], folder)
@@ -102,29 +87,53 @@ def measure_ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Pat
         metrics |= adherence(cfg, pipeline, prepared, images, rows, folder)
     else:
         metrics |= diversity.diversity_within(images, prompts, prepared.pixels(rows), prompts, cfg.seed)
+    if cfg.metrics.own_prompts_n:
+        metrics |= own_words(cfg, pipeline, prepared, folder)
+    if cfg.metrics.folds:
+        metrics |= measure_fitted.crossfitted(cfg, prepared)
+    if cfg.metrics.synthetic:
+        metrics |= measure_fitted.synthetic(
+            cfg, generated(cfg, pipeline).made_by, prepared, asked[len(rows) :], pool[len(rows) :]
+        )
+    if cfg.metrics.references:
+        metrics |= references(cfg, bundle, pipeline, sets, rows, images)
     if cfg.metrics.curves is not None:
         metrics |= settings_curves(cfg, pipeline, sets, rows, folder)
-    metrics |= costs(cfg, bundle, pipeline)
+    metrics |= derived(metrics) | costs(cfg, bundle, pipeline)
     sampling = sampling_of(cfg) | {"guidance": plain(cfg.guidance)}
     facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": bundle.sha256, **sampling}
     save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
     return {
         name: replace(metric, settings=metric.settings | {"sampling": sampling | {"seed": cfg.seed}})
-        if "floor" not in name and "real" not in name and "_at_" not in name
+        if sampled(name)
         else metric
         for name, metric in metrics.items()
     }
 
 
+def sampled(name: str) -> bool:
+    """Whether a metric is of generated images, and one way of sampling made them.
+
+    >>> [sampled(name) for name in ("kid_x", "kid_x_floor", "kid_x_reference_copier", "kid_x_reference_empty")]
+    [True, False, False, True]
+    """
+    not_ours = ("floor", "real", "_at_", f"{MARK}copier", f"{MARK}reconstruction")
+    return not any(part in name for part in not_ours)
+
+
+def more(cfg: DictConfig, asked: np.ndarray, n: int, made: dict[str, Tensor]) -> More | None:
+    """What KID takes beyond the `n` images of the other distances; nothing where metrics.kid_n asks for no more."""
+    count = min(len(asked), cfg.metrics.kid_n or 0)
+    if count <= n:
+        return None
+    word = WORDS[cfg.split]
+    compared = f"images generated from the texts of {n} {word} images, then of {count - n} training images"
+    return More(asked[:count], made, compared)
+
+
 def sampling_of(cfg: DictConfig) -> dict[str, Any]:
     """The sampler and its steps, for records."""
     return {"steps": cfg.sampler.steps, "sampler": plain(cfg.sampler)}
-
-
-def of_texts(cfg: DictConfig, pipeline: TextToCXR, prepared: Prepared, rows: np.ndarray) -> Tensor:
-    """Images `[N,1,H,W]` generated from the texts of `rows`, with a seed for each place."""
-    people = prepared.people(rows) if pipeline.attributes is not None else None
-    return generate(pipeline, prepared.texts(rows), [cfg.seed + index for index in range(len(rows))], cfg, people)
 
 
 def costs(cfg: DictConfig, bundle: Bundle, pipeline: TextToCXR) -> dict[str, Metric]:
@@ -198,7 +207,7 @@ def adherence(
     count, samples = cfg.metrics.adherence_n, {}
     for index, (name, prompt) in enumerate(measure.prompts.items()):
         seeds = [cfg.seed + 10_000 * (index + 1) + number for number in range(count)]
-        samples[name] = generate(pipeline, [prompt] * count, seeds, cfg)
+        samples[name] = generated(cfg, pipeline)([prompt] * count, seeds)
     shown = torch.cat([images[:4] for images in samples.values()])
     captions = [prompt for prompt in measure.prompts.values() for _ in range(4)]
     facts = {"synthetic": True, "prompts": captions, "bundle_sha256": pipeline.sha256}

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-TABLE_WIDTH = 108  # columns at least, also where no terminal says how wide it is
+TABLE_WIDTH = 132  # columns at least where no terminal says how wide it is
 # What a metric says, by the longest beginning of its name.
 MEANINGS = {
     "ssim": "structural similarity of reconstruction and original",
@@ -18,6 +18,11 @@ MEANINGS = {
     "adherence_side": "the finding is on the prompted side",
     "auroc": "area under the ROC curve of the classifier, with what the text says as truth",
     "auroc_mean": "the same as a mean over the findings",
+    "auroc_own": "the same on prompts in our own words, a finding against normal",
+    "auroc_trained_on_synthetic": "AUROC on real images of a classifier trained on generated ones",
+    "auroc_trained_on_real": "AUROC on real images of one trained on the real images of the same texts",
+    "auroc_trained_ratio": "AUROC of the one trained on generated images over that of the one trained on real ones",
+    "side_own": "on prompts in our own words that name a side, the classifier finds it the more probable",
     "side_accuracy": "where a text names one side, the classifier finds that side the more probable",
     "prompt_retrieval_top": "of the prompts of 100 images, the image's own is among the first by the classifier",
     "prompt_retrieval_median_rank": "rank of the image's own prompt among those of 100 images by the classifier",
@@ -30,6 +35,7 @@ MEANINGS = {
     "contrast_michelson": "difference over sum of the 95th and 5th percentile of grey",
     "contrast_rms": "standard deviation of grey",
     "sharpness": "variance of the Laplacian",
+    "sharpness_ratio": "variance of the Laplacian over that of real images",
     "entropy": "entropy of grey levels, bits",
     "closer_than_held_out": "generated images closer to a training image than 99 % of held-out ones",
     "nearer_to_training": "generated images nearer to the training than to as many held-out patients; 0.5 expected",
@@ -43,6 +49,8 @@ MEANINGS = {
     "pairwise_ssim": "similarity of two images of the set: high where all look alike",
     "pairwise_ms_ssim": "similarity of two images of the set at several scales: high where all look alike",
     "pairwise_ms_ssim_within_prompt": "similarity of two images of one prompt at several scales",
+    "pairwise_ssim_within_own": "similarity of two images of prompts in our own words for one finding",
+    "pairwise_ms_ssim_within_own": "the same similarity at several scales",
     "pairwise_ssim_within_prompt": "similarity of two images of one prompt: high where all look alike",
 }
 # And its end.
@@ -54,6 +62,11 @@ VARIANTS = {
     "_ratio": "as a multiple of the floor",
     "_difference": "above the floor",
     "_real": "the same on real images: the ceiling",
+    "_real_crossfitted": "on all real images, by classifiers that saw no image of the patient",
+    "_reference_copier": "of training images, as a perfect copier gives them",
+    "_reference_reconstruction": "of the autoencoder's reconstructions of the same images",
+    "_reference_shuffled": "beside the texts of others",
+    "_reference_empty": "of images of the empty prompt",
     "_real_all": "the same on real images with any finding",
     "_texts": "on images generated from whole reports with any finding (compare with _real_all)",
 }
@@ -137,6 +150,8 @@ def meaning(name: str) -> str:
     >>> meaning("kid_efficientnet_lite0_difference")
     'kernel distance of features, generated (or reconstructed) against real; above the floor'
     """
+    if name in MEANINGS:
+        return MEANINGS[name]
     start = max((key for key in MEANINGS if name.startswith(key)), key=len, default=None)
     end = max((key for key in VARIANTS if name.endswith(key)), key=len, default=None)
     parts = [MEANINGS.get(start or "", ""), VARIANTS.get(end or "", "")]
@@ -146,15 +161,17 @@ def meaning(name: str) -> str:
 def print_table(content: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the table to the terminal."""
     table = Table(title_justify="left", expand=False)
-    table.add_column("metric", no_wrap=True)
+    table.add_column("metric", overflow="fold")  # names are cut before numbers are
     for heading in ("value", "95 % interval", "n"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("direction")
     for row in rows(content):
         value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
         table.add_row(row["name"], value, row["interval"], row["n"], row["direction"])
     console = console or Console()
-    console.print(table, width=max(console.width, TABLE_WIDTH))
+    if not console.is_terminal:
+        console.width = max(console.width, TABLE_WIDTH)  # rich would take 80 columns
+    console.print(table)
 
 
 def title(content: Mapping[str, Any]) -> str:

@@ -12,15 +12,17 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics import report
 from cxr_ldm.metrics.by_finding import ABOUT, by_finding, measured, notes
 from cxr_ldm.metrics.figures import AXES, curve_figure
+from cxr_ldm.metrics.references import MARK
 from cxr_ldm.metrics.results import read_metrics
 from cxr_ldm.metrics.splits import sentence
+from cxr_ldm.metrics.tables import finding_table, headline_table, reference_table
 
 TEMPLATE = "report.html.jinja"
 # Title of a section, and how the names of its metrics begin; a metric belongs to the first that fits.
 SECTIONS = {
     "Reconstruction": ("ssim", "ms_ssim", "psnr", "mae"),
     "Distance from real images": ("fid_", "kid_", "precision_", "recall_", "density_", "coverage_"),
-    "Does the image say what the prompt says?": ("adherence_", "auroc_", "side_accuracy", "prompt_retrieval"),
+    "Does the image say what the prompt says?": ("adherence_", "auroc_", "side_", "prompt_retrieval"),
     "Diversity": ("pairwise_",),
     "Memory of the training images": (
         *("near_copies", "feature_copies", "nearer_", "copies_", "nearest_", "extraction", "extracted"),
@@ -28,6 +30,7 @@ SECTIONS = {
     ),
     "Image statistics": ("contrast_", "sharpness", "entropy"),
     "Cost": ("parameters", "latency_", "images_per_second", "peak_memory"),
+    "References, figure by figure": (),  # by the mark in their names
     "Further figures": ("",),
 }
 # Pictures by file name: their section and their caption.
@@ -37,6 +40,7 @@ PICTURES = {
     "worst": ("Pictures", "worst by the same measure"),
     "curves": ("Curves", "the same prompts and seeds at each point of the curves"),
     "adherence": ("Does the image say what the prompt says?", "samples of the prompts that are measured"),
+    "own": ("Does the image say what the prompt says?", "samples of the prompts in our own words"),
     "nearest": ("Memory of the training images", "generated images, each above its nearest training image"),
 }
 
@@ -60,6 +64,8 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
         title=report.title(content),
         about=about(run),
         split=sentence(run),
+        headline=headline_table(content),
+        tables=[table for table in (finding_table(content), reference_table(content)) if table is not None],
         sections=list(sections(content, pictures)),
         findings=findings,
         about_findings=ABOUT,
@@ -114,6 +120,8 @@ def section_of(name: str) -> str:
     >>> section_of("fid_efficientnet_lite0"), section_of("kid_x_at_steps_5"), section_of("latency_at_steps_5")
     ('Distance from real images', 'Curves', 'Cost')
     """
+    if MARK in name:
+        return "References, figure by figure"
     found = next(title for title, starts in SECTIONS.items() if name.startswith(starts))
     on_curve = any(f"_at_{axis}_" in name for axis in AXES)
     return "Curves" if on_curve and found != "Cost" else found

@@ -11,6 +11,7 @@ from cxr_ldm.metrics.by_finding import ABOUT, Figure, by_finding, measured, note
 from cxr_ldm.metrics.report import plain, rows, title
 from cxr_ldm.metrics.results import read_metrics
 from cxr_ldm.metrics.splits import sentence
+from cxr_ldm.metrics.tables import finding_table, headline_table, markdown, reference_table
 
 
 def write_page(folder: Path, page: Path, before: Path | None = None) -> Path:
@@ -73,6 +74,8 @@ def render_markdown(
     lines += [split, ""] if split else []
     lines += [intro, ""] if intro else []
     lines += [f"![generated images]({image})", ""] if image else []
+    top = markdown(headline_table(content))
+    lines += [*top[1:], "", "## All figures", ""] if top else []
     before = ("| before ", "| ---: ") if earlier else ("", "")
     lines += [f"| metric | value | 95 % interval | n {before[0]}| meaning |"]
     lines += [f"| --- | ---: | ---: | ---: {before[1]}| --- |"]
@@ -82,6 +85,7 @@ def render_markdown(
         then = f"| {earlier.get(row['name'], '–')} " if earlier else ""
         lines.append(f"| `{row['name']}` | {value} | {row['interval']} | {row['n']} {then}| {text} |")
     lines += finding_lines(content)
+    lines += markdown(finding_table(content)) + markdown(reference_table(content))
     lines += ["", "## Settings", ""]
     for row in rows(content):
         reason = f"; no interval: {row['reason']}" if row["reason"] else ""

@@ -11,7 +11,8 @@ from cxr_ldm.compose import feature_nodes
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.evaluate import common_settings
 from cxr_ldm.metrics.feature_sets import FeatureSets, features_of
-from cxr_ldm.metrics.measure_distance import distance
+from cxr_ldm.metrics.kernel import kernel_distance
+from cxr_ldm.metrics.measure_distance import More, distance
 
 NODE = {"_target_": "cxr_ldm.metrics.features.EfficientNetLite0", "weights": None}
 
@@ -45,6 +46,9 @@ class Prepared:
 
     def patients(self, rows):
         return [str(row) for row in rows]
+
+    def rows(self, split):
+        return np.arange(60)
 
 
 def sets(folder, *extractors):
@@ -111,3 +115,21 @@ def test_what_cannot_be_chosen_is_refused():
         feature_nodes(OmegaConf.create({"features": NODE}))
     with pytest.raises(UserError, match="features.mine gives its metrics the name efficientnet_lite0"):
         features_of(OmegaConf.create({"features": {"efficientnet_lite0": NODE, "mine": NODE}}))
+
+
+def test_kid_takes_more_images_and_all_real_ones_while_fid_keeps_its_number(tmp_path):
+    here = sets(tmp_path, Pooled("one", 1))
+    cfg = OmegaConf.create({"seed": 0, "split": "test", "metrics": {"floor_repeats": 2, "neighbours": 3}})
+    rows, asked = np.arange(0, 48, 2), np.concatenate([np.arange(0, 48, 2), np.arange(1, 59, 2)])
+    made = {"one": here.of_images("one", Prepared().pixels(asked) * 0.5)}
+    few = {"one": made["one"][:24]}
+    plain = distance(cfg, here, rows, few, rows, {"compared": "x"})
+    more = distance(cfg, here, rows, few, rows, {"compared": "x"}, More(asked, made, "y"))
+    assert more["kid_one"].n == 53
+    assert more["fid_one_ratio"] == plain["fid_one_ratio"]
+    assert more["fid_one_ratio"].n == more["fid_one"].n == 24
+    real = here.of_rows("one", np.arange(60), "test")
+    assert more["kid_one"].value == pytest.approx(kernel_distance(real, made["one"]), rel=1e-9)
+    floor = more["kid_one_floor"].value
+    assert more["kid_one_difference"].value == pytest.approx(more["kid_one"].value - floor)
+    assert more["kid_one"].settings["with"] == "all 60 test images"
