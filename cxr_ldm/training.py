@@ -14,6 +14,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -102,7 +103,7 @@ def fit(
         copies: looks for copies at each validation; the run may end with an earlier checkpoint then.
 
     Raises:
-        Paused: `trainer.max_minutes` were over before the end.
+        Paused: `trainer.max_minutes` were over before the end, or SIGTERM came.
     """
     quiet()
     lightning.seed_everything(seed, verbose=False)
@@ -142,7 +143,10 @@ def fit(
     if trainer.compile:
         for network in module.networks():
             network.compile(backend=trainer.compile)  # in place, so that the keys of checkpoints stay
-    fitter.fit(module, data, ckpt_path=last if last.exists() else None)
+    try:
+        fitter.fit(module, data, ckpt_path=last if last.exists() else None)
+    except SIGTERMException:  # Lightning would end with exit code 0, which a queue takes for success
+        raise Paused(f"stopped by SIGTERM at step {fitter.global_step}; {folder} is unfinished.") from None
     if any(isinstance(callback, Slice) and callback.over for callback in callbacks):
         raise Paused(
             f"stopped after {trainer.max_minutes} minutes at step {fitter.global_step}; {folder} is unfinished."

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -46,16 +47,21 @@ def undisturbed(command, tmp_path_factory):
     return folder
 
 
-def killed_at(outputs: Path, arguments: list[str], run: Path, stretches: int, wait: float) -> None:
-    """Start a run and SIGKILL it, with its workers, `wait` seconds after its checkpoint number `stretches`.
+def killed_at(
+    outputs: Path, arguments: list[str], run: Path, stretches: int, wait: float, gently: bool = False
+) -> tuple[int, str]:
+    """Start a run and end it `wait` seconds after its checkpoint number `stretches`; its exit code and output.
 
-    Number 0 is the moment at which it claims its folder.
+    Number 0 is the moment at which it claims its folder. SIGKILL takes its workers along; `gently`, SIGTERM goes to the
+    main process alone, as a queue's does.
     """
+    printed = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop it when full
     process = subprocess.Popen(
         [sys.executable, "train.py", *arguments, f"paths.outputs={outputs}"],
         cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=printed,
+        stderr=subprocess.STDOUT,
+        text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
@@ -71,8 +77,13 @@ def killed_at(outputs: Path, arguments: list[str], run: Path, stretches: int, wa
         time.sleep(0.002)
     time.sleep(wait)
     assert process.poll() is None, "the run ended before it could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if gently:
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    code = process.wait(timeout=120)
+    printed.seek(0)
+    return code, printed.read()
 
 
 @pytest.mark.parametrize("stretches", [0, 2, 5], ids=["in the beginning", "before unfreezing", "after unfreezing"])
@@ -97,3 +108,15 @@ def test_a_killed_autoencoder_ends_with_the_same_weights(undisturbed, command):
     command("train.py", "stage=vae", *arguments, "name=killed", f"paths.outputs={undisturbed}")
     expected = (straight / "bundle" / "autoencoder.safetensors").read_bytes()
     assert (run / "bundle" / "autoencoder.safetensors").read_bytes() == expected
+
+
+def test_a_terminated_run_says_that_it_is_not_at_its_end(undisturbed, command):
+    """Exit code 0 would tell a queue that the run succeeded; 75 that it is to be started again."""
+    run = undisturbed / "ldm" / "terminated"
+    code, output = killed_at(undisturbed, ["stage=ldm", *LDM, "name=terminated"], run, 1, 0.1, gently=True)
+    assert code == 75, output
+    assert "stopped by SIGTERM at step" in output
+    assert "Traceback" not in output
+    command("train.py", "stage=ldm", *LDM, "name=terminated", f"paths.outputs={undisturbed}")
+    expected = undisturbed / "ldm" / "undisturbed" / "bundle" / "network.safetensors"
+    assert (run / "bundle" / "network.safetensors").read_bytes() == expected.read_bytes()
