@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -55,16 +54,16 @@ def killed_at(
     Number 0 is the moment at which it claims its folder. SIGKILL takes its workers along; `gently`, SIGTERM goes to the
     main process alone, as a queue's does.
     """
-    printed = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop it when full
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *arguments, f"paths.outputs={outputs}"],
-        cwd=ROOT,
-        stdout=printed,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
+    log = outputs / f"{run.name}.log"  # a pipe that nobody reads would stop the run when full
+    with open(log, "w") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "train.py", *arguments, f"paths.outputs={outputs}"],
+            cwd=ROOT,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
     checkpoint, written, seen = run / "checkpoints" / "last.ckpt", 0, 0
     deadline = time.monotonic() + 240
     while not (run / "run.json").exists() and process.poll() is None:
@@ -81,9 +80,7 @@ def killed_at(
         process.terminate()
     else:
         os.killpg(process.pid, signal.SIGKILL)
-    code = process.wait(timeout=120)
-    printed.seek(0)
-    return code, printed.read()
+    return process.wait(timeout=120), log.read_text()
 
 
 @pytest.mark.parametrize("stretches", [0, 2, 5], ids=["in the beginning", "before unfreezing", "after unfreezing"])
