@@ -40,7 +40,8 @@ class Guidance:
         ends = self.interval
         pair = isinstance(ends, tuple | list) and len(ends) == 2 and all(is_number(end) for end in ends)
         if not (pair and 0 <= ends[0] < ends[1] <= 1):
-            raise UserError(f"guidance.interval={ends} must be two times [lo,hi] with 0 <= lo < hi <= 1.")
+            given = list(ends) if pair else ends
+            raise UserError(f"guidance.interval={given} must be two times [lo,hi] with 0 <= lo < hi <= 1.")
         if not (is_number(self.rescale) and 0 <= self.rescale <= 1):
             raise UserError(f"guidance.rescale={self.rescale} must be a number from 0 to 1.")
 

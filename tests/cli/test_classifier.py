@@ -76,7 +76,7 @@ def test_generated_images_are_judged_beside_the_real_ones_of_their_texts(outputs
     vae = f"classifier={only(outputs, 'vae/*')}/bundle"
     error = command(*ldm, "name=refused", vae, code=2).stderr
     assert error.startswith("error: ")
-    assert "kind 'vae'; needed is format 1, kind 'classifier'" in error
+    assert "of kind 'vae'; needed is kind 'classifier'" in error
     assert not (outputs / "evaluation" / "refused").exists()
 
 
