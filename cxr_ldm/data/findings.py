@@ -24,12 +24,14 @@ from cxr_ldm.data.findings_words import (
     MENTIONS,
     NO_FINDING,
     OTHER,
+    OWN_SENTENCE,
     OWN_SIDE,
     REASSURING,
     SENTENCE_END,
     SEVERITY,
     SEVERITY_AFTER,
     SIDES,
+    STATED,
     VERB,
     WITHOUT_SIDE,
 )
@@ -39,8 +41,13 @@ Certainty = Literal["present", "absent", "uncertain"]
 # No sentence is longer; what has no stop at all is read in pieces, since some steps take the square of a length.
 LONGEST = 1000
 STRENGTH: dict[Certainty, int] = {"absent": 0, "uncertain": 1, "present": 2}
-BEFORE: dict[str, Certainty] = {"maybe": "uncertain", "hint": "uncertain", "not": "absent"}
-AFTER: dict[str, Certainty] = {"maybe_after": "uncertain", "doubt": "uncertain", "not_after": "absent"}
+BEFORE: dict[str, Certainty] = {"maybe": "uncertain", "hint": "uncertain", "not": "absent", "weighed": "uncertain"}
+AFTER: dict[str, Certainty] = {
+    "maybe_after": "uncertain",
+    "doubt": "uncertain",
+    "not_after": "absent",
+    "weighed": "uncertain",
+}
 
 
 @dataclass
@@ -103,8 +110,9 @@ def read_sentence(sentence: str) -> tuple[Mention, ...]:
         for cue in CUE.finditer(sentence)
         if not any(mention.start <= cue.start() < mention.end for mention in mentions)
     ]
-    for mention in mentions:
-        mention.certainty = certainty(mention, cues, sentence)
+    for number, mention in enumerate(mentions):
+        start = own_sentence(mention, mentions[:number], sentence)
+        mention.certainty = certainty(mention, [cue for cue in cues if cue.start() >= start], sentence)
     place(mentions, sentence, [cue.start() for cue in cues if cue.lastgroup in ("stop", "mark")])
     absent = [
         Mention(name, *match.span(), "absent")
@@ -133,6 +141,17 @@ def certainty(mention: Mention, cues: Sequence[re.Match[str]], sentence: str) ->
         if cue.lastgroup != "hint":  # "no nodule to suggest a mass" is a negation of both
             break
     return result
+
+
+def own_sentence(mention: Mention, earlier: Sequence[Mention], sentence: str) -> int:
+    """Where the mention's own sentence starts: at the comma after an `earlier` one, where it has a verb of its own;
+    else at 0. "No nodule, effusion is seen" is two sentences; "no acute, displaced fracture is seen" is one.
+    """
+    comma = sentence.rfind(",", 0, mention.start)
+    listed = comma < 0 or not OWN_SENTENCE.fullmatch(sentence, comma, mention.start)
+    if listed or not any(other.end <= comma for other in earlier):
+        return 0
+    return comma if STATED.match(sentence, mention.end) else 0
 
 
 def place(mentions: Sequence[Mention], sentence: str, stops: Sequence[int]) -> None:

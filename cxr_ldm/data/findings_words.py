@@ -213,12 +213,15 @@ PATTERNS = {
         r"thicken\w+",
         r"lesions?",
         r"abnormal\w*",
+        r"(?:not|\w+n't) (?:\w+ ){0,2}?(?:normal|clear|unremarkable)\b",
         r"obscur\w+",
         r"rotat\w+",
     ),
 }
 MENTIONS = {name: re.compile(rf"\b{pattern}") for name, pattern in PATTERNS.items()}
 
+# Words between a structure and what is said of it, none of which denies it: "the lungs are not clear".
+UNDENIED = r"(?:[ ,-]+(?!(?:not|no|never|without)\b|\w+n't\b)[\w'-]+)"
 NORMAL = words(
     r"within (?:\w+ )?normal",
     r"within limits",
@@ -228,18 +231,33 @@ NORMAL = words(
 )
 # Statements that say at once that something is absent.
 BY_NORMAL = {
-    "cardiomegaly": re.compile(rf"normal (?:\w+ ){{0,2}}{HEART}|{HEART}[\w ,-]{{0,60}}? {NORMAL}"),
+    "cardiomegaly": re.compile(rf"(?<!not )normal (?:\w+ ){{0,2}}{HEART}|{HEART}{UNDENIED}{{0,9}}? +{NORMAL}"),
     "enlarged cardiomediastinum": re.compile(
-        rf"normal (?:\w+ ){{0,3}}{MEDIASTINUM}|{MEDIASTINUM}[\w ,-]{{0,60}}? {NORMAL}"
+        rf"(?<!not )normal (?:\w+ ){{0,3}}{MEDIASTINUM}|{MEDIASTINUM}{UNDENIED}{{0,9}}? +{NORMAL}"
     ),
-    "lung opacity": re.compile(r"lungs?(?: fields?)?(?: \w+){0,6}? clear|clear lungs"),
+    "lung opacity": re.compile(rf"lungs?(?: fields?)?{UNDENIED}{{0,6}}? clear|(?<!not )clear lungs"),
 }
 REASSURING = re.compile(r"\b(?:normal|clear|unremarkable|no|without|negative|limits|intact)\b", re.IGNORECASE)
 
 # Cues by kind; where two match at one place, the first wins.
 DEGREE = r"(?:significant |interval |acute |large |obvious |appreciable )*"
 EXCLUDED = r"(?:excluded?|ruled? out)"
-SEEN = words("seen", "identified", "present", "evident", "appreciated", "visualized", "demonstrated", "noted")
+SEEN = words(
+    "seen",
+    "identified",
+    "present",
+    "evident",
+    "appreciated",
+    "visualized",
+    "visible",
+    "apparent",
+    "demonstrated",
+    "noted",
+)
+PARTLY = words("partial(?:ly)?", "partly", "incompletely", "nearly", "almost", "largely", "mostly")
+GONE = words("resolved", "cleared", "disappeared", "gone")
+WHOLLY = r"(?:(?:yet|been|fully|completely|entirely) )*"
+STATE = words("is", "are", "was", "were", "has", "have", "had")
 CUES = {
     # looks like a negation, and denies only a change
     "pseudo": words(
@@ -248,10 +266,21 @@ CUES = {
         r"not (?:significantly |appreciably )?(?:changed|increased)",
         r"not only",
         r"no further",
+        # what has not gone, or not wholly, is there
+        rf"(?:{STATE} )?(?:(?:been|only|yet) )*(?:not|{PARTLY}) {WHOLLY}{GONE}",
+        rf"{STATE}n't {WHOLLY}{GONE}",
+        rf"(?:no|without|incomplete|partial) {DEGREE}(?:resolution|clearing) of",
+        rf"(?:yet|remains?|still) to (?:be )?{GONE}",
+    ),
+    # of two findings that are weighed against each other neither is sure
+    "weighed": words(
+        r"(?:(?:is|are|seems?|appears?) )?(?:(?:felt|thought|considered) )?(?:to be )?(?:less|more) likely than",
+        r"(?:is |are )?(?:dis)?favou?red over",
     ),
     "maybe_after": words(
         r"(?:may|might|could) be (?:present|seen)",
         r"(?:would|should|could) be (?:a )?consider(?:ed|ation)",
+        r"(?:is|are) (?:less|more|most|very|quite) likely",
         r"(?:is|are|be) (?:also )?(?:suspected|possible|likely|questioned|considered|a possibility|not excluded)",
         rf"(?:is|are) not (?:entirely |completely |definitely )?{EXCLUDED}",
         rf"(?:cannot|can not|could not|can't) be (?:entirely |completely |definitely )?{EXCLUDED}",
@@ -287,9 +316,9 @@ CUES = {
         r"consider\w*",
     ),
     "not_after": words(
-        rf"(?:is|are|was|were|has|have) (?:been )?(?:\w+ )?(?:not (?:[\w-]+ )?{SEEN}|absent|resolved|cleared|excluded)",
+        rf"(?:is|are|was|were|has|have) (?:been )?(?:\w+ )?(?:not (?:[\w-]+ )?{SEEN}|absent|excluded|{GONE})",
         rf"(?:may |might )?not (?:be )?(?:[\w-]+ )?{SEEN}",
-        r"(?:is |are )?no longer",
+        rf"(?:is |are )?no longer(?= {SEEN}| there\b|$|[,;:])",
         r"(?:is|are|appears?|remains?) (?:within (?:the )?(?:limits|normal)|normal|unremarkable)",
         r"(?:is |are )?unlikely",
     ),
@@ -333,7 +362,10 @@ CUE = re.compile(
     + rf"|(?P<mark>[;:]|(?:,| and) (?=(?:and |with )?{NEW_CLAUSE}))|(?P<doubt>\?)"
 )
 # A verb between a mention and a cue after it: the cue then speaks of something else.
-VERB = re.compile(r"\b(?:is|are|was|were|remains?)\b")
+VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|remains?|persists?)\b")
+# A sentence of its own after a comma, in spite of the stop that it lacks: "…, effusion is present".
+OWN_SENTENCE = re.compile(r",(?: (?!and\b|or\b|nor\b)[\w-]+){0,3} ")
+STATED = re.compile(rf" (?:is|are|was|were|remains?|persists?) (?:again |also |now |still )*{SEEN}\b")
 
 SIDES = re.compile(
     r"(?P<bilateral>bilateral\w*|\bboth(?! on\b| the (?:pa|frontal))|bi-?basilar|bi-?basal|bi-?apical)"

@@ -54,6 +54,71 @@ def test_names_have_a_class_of_chexpert():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        # what has not gone is there
+        ("The effusion has not resolved.", PRESENT),
+        ("The effusion hasn't yet cleared.", PRESENT),
+        ("The effusion has only partially resolved.", PRESENT),
+        ("The effusion is nearly gone.", PRESENT),
+        ("Incomplete resolution of the effusion.", PRESENT),
+        ("No significant clearing of the effusion.", PRESENT),
+        ("The effusion has yet to resolve.", PRESENT),
+        ("The effusion has almost completely cleared.", PRESENT),
+        ("The effusion has completely resolved.", ABSENT),
+        ("Interval resolution of the effusion.", ABSENT),
+        # no longer, before and after what it denies
+        ("There is no longer a left effusion.", ABSENT),
+        ("There is no longer evidence of effusion.", ABSENT),
+        ("The left base no longer shows an effusion.", ABSENT),
+        ("The effusion is no longer visible.", ABSENT),
+        ("The effusion is no longer there.", ABSENT),
+        ("The effusion is no longer as large.", PRESENT),
+        # a verb of its own
+        ("No definite consolidation, effusion is present on the left.", PRESENT),
+        ("No pneumothorax, a small left effusion is seen.", PRESENT),
+        ("No pneumothorax, consolidation, or effusion is seen.", ABSENT),
+        ("No consolidation, or effusion is present.", ABSENT),
+        ("No acute, displaced effusion is seen.", ABSENT),
+        # weighed against another
+        ("Effusion is less likely than atelectasis.", UNCERTAIN),
+        ("Atelectasis is more likely than effusion.", UNCERTAIN),
+        ("Effusion is favored over atelectasis.", UNCERTAIN),
+        ("Effusion is less likely.", UNCERTAIN),
+    ],
+)
+def test_polarity_of_an_effusion(text, expected):
+    assert certainties(text)["pleural effusion"] == expected
+
+
+def test_two_sides_with_a_verb_each():
+    found = read_findings("Left effusion has increased and right effusion has resolved.")
+    assert [(each["side"], each["certainty"]) for each in found] == [("left", PRESENT), ("right", ABSENT)]
+    found = read_findings("Right effusion has resolved and left effusion persists.")
+    assert [(each["side"], each["certainty"]) for each in found] == [("right", ABSENT), ("left", PRESENT)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The lungs are not clear.",
+        "The lungs are not entirely clear.",
+        "Lungs aren't clear.",
+        "Not a normal chest, not clear.",
+    ],
+)
+def test_a_denied_normal_is_no_normal(text):
+    found = certainties(text)
+    assert "no finding" not in found
+    assert "lung opacity" not in found
+
+
+def test_a_heart_that_is_not_normal_is_not_absent_cardiomegaly():
+    assert "cardiomegaly" not in certainties("The heart is not normal in size.")
+    assert "cardiomegaly" not in certainties("The heart isn't unremarkable.")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("No effusion.", {"pleural effusion": ABSENT}),
         ("Without focal consolidation or pneumothorax.", {"consolidation": ABSENT, "pneumothorax": ABSENT}),
         (
