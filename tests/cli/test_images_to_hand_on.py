@@ -9,16 +9,20 @@ import numpy as np
 import pydicom
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from PIL import Image
 
 from cxr_ldm.assets import DEMO
 from cxr_ldm.cli import CONF
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import read_provenance
 from cxr_ldm.imaging.enhance import clahe
+from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import read_png
 from cxr_ldm.imaging.verify import main
+from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import read_prompts, sample
 
 PROMPT = "Large right pleural effusion."
@@ -98,6 +102,29 @@ def test_the_checkers_errors_are_one_sentence(command, tmp_path):
     result = command("-m", "cxr_ldm.imaging.verify", str(tmp_path / "a.png"), code=2)
     assert result.stderr.count("\n") == 1
     assert "a.png: not a readable" in result.stderr
+
+
+@pytest.mark.parametrize("sampler", sorted(path.stem for path in (CONF / "sampler").glob("*.yaml")))
+def test_each_sampler_and_the_guidance_decide_the_pixels(outputs, sampler):
+    """The command's picture is that of Python with the same options, and another than without them."""
+    place, guided = [f"paths.outputs={outputs}", "sampler.steps=4"], ["guidance.scale=3", "guidance.rescale=0.5"]
+    drawn = {}
+    for name, options in (("plain", []), ("guided", guided)):
+        sample(composed(*place, f"name={sampler}_{name}", f"sampler={sampler}", *options), DEMO, PROMPT)
+        drawn[name] = outputs / "samples" / f"{sampler}_{name}" / "0001.png"
+    pipeline = TextToCXR.from_bundle(DEMO)
+    chosen = composed(f"sampler={sampler}").sampler
+    by_hand = {
+        name: pipeline([PROMPT], [1], 4, rule, instantiate(chosen.step), times=instantiate(chosen.times))
+        for name, rule in (("plain", Guidance(1.0)), ("guided", Guidance(3.0, rescale=0.5)))
+    }
+    for name, path in drawn.items():
+        np.testing.assert_array_equal(levels(path), to_uint8(by_hand[name][0, 0]))
+        facts = read_png(path)
+        np.testing.assert_array_equal(levels(path), to_uint8(pipeline.again(facts)[0, 0]))
+    assert (levels(drawn["plain"]) != levels(drawn["guided"])).mean() > 0.5
+    if sampler != "dpmpp_2m":  # the default
+        assert (levels(drawn["plain"]) != to_uint8(pipeline([PROMPT], [1], 4)[0, 0])).mean() > 0.1
 
 
 def test_order_and_parameters_are_free(outputs):
