@@ -14,9 +14,11 @@ from torch import nn
 
 import cxr_ldm
 from cxr_ldm import artifacts, register
+from cxr_ldm.card import card
 from cxr_ldm.errors import UserError
 
 FORMATS = (1, 2)  # read; 1 named parts by the addresses of their classes
+CARD = "README.md"
 SUMS = "SHA256SUMS"  # in the form that `sha256sum -c` reads
 CONFIG = "config.json"
 
@@ -64,9 +66,15 @@ def save_bundle(
             "info": register.named(info),
             "parts": {name: register.named(spec) for name, spec in specs.items()},
         }
-        artifacts.write_json(partial / CONFIG, config)
-        write_sums(partial)
+        write_facts(partial, config)
     return bundle_sha256(folder)
+
+
+def write_facts(folder: Path, config: Mapping[str, Any]) -> None:
+    """What stands beside the weights: config.json, the card for people, and the sums of all."""
+    artifacts.write_json(folder / CONFIG, config)
+    artifacts.write_text(folder / CARD, card(config))
+    write_sums(folder)
 
 
 def save_again(source: Path, folder: Path, *, half: bool, **changes: Any) -> str:
@@ -94,8 +102,7 @@ def save_again(source: Path, folder: Path, *, half: bool, **changes: Any) -> str
                 save_file({key: halved(value) for key, value in tensors.items()}, partial / weights.name)
             else:
                 shutil.copyfile(weights, partial / weights.name)
-        artifacts.write_json(partial / CONFIG, config)
-        write_sums(partial)
+        write_facts(partial, config)
     return bundle_sha256(folder)
 
 
@@ -124,7 +131,15 @@ def save_with_decoder(source: Path, decoder: Path, folder: Path, **changes: Any)
                 "name a VAE that was trained with vae_bundle= from the model's."
             )
     parts = model.parts | {"autoencoder": other}
-    info = model.info | changes | {"decoder_from": vae.sha256, "made_from": model.sha256}
+    info = (
+        model.info
+        | changes
+        | {
+            "decoder_from": vae.sha256,
+            "vae_data": vae.info["data"],
+            "made_from": model.sha256,
+        }
+    )
     return save_bundle(folder, "ldm", model.spec | {"autoencoder": vae.spec["autoencoder"]}, parts, info)
 
 

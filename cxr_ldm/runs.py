@@ -244,6 +244,7 @@ def train_ldm(cfg: DictConfig) -> Path:
         if module.attributes is not None:
             parts["attributes"] = module.attributes
         info = bundle_info(prepared, folder) | {"guidance": Guidance().settings() | {"chosen": "default"}}
+        info["vae_data"] = vae.info["data"]
         save_bundle(folder / "bundle", "ldm", specs, parts, info)
         stated = {"split": "val", "noise_levels": plain(cfg.diffusion.noise_levels), "noise": "fixed for each image"}
         training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
@@ -389,6 +390,11 @@ def bundle_info(prepared: Prepared, folder: Path) -> dict[str, Any]:
     return {
         "run": folder.name,
         "size": prepared.size,
-        "data": {"name": prepared.name, "kind": prepared.kind, "fingerprint": prepared.fingerprint},
+        "data": {
+            "name": prepared.name,
+            "kind": prepared.kind,
+            "fingerprint": prepared.fingerprint,
+            "sources": prepared.sources(),
+        },
         "settings": artifacts.read_json(folder / artifacts.RECORD)["settings"],
     }

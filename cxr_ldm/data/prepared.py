@@ -112,6 +112,10 @@ class Prepared:
         """Patient ids of `rows`."""
         return self.manifest["patient_id"].iloc[np.asarray(rows)].tolist()
 
+    def sources(self) -> dict[str, int]:
+        """Training images of each collection, by name."""
+        return self.manifest.loc[self.manifest["split"] == "train", "source"].value_counts().sort_index().to_dict()
+
 
 def to_pixels(images: np.ndarray) -> "torch.Tensor":
     """uint8 or uint16 [B, H, W] as float32 [B, 1, H, W] in [-1, 1]; black is -1 and the largest value 1."""

@@ -65,7 +65,7 @@ def resum(folder):
 
 
 def test_a_bundle_holds_no_pickle_and_loads_what_was_saved(folder):
-    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors", ""}
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors", ".md", ""}
     bundle = load_bundle(folder, "ldm")
     saved = load_file(folder / "network.safetensors")
     loaded = bundle.parts["network"].state_dict()

@@ -1,0 +1,94 @@
+"""The card of a bundle: what the model is, which collections made it and on which terms, in words for people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection of radiographs.
+
+    Attributes:
+        title: as its publisher calls it.
+        terms: as its publisher states them.
+        cite: what to name where its images, or a model of them, are used.
+    """
+
+    title: str
+    terms: str
+    cite: str = ""
+
+
+INDIANA = Collection(
+    "Indiana University chest X-rays (Open-i)",
+    "CC BY-NC-ND 4.0",
+    "Demner-Fushman et al., J Am Med Inform Assoc 2016; 23:304-310",
+)
+# by the source that stands beside each image in a manifest
+COLLECTIONS = {
+    "openi": INDIANA,
+    "indiana": INDIANA,
+    "nih": Collection(
+        "NIH ChestX-ray14",
+        "free use with attribution to the NIH Clinical Center",
+        "NIH Clinical Center; Wang et al., CVPR 2017: ChestX-ray8",
+    ),
+    "kermany": Collection(
+        "Kermany paediatric chest X-rays", "CC BY 4.0", "Kermany et al., Cell 2018; 172:1122-1131, Mendeley Data"
+    ),
+    "covid": Collection(
+        "COVID-19 case radiographs", "of each image, in the table's column `license`", "Cohen et al., arXiv 2006.11988"
+    ),
+    "hannover": Collection(
+        "Hannover COVID-19 radiographs", "CC BY 3.0", "Winther et al. 2020, Hannover Medical School"
+    ),
+    "chexpert": Collection("CheXpert", "Stanford University Dataset Research Use Agreement", "Irvin et al., AAAI 2019"),
+    "mimic": Collection(
+        "MIMIC-CXR-JPG", "PhysioNet Credentialed Health Data License", "Johnson et al., arXiv 1901.07042"
+    ),
+    "phantom": Collection("generated phantoms", "none: they show nobody"),
+}
+KINDS = {"vae": "An autoencoder", "ldm": "A text-conditioned latent diffusion model", "classifier": "A classifier"}
+WARNING = (
+    "What it draws is synthetic. It is for research, shows no person, and is no basis for a diagnosis or for treatment."
+)
+
+
+def card(config: Mapping[str, Any]) -> str:
+    """Markdown for the folder of a bundle.
+
+    Args:
+        config: content of its config.json; `info.data.sources` counts the training images of each source where it
+            is known, and `info.vae_data` is the same of the VAE within, where that was trained on other images.
+    """
+    info = config["info"]
+    size = f", {info['size']} pixels" if "size" in info else ""
+    lines = [f"# {info.get('run', config['kind'])}", ""]
+    lines.append(f"{KINDS[config['kind']]} of chest radiographs{size}, by {config['software']}.")
+    if config["kind"] == "ldm":
+        lines += ["", WARNING]
+        guidance = info.get("guidance", {})
+        if "scale" in guidance:
+            lines += ["", f"Guidance scale {guidance['scale']:g} ({guidance.get('chosen', 'stated')})."]
+    own, other = info.get("data", {}), info.get("vae_data")
+    lines += ["", "Trained on:", "", *sources(own)]
+    if other is not None and other.get("fingerprint") != own.get("fingerprint"):
+        lines += ["", "Its VAE was trained on:", "", *sources(other)]
+    return "\n".join(lines) + "\n"
+
+
+def sources(data: Mapping[str, Any]) -> list[str]:
+    """A table of the collections behind a prepared folder, and their terms.
+
+    >>> sources({"name": "a", "sources": {"hannover": 3}})[-1]
+    '| Hannover COVID-19 radiographs | 3 | CC BY 3.0 | Winther et al. 2020, Hannover Medical School |'
+    """
+    counts = data.get("sources")
+    if counts is None:
+        return [f"{data.get('name', 'images that nobody stated')}; no sources were counted when this was written."]
+    rows = ["| collection | images | terms | to name |", "| --- | ---: | --- | --- |"]
+    for source, count in counts.items():
+        known = COLLECTIONS.get(source, Collection(source, "its owner's", ""))
+        rows.append(f"| {known.title} | {count} | {known.terms} | {known.cite} |")
+    return rows
