@@ -119,9 +119,9 @@ def test_each_sampler_and_the_guidance_decide_the_pixels(outputs, sampler):
         for name, rule in (("plain", Guidance(1.0)), ("guided", Guidance(3.0, rescale=0.5)))
     }
     for name, path in drawn.items():
-        np.testing.assert_array_equal(levels(path), to_uint8(by_hand[name][0, 0]))
-        facts = read_png(path)
-        np.testing.assert_array_equal(levels(path), to_uint8(pipeline.again(facts)[0, 0]))
+        for image in (by_hand[name], pipeline.again(read_png(path))):
+            # a batch of two and one alone are rounded apart by a grey level at most
+            np.testing.assert_allclose(levels(path), to_uint8(image[0, 0]).astype(float), atol=1)
     assert (levels(drawn["plain"]) != levels(drawn["guided"])).mean() > 0.5
     if sampler != "dpmpp_2m":  # the default
         assert (levels(drawn["plain"]) != to_uint8(pipeline([PROMPT], [1], 4)[0, 0])).mean() > 0.1

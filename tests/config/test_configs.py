@@ -88,6 +88,64 @@ def test_experiments_compose_for_every_command_and_bring_no_unknown_key(command,
         assert takes_any or arguments <= set(parameters), node
 
 
+# What each arm changes of the baseline, and nothing besides.
+ARMS = {
+    "baseline": set(),
+    "eps_linear": {"diffusion"},
+    "min_snr": {"diffusion.weighting"},
+    "minilm": {"text_encoder"},
+    "minilm_unfrozen": {"text_encoder"},
+    "more_dropout": {"training.ldm.condition_dropout"},
+    "no_dropout": {"training.ldm.condition_dropout"},
+    "uniform_levels": {"diffusion.noise_levels"},
+    "v_zsnr": {"diffusion"},
+}
+
+
+def differing(one: DictConfig, other: DictConfig) -> set[str]:
+    """Keys of values, not of groups of them, that the two do not share."""
+    keys = {*leaves(one), *leaves(other)}
+    values = {key: (OmegaConf.select(one, key), OmegaConf.select(other, key)) for key in keys}
+    return {key for key, (a, b) in values.items() if a != b and not any(isinstance(x, DictConfig) for x in (a, b))}
+
+
+@pytest.mark.parametrize("arm", [file.split("/")[1] for file in GROUPS if file.startswith("arm/")])
+def test_an_arm_changes_what_it_is_named_after_and_brings_no_unknown_key(arm):
+    plain, changed = composed("train"), composed("train", f"arm={arm}")
+    moved = {key for key in differing(plain, changed) if key != "arm"}
+    assert all(any(key == place or key.startswith(f"{place}.") for place in ARMS[arm]) for key in moved), moved
+    assert all(any(key == place or key.startswith(f"{place}.") for key in moved) for place in ARMS[arm])
+    for node in nodes_with_target(changed):  # a mistyped argument would be a further key here
+        inside = OmegaConf.select(changed, node)
+        parameters = inspect.signature(get_object(inside._target_)).parameters
+        takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+        assert takes_any or {key for key in inside if not key.startswith("_")} <= set(parameters), node
+    targets_of_both = {node for cfg in (plain, changed) for node in nodes_with_target(cfg)}
+    built = tuple(f"{node}." for node in targets_of_both)
+    assert not {key for key in set(leaves(changed)) - set(leaves(plain)) if not key.startswith(built)}
+
+
+@pytest.mark.parametrize("file", [file for file in GROUPS if file.startswith("sweep/")])
+def test_a_sweep_names_options_that_exist(file):
+    params = OmegaConf.load(CONF / f"{file}.yaml").hydra.sweeper.params
+    assert {"arm"} <= set(params)
+    for key, values in params.items():
+        for value in str(values).split(","):
+            assert key == "seed" or f"{key}/{value}" in GROUPS, f"{key}={value}"
+
+
+@pytest.mark.parametrize("file", [file for file in GROUPS if file.startswith("suite/")])
+def test_a_suite_gives_its_run_and_page_arguments_that_they_take(file):
+    suite = composed("benchmark", f"suite={file.split('/')[1]}").suite
+    for part in (suite.run, suite.page):
+        parameters = inspect.signature(get_object(part._target_)).parameters
+        given = {key for key in part if not key.startswith("_")}
+        assert given <= set(parameters), file
+        needed = {name for name, each in parameters.items() if each.default is each.empty}
+        assert part is suite.page or needed <= given, file
+    assert set(suite) <= {"name", "run", "page", "headline"}
+
+
 @pytest.mark.parametrize("file", [file for file in GROUPS if file.startswith(("diffusion/", "sampler/", "training/"))])
 def test_every_node_takes_its_arguments(file):
     group, option = file.rsplit("/", 1)

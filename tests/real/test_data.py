@@ -107,7 +107,7 @@ def test_the_open_i_images_that_are_here(tmp_path):
 
 
 def test_adults_and_children_as_one_set_without_a_shared_patient(tmp_path):
-    """Defect 9 on the real files: Kermany's own folders would put 725 patients into two splits."""
+    """Defect 9b on the real files: Kermany's own folders would put 725 patients into two splits."""
     prepared = prepared_from(data_config("real", "data.size=16"), tmp_path / "real")
     manifest = prepared.manifest
     assert manifest["source"].value_counts().to_dict() == {"kermany": 5824, "nih": 856}

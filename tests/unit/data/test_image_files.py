@@ -1,4 +1,4 @@
-"""Image files of every kind become the same 8-bit greyscale, and no cast wraps (defect 10)."""
+"""Image files of every kind become the same 8-bit greyscale, and no cast wraps (defect 10a)."""
 
 import contextlib
 import io

@@ -48,7 +48,7 @@ def test_the_folder_holds_what_the_contract_says(reader, tmp_path):
 
 
 def test_no_patient_is_in_two_splits(reader, tmp_path):
-    """Defect 9."""
+    """Defect 9b."""
     prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     assert prepared.manifest.groupby("patient_id")["split"].nunique().max() == 1
     rows = [prepared.rows(split) for split in ("train", "val", "test")]
@@ -61,7 +61,7 @@ def test_no_patient_is_in_two_splits(reader, tmp_path):
 
 
 def test_pixels_are_in_minus_one_to_one_and_do_not_wrap(reader, tmp_path):
-    """Defects 2 and 10: 0 is -1, 255 is 1, and back again is exact."""
+    """Defects 2 and 10a: 0 is -1, 255 is 1, and back again is exact."""
     prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     prepared.images = np.arange(512, dtype=np.uint8).reshape(2, 16, 16)
     rows = np.array([1, 0])
@@ -216,6 +216,7 @@ def test_sixteen_bits_and_png_files(reader, tmp_path):
 
 
 def test_clahe_is_off_unless_asked_for_and_is_recorded(reader, tmp_path):
+    """Defect 9c: it was burnt into the training data without a switch."""
     plain = prepare(reader, tmp_path / "plain", TARGET, **OPTIONS)
     clahe = {"clip_limit": 2.0, "tiles": 4}
     asked = prepare(reader, tmp_path / "asked", Target(size=16, clahe=clahe), **OPTIONS)
@@ -265,7 +266,7 @@ def test_the_limit_draws_evenly_and_grows(reader, tmp_path):
 
 
 def test_the_number_of_workers_changes_nothing(tmp_path):
-    """More images than one chunk, of generated phantoms; also their patients keep to one split (defect 9)."""
+    """More images than one chunk, of generated phantoms; also their patients keep to one split (defect 9b)."""
     reader = PhantomReader(n=520, size=16, seed=0)
     one = prepare(reader, tmp_path / "one", TARGET, **OPTIONS, workers=1)
     four = prepare(reader, tmp_path / "four", TARGET, **OPTIONS, workers=4)
@@ -312,7 +313,7 @@ def test_what_is_not_a_prepared_folder_says_how_to_make_one(reader, tmp_path):
 
 
 def test_a_missing_collection_is_an_error_and_never_noise(tmp_path, table_options):
-    """Defect 10."""
+    """Defect 10b."""
     with pytest.raises(UserError, match=r"data.root=.* is not a folder"):
         prepare(TableReader(tmp_path / "gone", **table_options), tmp_path / "out", TARGET, **OPTIONS)
     assert list(tmp_path.iterdir()) == []

@@ -154,7 +154,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(tmp_path):
 
 
 def test_ema_follows_its_recursion():
-    """Defect 9: there was no EMA."""
+    """Defect 9a: there was no EMA."""
     averaged, current = [torch.zeros(3)], [torch.ones(3)]
     average = EMA(0.9)._kwargs["multi_avg_fn"]
     for n in range(4):

@@ -24,7 +24,7 @@ def recorded(stage, attribute):
 
 
 def test_a_run_ends_with_the_average_of_the_weights_after_each_step(tmp_path):
-    """No average at all, and another decay, both show here."""
+    """Defect 9a: no average at all, and another decay, both show here."""
     stage, data = ldm_stage(tmp_path)
     seen = recorded(stage, lambda stage: {name: value.detach().clone() for name, value in stage.named_parameters()})
     fit(stage, data, tmp_path / "run", ema=0.5)  # reached after eight steps by the warm-up (1 + n) / (10 + n)
