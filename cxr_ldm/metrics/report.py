@@ -61,7 +61,7 @@ VARIANTS = {
     "_distance_floor": "the same distance for real against real",
     "_ratio": "as a multiple of the floor",
     "_difference": "above the floor",
-    "_real": "the same on real images: the ceiling",
+    "_real": "the same on real images",
     "_real_crossfitted": "on all real images, by classifiers that saw no image of the patient",
     "_reference_copier": "of training images, as a perfect copier gives them",
     "_reference_reconstruction": "of the autoencoder's reconstructions of the same images",
@@ -79,20 +79,35 @@ def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    ends, error, p_value = entry["ci95"], entry["settings"].get("standard_error"), entry["settings"].get("p_value")
+    ends, error, chance = entry["ci95"], entry["settings"].get("standard_error"), entry["settings"].get("chance")
+    said = [meaning(name), "" if chance is None else f"by chance {number(chance)}"]
     return {
         "name": name,
-        "meaning": meaning(name),
+        "meaning": "; ".join(part for part in said if part),
         "direction": entry["settings"].get("direction", DIRECTIONS[entry["higher_is_better"]]),
         "value": number(entry["value"]),
         "error": None if error is None else number(error),
         "interval": ("–" if ends is None else f"{number(ends[0])} to {number(ends[1])}")
-        + (f", p = {number(p_value)}" if p_value is not None else ""),
+        + significance(entry["settings"]),
+        "over": entry.get("ci95_over") or ("–" if ends is None else "not stated"),
         "n": f"{entry['n']:,}",
         "reason": entry.get("ci95_reason"),
         "settings": _json(entry["settings"]),
         "is_floor": name.endswith(("_floor", "_real", "_real_all")),
     }
+
+
+def significance(settings: Mapping[str, Any]) -> str:
+    """The p-value behind an interval, and where several differences were tested at once, what Holm's correction makes.
+
+    >>> significance({"p_value": 0.02, "p_value_holm": 0.08, "tests": 4}), significance({})
+    (', p = 0.0200 (0.0800 by Holm, 4 tests)', '')
+    """
+    if "p_value" not in settings:
+        return ""
+    corrected = settings.get("p_value_holm")
+    more = "" if corrected is None else f" ({number(corrected)} by Holm, {settings['tests']} tests)"
+    return f", p = {number(settings['p_value'])}{more}"
 
 
 # Endings of what real images score, beside the metric that they belong to.
@@ -164,10 +179,11 @@ def print_table(content: Mapping[str, Any], console: Console | None = None) -> N
     table.add_column("metric", overflow="fold")  # names are cut before numbers are
     for heading in ("value", "95 % interval", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("interval over")
     table.add_column("direction")
     for row in rows(content):
         value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
-        table.add_row(row["name"], value, row["interval"], row["n"], row["direction"])
+        table.add_row(row["name"], value, row["interval"], row["n"], row["over"], row["direction"])
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, TABLE_WIDTH)  # rich would take 80 columns

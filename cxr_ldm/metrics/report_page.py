@@ -77,13 +77,13 @@ def render_markdown(
     top = markdown(headline_table(content))
     lines += [*top[1:], "", "## All figures", ""] if top else []
     before = ("| before ", "| ---: ") if earlier else ("", "")
-    lines += [f"| metric | value | 95 % interval | n {before[0]}| meaning |"]
-    lines += [f"| --- | ---: | ---: | ---: {before[1]}| --- |"]
+    lines += [f"| metric | value | 95 % interval | n {before[0]}| interval over | meaning |"]
+    lines += [f"| --- | ---: | ---: | ---: {before[1]}| --- | --- |"]
     for row in rows(content):
         value = row["value"] + (f" ± {row['error']} SE" if row["error"] else "")
         text = f"{row['meaning']} ({row['direction']})" if row["meaning"] else row["direction"]
         then = f"| {earlier.get(row['name'], '–')} " if earlier else ""
-        lines.append(f"| `{row['name']}` | {value} | {row['interval']} | {row['n']} {then}| {text} |")
+        lines.append(f"| `{row['name']}` | {value} | {row['interval']} | {row['n']} {then}| {row['over']} | {text} |")
     lines += finding_lines(content)
     lines += markdown(finding_table(content)) + markdown(reference_table(content))
     lines += ["", "## Settings", ""]

@@ -34,6 +34,8 @@ class Metric:
         ci95: (low, high), or None where no honest interval exists.
         settings: all that decides the value, as JSON values.
         reason: why `ci95` is None; required exactly there.
+        over: what the interval is over, such as "patients": what would be drawn anew if all were measured again;
+            required where there is an interval.
     """
 
     value: float
@@ -42,13 +44,16 @@ class Metric:
     ci95: tuple[float, float] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    over: str | None = None
 
     def entry(self) -> dict[str, Any]:
-        """The JSON form of the contract; `ci95_reason` stands beside a null interval."""
+        """The JSON form of the contract; `ci95_reason` stands beside a null interval, `ci95_over` beside any other."""
         ends = None if self.ci95 is None else [float(end) for end in self.ci95]
         content: dict[str, Any] = {"value": self.value, "ci95": ends, "n": self.n}
         if self.reason is not None:
             content["ci95_reason"] = self.reason
+        if ends is not None:
+            content["ci95_over"] = self.over
         return content | {"higher_is_better": self.higher_is_better, "settings": self.settings}
 
 
@@ -63,6 +68,10 @@ def write_metrics(path: Path, metrics: Mapping[str, Metric], run: Mapping[str, A
         raise ValueError("a metric cannot be called 'run'")
     content["run"] = dict(run)
     validate(content)
+    # demanded here and not of a file that is read: those of earlier versions do not say it
+    silent = [name for name, metric in metrics.items() if metric.ci95 is not None and not metric.over]
+    if silent:
+        raise ValueError(f"{', '.join(silent)}: an interval must say what it is over")
     write_json(path, content)
 
 
