@@ -20,6 +20,9 @@ from cxr_ldm.errors import UserError
 
 LIBRARIES = ("cxr_ldm", "torch", "lightning", "torchmetrics", "numpy", "scipy", "transformers", "hydra-core")
 RUN_KEYS = ("command", "git_commit", "config_hash", "bundle_sha256", "seed", "hardware", "versions")
+DIRTY = "-dirty"
+# Of the repository, as git's pathspecs.
+DECIDES = ("cxr_ldm", "conf", ":(glob)*.py", "pyproject.toml", "constraints.txt", ":(exclude)cxr_ldm/assets")
 METRIC_KEYS = {"value", "ci95", "n", "higher_is_better", "settings"}
 
 
@@ -147,16 +150,19 @@ def run_entry(*, config: Any, bundle_sha256: str | None, seed: int, **extra: Any
 
 
 def git_commit() -> str | None:
-    """Commit of this code, with "-dirty" where tracked files differ from it; None outside a git checkout."""
+    """Commit of this code, with DIRTY where what decides numbers differs from it; None outside a git checkout.
+
+    Bundles are known by their own hash, and pages by what they say, so that a changed one of these does not count.
+    """
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None  # an installed package: git would find some other repository above it
     try:
         commit = _git("rev-parse", "HEAD", folder=folder)
-        changed = _git("status", "--porcelain", "--untracked-files=no", folder=folder)
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *DECIDES, folder=folder)
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("-dirty" if changed else "")
+    return commit + (DIRTY if changed else "")
 
 
 def _git(*arguments: str, folder: Path) -> str:
