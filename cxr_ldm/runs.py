@@ -27,6 +27,7 @@ from cxr_ldm.compose import (
 )
 from cxr_ldm.data.captions import Wording
 from cxr_ldm.data.datamodule import Crop, ImageDataModule
+from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.transforms import Augment
@@ -244,6 +245,7 @@ def train_ldm(cfg: DictConfig) -> Path:
         if module.attributes is not None:
             parts["attributes"] = module.attributes
         info = bundle_info(prepared, folder) | {"guidance": Guidance().settings() | {"chosen": "default"}}
+        info["findings"] = sorted({each["name"] for text in reports for each in read_findings(text)})
         save_bundle(folder / "bundle", "ldm", specs, parts, info)
         stated = {"split": "val", "noise_levels": plain(cfg.diffusion.noise_levels), "noise": "fixed for each image"}
         training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
