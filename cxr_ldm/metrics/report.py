@@ -179,15 +179,34 @@ def print_table(content: Mapping[str, Any], console: Console | None = None) -> N
     table.add_column("metric", overflow="fold")  # names are cut before numbers are
     for heading in ("value", "95 % interval", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("interval over")
     table.add_column("direction")
     for row in rows(content):
         value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
-        table.add_row(row["name"], value, row["interval"], row["n"], row["over"], row["direction"])
+        table.add_row(row["name"], value, row["interval"], row["n"], row["direction"])
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, TABLE_WIDTH)  # rich would take 80 columns
     console.print(table)
+    for line in over_lines(content):
+        console.print(line, highlight=False)
+
+
+def over_lines(content: Mapping[str, Any]) -> list[str]:
+    """What the intervals of a table are over, that of the most of them last.
+
+    >>> ends = {"ci95": [0, 1], "value": 0.5, "n": 9, "higher_is_better": True, "settings": {}}
+    >>> over_lines({name: ends | {"ci95_over": over} for name, over in zip("abc", ("images", "seeds", "seeds"))})
+    ['intervals over images: a', 'all other intervals over seeds']
+    """
+    groups: dict[str, list[str]] = {}
+    for row in rows(content):
+        if row["over"] != "–":
+            groups.setdefault(row["over"], []).append(row["name"])
+    if not groups:
+        return []
+    *fewer, most = sorted(groups, key=lambda over: len(groups[over]))
+    lines = [f"intervals over {over}: {', '.join(groups[over])}" for over in fewer]
+    return [*lines, f"all {'other ' if lines else ''}intervals over {most}"]
 
 
 def title(content: Mapping[str, Any]) -> str:
