@@ -35,6 +35,7 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
+from cxr_ldm.loggers import check_logger
 from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
 from cxr_ldm.register import named
@@ -51,6 +52,7 @@ SHORTCUT_IMAGES = 1000  # training images whose principal components a VAE with 
 def train(cfg: DictConfig) -> None:
     """python train.py"""
     check_values(cfg)
+    check_logger(cfg.logger)
     training.check_backend(cfg.trainer.compile)
     from cxr_ldm.runs_classifier import train_classifier
 
@@ -66,6 +68,7 @@ def train(cfg: DictConfig) -> None:
 def evaluate(cfg: DictConfig) -> None:
     """python evaluate.py"""
     check_values(cfg)
+    check_logger(cfg.logger)
     stage = stage_of(cfg)
     if cfg.compare is not None:
         compare_bundles(cfg, stage)
