@@ -21,6 +21,7 @@ from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.register import named_function
 from cxr_ldm.text.attributes import PatientAttributes, with_tokens
 from cxr_ldm.text.encoders import TextEncoder
+from cxr_ldm.text.reading import Reading, read_prompt
 
 PLAIN = Guidance()
 
@@ -37,6 +38,7 @@ class TextToCXR:
         sha256: identity of the weights, for provenance.
         attributes: view, age and sex as tokens, where the model was trained on them.
         guidance: what the model is sampled with where a call states nothing else.
+        findings: names of the findings that its training texts hold; None where the bundle does not say it.
 
     Example: `TextToCXR.from_bundle("outputs/ldm/NAME/bundle")(["Normal chest X-ray."], seeds=[0])`.
     """
@@ -51,10 +53,11 @@ class TextToCXR:
         sha256: str,
         attributes: PatientAttributes | None = None,
         guidance: Guidance = PLAIN,
+        findings: Sequence[str] | None = None,
     ) -> None:
         self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
         self.text_encoder, self.whitening = text_encoder.eval(), whitening.eval()
-        self.size, self.sha256, self.guidance = size, sha256, guidance
+        self.size, self.sha256, self.guidance, self.findings = size, sha256, guidance, findings
         self.attributes = None if attributes is None else attributes.eval()
 
     @classmethod
@@ -77,6 +80,7 @@ class TextToCXR:
             bundle.sha256,
             parts.get("attributes"),
             Guidance.of_bundle(bundle.info),
+            bundle.info.get("findings"),
         )
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -187,6 +191,10 @@ class TextToCXR:
             )
         except KeyError as error:
             raise UserError(f"the provenance has no {error}; an earlier version wrote it.") from None
+
+    def reading(self, prompt: str) -> Reading:
+        """What the model makes of a prompt: what it cuts off and what it does not know."""
+        return read_prompt(self.text_encoder, prompt, self.findings)
 
     def known(self, patients: Sequence[Mapping[str, Any]]) -> Tensor:
         """Attributes `[N,K]` of patients; K is 0 for a model that takes none."""

@@ -27,6 +27,7 @@ from cxr_ldm.compose import (
 )
 from cxr_ldm.data.captions import Wording
 from cxr_ldm.data.datamodule import Crop, ImageDataModule
+from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.transforms import Augment
@@ -34,6 +35,7 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
+from cxr_ldm.loggers import check_logger
 from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
 from cxr_ldm.register import named
@@ -50,6 +52,7 @@ SHORTCUT_IMAGES = 1000  # training images whose principal components a VAE with 
 def train(cfg: DictConfig) -> None:
     """python train.py"""
     check_values(cfg)
+    check_logger(cfg.logger)
     training.check_backend(cfg.trainer.compile)
     from cxr_ldm.runs_classifier import train_classifier
 
@@ -65,6 +68,7 @@ def train(cfg: DictConfig) -> None:
 def evaluate(cfg: DictConfig) -> None:
     """python evaluate.py"""
     check_values(cfg)
+    check_logger(cfg.logger)
     stage = stage_of(cfg)
     if cfg.compare is not None:
         compare_bundles(cfg, stage)
@@ -245,6 +249,7 @@ def train_ldm(cfg: DictConfig) -> Path:
             parts["attributes"] = module.attributes
         info = bundle_info(prepared, folder) | {"guidance": Guidance().settings() | {"chosen": "default"}}
         info["vae_data"] = vae.info["data"]
+        info["findings"] = sorted({each["name"] for text in reports for each in read_findings(text)})
         save_bundle(folder / "bundle", "ldm", specs, parts, info)
         stated = {"split": "val", "noise_levels": plain(cfg.diffusion.noise_levels), "noise": "fixed for each image"}
         training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)

@@ -1,5 +1,6 @@
 """Behind sample.py: prompts to a folder of images that say what they are."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cxr_ldm.imaging.presets import presets
 from cxr_ldm.imaging.provenance import provenance, save_png
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import named
+from cxr_ldm.text.reading import Reading
 
 SUFFIXES = {"png": "png", "dicom": "dcm"}
 FORMATS = tuple(SUFFIXES)
@@ -49,11 +51,15 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
         settings["format"] = cfg.format
     words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
     folder = Path(cfg.paths.outputs) / "samples" / str(cfg.name or naming.slug(words, settings))
+    readings = {text: pipeline.reading(text) for text in texts}
+    for text, reading in readings.items():
+        for sentence in reading.sentences():
+            print(sentence if len(texts) == 1 else f'"{text[:40]}": {sentence}')
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:
         images = finish(generate(pipeline, prompts, seeds, cfg, [patient] * len(prompts)))
-        write(folder, images, prompts, seeds, common, settings, cfg.n, cfg.format)
+        write(folder, images, prompts, seeds, common, settings, cfg.n, cfg.format, readings)
     for name in sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".dcm")):
         print(f"  {folder / name}")
 
@@ -139,6 +145,7 @@ def write(
     settings: dict[str, Any],
     columns: int,
     form: str,
+    readings: Mapping[str, Reading],
 ) -> None:
     """One file and one JSON for each image, and grid.png; the folder appears when all of it is there.
 
@@ -148,7 +155,8 @@ def write(
     with artifacts.building(folder) as partial:
         study = Study.new()
         for index, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
-            facts, path = provenance(prompt=prompt, seed=seed, **common), partial / f"{index:04d}.{SUFFIXES[form]}"
+            facts = provenance(prompt=prompt, seed=seed, **readings[prompt].facts(), **common)
+            path = partial / f"{index:04d}.{SUFFIXES[form]}"
             if form == "dicom":
                 write_dicom(path, image, facts, study, index + 1)
             else:

@@ -24,6 +24,7 @@ from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.grids import Draw, ImageGrid
 from cxr_ldm.callbacks.history import History
+from cxr_ldm.callbacks.pace import Pace
 from cxr_ldm.callbacks.patience import Patience
 from cxr_ldm.callbacks.slice import Slice
 from cxr_ldm.checkpoints import WholeCheckpoints
@@ -112,7 +113,7 @@ def fit(
         folder / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
     callbacks: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), Timer()]
-    callbacks.append(History(folder, trainer.log_every))
+    callbacks += [Pace(trainer.log_every), History(folder, trainer.log_every)]  # the history has what stands before it
     if grid is not None:
         callbacks.append(grid)
     if copies is not None:

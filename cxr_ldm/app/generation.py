@@ -22,6 +22,7 @@ from cxr_ldm.imaging.grids import grid
 from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import sampler_facts
+from cxr_ldm.text.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class Request:
         stated = [f"{name}={value}" for name, value in words.items() if value is not None]
         return shlex.join(["python", "sample.py", f"prompt={self.prompt}", *stated])
 
-    def facts(self, index: int, sha256: str) -> dict[str, Any]:
-        """Provenance of image `index`."""
+    def facts(self, index: int, sha256: str, reading: Reading) -> dict[str, Any]:
+        """Provenance of image `index` of the bundle `sha256`, which reads the prompt so."""
         more = self.rule.facts() | ({"patient": self.patient} if self.patient else {})
         return provenance(
             prompt=self.prompt,
@@ -104,6 +105,7 @@ class Request:
             steps=self.steps,
             **sampler_facts(self._sampler),
             bundle_sha256=sha256,
+            **reading.facts(),
             **more,
             **self.finish.facts(),
         )

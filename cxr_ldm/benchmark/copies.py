@@ -191,7 +191,8 @@ def summary(found: list[dict[str, float]], end: str, settings: dict[str, object]
             )
         else:
             stated = {**settings, "interval": "Wilson 95 %"}
-            metric = Metric(float(values.mean()), count, True, wilson_interval(int(values.sum()), count), stated)
+            ends = wilson_interval(int(values.sum()), count)
+            metric = Metric(float(values.mean()), count, True, ends, stated, over="simulated evaluations")
         metrics[f"{name}_{end}"] = metric
     return metrics
 

@@ -170,7 +170,7 @@ def _share(part: int, whole: int, n: int, settings: dict[str, Any]) -> Metric:
         return Metric(0.0, n, True, settings=settings, reason="nothing was found to take a share of")
     interval = binomtest(part, whole).proportion_ci(method="wilson")
     ends = (float(interval.low), float(interval.high))
-    return Metric(part / whole, n, True, ends, settings | {"interval": "Wilson"})
+    return Metric(part / whole, n, True, ends, settings | {"interval": "Wilson"}, over="mentions of a finding")
 
 
 def _resampled(value: float, drawn: np.ndarray, n: int, settings: dict[str, Any]) -> Metric:
@@ -180,4 +180,5 @@ def _resampled(value: float, drawn: np.ndarray, n: int, settings: dict[str, Any]
         )
     low, high = np.quantile(drawn, [0.025, 0.975])
     stated = settings | {"interval": "bootstrap over reports, percentiles", "resamples": len(drawn)}
-    return Metric(float(value), n, True, (min(float(low), float(value)), max(float(high), float(value))), stated)
+    ends = min(float(low), float(value)), max(float(high), float(value))
+    return Metric(float(value), n, True, ends, stated, over="reports")

@@ -49,7 +49,7 @@ def run(
     pixels, findings = real(phantoms, pipeline.size, seed + 1000)
     half = phantoms // 2
     measure.calibrate(pixels[:half], findings[:half])
-    metrics = measure.ceiling(pixels[half:], findings[half:])
+    metrics = measure.of_real(pixels[half:], findings[half:])
     names = list(measure.prompts)
     prompts = [measure.prompts[name] for name in names for _ in range(n // len(names))]
     seeds = [seed + index for index in range(len(prompts))]

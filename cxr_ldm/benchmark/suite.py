@@ -7,10 +7,10 @@ from pathlib import Path
 from hydra.utils import call
 from omegaconf import DictConfig
 
-from cxr_ldm.artifacts import write_text
 from cxr_ldm.compose import check_root, check_values, plain
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.report import print_table
+from cxr_ldm.metrics.report_page import publish
 from cxr_ldm.metrics.results import read_metrics, run_entry, write_metrics
 
 
@@ -32,5 +32,5 @@ def benchmark(cfg: DictConfig) -> None:
     print_table({name: content[name] for name in cfg.suite.headline if name in content})
     print(f"  {path}")
     if cfg.page:
-        write_text(Path(cfg.page), call(cfg.suite.page)(content))
+        publish(Path(cfg.page), call(cfg.suite.page)(content), content["run"])
         print(f"  {cfg.page}")

@@ -112,7 +112,15 @@ def share(scores: Sequence[float], settings: dict[str, Any], higher: bool) -> Me
     """Share of scores that reach the threshold."""
     hits = sum(value >= THRESHOLD for value in scores)
     stated = {**settings, "hits": hits, "interval": "Wilson 95 %"}
-    return Metric(hits / len(scores), len(scores), higher, ci95=wilson_interval(hits, len(scores)), settings=stated)
+    ends = wilson_interval(hits, len(scores))
+    return Metric(
+        hits / len(scores),
+        len(scores),
+        higher,
+        ci95=ends,
+        settings=stated,
+        over="pictures, each at each size and enhancement",
+    )
 
 
 def page(content: Mapping[str, Any]) -> str:

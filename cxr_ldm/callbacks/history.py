@@ -19,7 +19,7 @@ class History(Callback):
 
     Args:
         folder: of the run; receives history.csv.
-        every: steps between two rows of the training loss.
+        every: steps between two rows of the training: loss, learning rates, and what else `train/` names.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -43,17 +43,17 @@ class History(Callback):
     ) -> None:
         step = trainer.global_step
         if step % self.every == 0 and step > self.written:  # accumulation ends several batches at one step
-            self._append(trainer, "train/")
+            self._append(trainer, ("train/", "lr-"))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._append(trainer, "val/")
+            self._append(trainer, ("val/",))
 
-    def _append(self, trainer: lightning.Trainer, start: str) -> None:
+    def _append(self, trainer: lightning.Trainer, starts: tuple[str, ...]) -> None:
         if not trainer.is_global_zero:
             return
         step = self.written = trainer.global_step
-        found = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(start)}
+        found = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(starts)}
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, FIELDS).writerows(
                 {"step": step, "name": name, "value": value} for name, value in found.items()

@@ -3,38 +3,35 @@
 Free pleural fluid climbs the chest wall (the meniscus), while a diaphragm dome falls away towards it. So the floor of
 the aerated lung is traced at the chest wall and further in; fluid is there where the floor does not fall towards the
 wall. Only heights are compared, so exposure and contrast cancel, and the places are found in each picture from its own
-lung edges. One threshold is calibrated on real phantom images.
+lung edges. One threshold is calibrated on real phantom images. A picture that is no chest is never right: lung edges
+would be found in noise as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from scipy.stats import binomtest
 from torch import Tensor
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.lung_floor import SIDES, Side, effusion_scores, flat, is_chest
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.statistics import wilson_interval
 
-Side = Literal["right", "left"]
+Seen = Side | Literal["no chest"] | None
 Finding = Mapping[str, Any]
-SIDES: tuple[Side, Side] = ("right", "left")
-SIDE_SIGN = {"right": -1.0, "left": 1.0}  # standard display: the patient's right is at the left of the image
 EFFUSION = "pleural effusion"
-UPPER_LUNG = (-0.45, -0.10)  # heights, in [-1, 1] downwards, where the lung edges are looked for
-WALL, INNER = 1.0, 0.7  # columns of the lung floor, as shares of half the lung width measured higher up
-LEVEL = 0.65  # grey level of the floor between the column's lung and what lies below
-DOME_DIFFERENCE = 0.07  # how much lower the left dome is in a typical phantom
-ASYMMETRY_WEIGHT, ASYMMETRY_LIMIT = 0.2, 0.3
-CHUNK = 256  # images in float64 at once
+NO_CHEST: Literal["no chest"] = "no chest"
 
 
 class PhantomAdherence:
     """Rates at which phantom samples show the pleural effusion, and the side, that their prompts ask for.
 
-    Args:
+    Attributes:
         threshold: score above which an effusion is present; None until `calibrate` has found it.
+        typical: the mean real picture, as of `flat`; None until then.
     """
 
     prompts: Mapping[str, str] = {
@@ -43,8 +40,9 @@ class PhantomAdherence:
         "normal": "Normal chest X-ray, clear lungs.",
     }
 
-    def __init__(self, threshold: float | None = None) -> None:
-        self.threshold = threshold
+    def __init__(self) -> None:
+        self.threshold: float | None = None
+        self.typical: Tensor | None = None
 
     @staticmethod
     def shown(name: str) -> tuple[tuple[str, str], ...]:
@@ -65,7 +63,7 @@ class PhantomAdherence:
         return next((entry["side"] for entry in findings if entry["name"] == EFFUSION), None)
 
     def calibrate(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> float:
-        """Set the threshold with the best balanced accuracy for effusion against none.
+        """Set the threshold with the best balanced accuracy for effusion against none, and the typical picture.
 
         Images with any other finding are left out, so that none of them can shift the threshold.
 
@@ -84,11 +82,12 @@ class PhantomAdherence:
                 f"adherence: {len(alone)} images with an effusion alone or no finding do not hold both kinds; "
                 "raise data.reader.n."
             )
+        self.typical = flat(pixels).mean(0)
         self.threshold = _best_threshold(effusion_scores(pixels[alone]).amax(1), truth)
         return self.threshold
 
-    def measure(self, pixels: Tensor) -> tuple[Tensor, list[Side | None]]:
-        """Whether each image shows an effusion, bool [N], and on which side; None where there is none.
+    def measure(self, pixels: Tensor) -> list[Seen]:
+        """The side of the effusion in each image, N; None where there is none, NO_CHEST where there are no lungs.
 
         Args:
             pixels: float32 [N, 1, H, W] in [-1, 1], standard display.
@@ -96,11 +95,12 @@ class PhantomAdherence:
         Raises:
             UserError: the threshold has not been calibrated.
         """
-        if self.threshold is None:
+        if self.threshold is None or self.typical is None:
             raise UserError("adherence: the threshold is not set; call calibrate() with real training images first.")
         highest, index = effusion_scores(pixels).max(1)
-        present = highest > self.threshold
-        return present, [SIDES[i] if shown else None for i, shown in zip(index.tolist(), present.tolist(), strict=True)]
+        present, chest = (highest > self.threshold).tolist(), is_chest(pixels, self.typical).tolist()
+        sides = [SIDES[i] if shown else None for i, shown in zip(index.tolist(), present, strict=True)]
+        return [side if lungs else NO_CHEST for side, lungs in zip(sides, chest, strict=True)]
 
     def rates(self, samples: Mapping[str, Tensor]) -> dict[str, Metric]:
         """`finding` and `side` rates of generated images, with Wilson 95 % intervals.
@@ -120,113 +120,81 @@ class PhantomAdherence:
         truth = {name: next((side for side in SIDES if side in name), None) for name in samples}
         expected = [truth[name] for name, pixels in samples.items() for _ in range(len(pixels))]
         settings = {"prompts": {name: self.prompts[name] for name in samples}}
-        return self._rates(torch.cat(list(samples.values())), expected, "adherence", settings)
+        return self._rates(torch.cat(list(samples.values())), expected, "seeds of fixed prompts", settings)
 
     def of_texts(self, pixels: Tensor, findings: Sequence[Sequence[Finding]], split: str = "test") -> dict[str, Metric]:
         """The same rates on images generated from the texts of a collection, any finding and any wording among them.
 
         Args:
             pixels: generated images, float32 [N, 1, H, W] in [-1, 1].
-            findings: what the text of each says; `ceiling` gives the rates of the real images of these texts.
+            findings: what the text of each says; `of_real` gives the rates of real images.
             split: word for where the texts are from.
         """
         _same_length(pixels, findings)
         expected = [self.asked(entries) for entries in findings]
         settings = {"images": f"generated from the texts of {split} images, any finding"}
-        return self._rates(pixels, expected, "adherence", settings, "_texts")
+        return self._rates(pixels, expected, "images, one for each text", settings, "_texts")
 
-    def ceiling(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> dict[str, Metric]:
-        """The same rates on real images, where the truth is known: what a perfect generator would score.
+    def of_real(self, pixels: Tensor, findings: Sequence[Sequence[Finding]]) -> dict[str, Metric]:
+        """The same rates on real images, where the truth is known.
 
         `…_real` is over images with an effusion alone or no finding, `…_real_all` over all images given.
         """
         _same_length(pixels, findings)
         expected = [self.asked(entries) for entries in findings]
         alone = [i for i, entries in enumerate(findings) if all(entry["name"] == EFFUSION for entry in entries)]
-        metrics = self._rates(pixels, expected, "adherence", {"images": "real, any finding"}, "_real_all")
+        metrics = self._rates(pixels, expected, "images", {"images": "real, any finding"}, "_real_all")
         subset = {"images": "real, effusion alone or no finding"}
-        return metrics | self._rates(pixels[alone], [expected[i] for i in alone], "adherence", subset, "_real")
+        return metrics | self._rates(pixels[alone], [expected[i] for i in alone], "images", subset, "_real")
 
     def _rates(
-        self, pixels: Tensor, expected: Sequence[Side | None], name: str, settings: dict[str, Any], end: str = ""
+        self, pixels: Tensor, expected: Sequence[Side | None], over: str, settings: dict[str, Any], end: str = ""
     ) -> dict[str, Metric]:
-        _, sides = self.measure(pixels)
-        pairs = list(zip(expected, sides, strict=True))
-        finding = [(wanted is None) == (seen is None) for wanted, seen in pairs]
-        side = [wanted == seen for wanted, seen in pairs if wanted is not None]
+        seen = self.measure(pixels)
         settings = {"finding": EFFUSION, "threshold": self.threshold, "interval": "Wilson 95 %", **settings}
-        outcomes = {"finding": finding, "side": side}
-        return {f"{name}_{key}{end}": rate(hits, settings) for key, hits in outcomes.items() if hits}
+        settings["without_lungs"] = seen.count(NO_CHEST)
+        named = [place for place, wanted in enumerate(expected) if wanted is not None]
+        metrics = {}
+        for key, right, places in (("finding", finding_shown, range(len(seen))), ("side", side_shown, named)):
+            if len(places):
+                hits = [right(expected[place], seen[place]) for place in places]
+                stated = settings | {"chance": chance(right, [expected[place] for place in places], seen)}
+                metrics[f"adherence_{key}{end}"] = rate(hits, over, stated)
+        return metrics
 
 
-def rate(hits: Sequence[bool], settings: Mapping[str, Any] | None = None) -> Metric:
-    """Share of hits with its Wilson 95 % interval (Wilson 1927).
+def finding_shown(wanted: Side | None, seen: Seen) -> bool:
+    """Whether an image shows an effusion where its text names one, and none where it names none."""
+    return seen != NO_CHEST and (wanted is None) == (seen is None)
 
-    >>> metric = rate([True] * 9 + [False])
+
+def side_shown(wanted: Side | None, seen: Seen) -> bool:
+    """Whether an image shows the effusion on the side that its text names."""
+    return wanted == seen
+
+
+def chance(right: Callable[[Side | None, Seen], bool], expected: Sequence[Side | None], seen: Sequence[Seen]) -> float:
+    """Share of hits in expectation were the same pictures dealt to these texts at random.
+
+    A set that always shows the same gets exactly this, and so does one that does not listen, on average.
+
+    >>> chance(side_shown, ["right", "left"], ["left", "left"])
+    0.5
+    """
+    pairs = product(Counter(expected).items(), Counter(seen).items())
+    hits = sum(many * times * right(wanted, side) for (wanted, many), (side, times) in pairs)
+    return hits / (len(expected) * len(seen))
+
+
+def rate(hits: Sequence[bool], over: str, settings: Mapping[str, Any] | None = None) -> Metric:
+    """Share of hits with its Wilson 95 % interval (Wilson 1927), in which each of `over` is an independent trial.
+
+    >>> metric = rate([True] * 9 + [False], "seeds")
     >>> metric.value, [round(end, 3) for end in metric.ci95]
     (0.9, [0.596, 0.982])
     """
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
-    ends = (float(interval.low), float(interval.high))
-    return Metric(sum(hits) / len(hits), len(hits), True, ci95=ends, settings=dict(settings or {}))
-
-
-def effusion_scores(pixels: Tensor) -> Tensor:
-    """How far the lung floor climbs towards the chest wall, in half image heights, float64 [N, 2] for right and left.
-
-    A small part of the height difference between the two sides is added: one-sided fluid lifts its own floor.
-    Effusions of both sides at once, which the phantom does not draw, would lose that part.
-    """
-    if pixels.ndim != 4 or pixels.shape[1] != 1:
-        raise UserError(f"adherence: pixels of shape {tuple(pixels.shape)} are not [N, 1, H, W].")
-    return torch.cat([_scores(part.double()) for part in pixels.split(CHUNK)])
-
-
-def _scores(pixels: Tensor) -> Tensor:
-    edges = {side: _lung_edge(pixels, SIDE_SIGN[side]) for side in SIDES}
-    centre, half = (edges["left"] - edges["right"]) / 2, (edges["left"] + edges["right"]) / 2
-    wall, inner = (
-        {side: _floor(pixels, centre + SIDE_SIGN[side] * share * half) for side in SIDES} for share in (WALL, INNER)
-    )
-    lift = (wall["left"] - wall["right"] - DOME_DIFFERENCE).clamp(-ASYMMETRY_LIMIT, ASYMMETRY_LIMIT)
-    return torch.stack([inner[side] - wall[side] - SIDE_SIGN[side] * ASYMMETRY_WEIGHT * lift for side in SIDES], dim=1)
-
-
-def _lung_edge(pixels: Tensor, sign: float) -> Tensor:
-    """Distance of the lateral lung edge from the image's middle: the steepest rise of grey going outwards, [N]."""
-    outwards = torch.linspace(0.50, 1.0, 51, dtype=torch.float64)
-    heights = torch.linspace(*UPPER_LUNG, 12, dtype=torch.float64)
-    # Averaging over heights removes the ribs, which cross the columns obliquely.
-    profile = _smooth(_sample(pixels, sign * outwards.expand(len(pixels), 1, -1), heights).mean(1), 3)
-    return outwards[1:][profile.diff(dim=1).argmax(1)]
-
-
-def _floor(pixels: Tensor, column: Tensor) -> Tensor:
-    """Height of the lowest lung in a narrow strip about `column` [N], y in [-1, 1] downwards, [N]."""
-    heights = torch.linspace(-0.60, 0.95, 125, dtype=torch.float64)
-    strip = column[:, None, None] + torch.tensor([-0.06, 0.0, 0.06], dtype=torch.float64)
-    profile = _smooth(_sample(pixels, strip, heights).mean(2), 2)
-    lung = profile[:, heights < 0.3].quantile(0.15, dim=1)
-    below = profile[:, heights > 0.8].mean(1)
-    level = lung + LEVEL * (below - lung)
-    aerated = profile < level[:, None]
-    last = aerated.shape[1] - 1 - aerated.flip(1).int().argmax(1)
-    return torch.where(aerated.any(1), heights[last], heights[0])
-
-
-def _sample(pixels: Tensor, x: Tensor, heights: Tensor) -> Tensor:
-    """Grey at columns x [N, 1, K] and heights [R], bilinear, [N, R, K]."""
-    rows = heights.view(1, -1, 1).expand(len(pixels), -1, x.shape[2])
-    grid = torch.stack([x.expand(-1, len(heights), -1), rows], dim=3)
-    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
-
-
-def _smooth(profile: Tensor, sigma: int) -> Tensor:
-    """Gaussian smoothing of profiles [N, K] with their ends repeated."""
-    offsets = torch.arange(-3 * sigma, 3 * sigma + 1, dtype=torch.float64)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    padded = F.pad(profile[:, None], (3 * sigma, 3 * sigma), mode="replicate")
-    return F.conv1d(padded, (kernel / kernel.sum()).view(1, 1, -1))[:, 0]
+    ends = wilson_interval(sum(hits), len(hits))
+    return Metric(sum(hits) / len(hits), len(hits), True, ci95=ends, settings=dict(settings or {}), over=over)
 
 
 def _best_threshold(scores: Tensor, truth: Tensor) -> float:

@@ -16,9 +16,10 @@ from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics import reconstruction
-from cxr_ldm.metrics.adherence import Side
+from cxr_ldm.metrics.adherence import Seen, finding_shown, side_shown
 from cxr_ldm.metrics.feature_sets import FeatureSets, feature_sets
 from cxr_ldm.metrics.frechet import frechet_distance
+from cxr_ldm.metrics.lung_floor import Side
 from cxr_ldm.metrics.measured_images import chosen_rows, of_texts, reconstructions
 from cxr_ldm.metrics.paired import paired_distance, paired_kernel_distance, paired_mean
 from cxr_ldm.metrics.results import Metric
@@ -88,15 +89,15 @@ def adherence_differences(
     findings, patients = prepared.manifest["findings"], np.asarray(prepared.patients(rows))
     measure.calibrate(prepared.pixels(train), findings.iloc[train].tolist())
     asked = [measure.asked(said) for said in findings.iloc[rows]]
-    seen = [measure.measure(each)[1] for each in images]
+    seen = [measure.measure(each) for each in images]
 
-    def paired(hit: Callable[[Side | None, Side | None], bool], places: list[int]) -> Metric:
+    def paired(hit: Callable[[Side | None, Seen], bool], places: list[int]) -> Metric:
         one, two = (torch.tensor([float(hit(asked[i], sides[i])) for i in places]) for sides in seen)
         return paired_mean(one, two, patients[places].tolist(), stated, seed=cfg.seed)
 
     named = [i for i, side in enumerate(asked) if side is not None]
     every = list(range(len(asked)))
-    metrics = {"finding": paired(lambda wanted, found: (wanted is None) == (found is None), every)}
+    metrics = {"finding": paired(finding_shown, every)}
     if named:
-        metrics["side"] = paired(lambda wanted, found: wanted == found, named)
+        metrics["side"] = paired(side_shown, named)
     return {f"adherence_{what}_texts_difference": metric for what, metric in metrics.items()}

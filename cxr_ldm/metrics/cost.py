@@ -84,22 +84,18 @@ def _seconds(pipeline: TextToCXR, images: int, steps: int, sampling: Sampling) -
 
 
 def peak_memory(
-    bundle: Path, device: str, packages: Sequence[str], guidance: Guidance | None = None
+    bundle: Path, device: str, packages: Sequence[str], steps: int, sampling: Sampling
 ) -> dict[str, Metric]:
-    """Most memory, in megabytes, that making one image takes: of the GPU, or of a whole fresh process on a CPU.
-
-    Args:
-        guidance: as `TextToCXR` takes it; None is the bundle's.
-    """
+    """Most memory, in megabytes, that making one image takes: of the GPU, or of a whole fresh process on a CPU."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        megabytes = pool.submit(_peak, bundle, device, list(packages), guidance).result()
+        megabytes = pool.submit(_peak, bundle, device, list(packages), steps, sampling).result()
     of = "the GPU's allocations" if device.startswith("cuda") else "a whole process, Python and torch included"
-    settings = {"of": of, "images": 1, "device": device}
+    settings = {"of": of, "images": 1, "device": device, "steps": steps, **sampling.guidance.facts()}
     return {"peak_memory_mb": Metric(megabytes, 1, False, settings=settings, reason="a single maximum")}
 
 
-def _peak(bundle: Path, device: str, packages: list[str], guidance: Guidance | None) -> float:
-    TextToCXR.from_bundle(bundle, device, packages)([PROMPT], [0], steps=2, guidance=guidance)
+def _peak(bundle: Path, device: str, packages: list[str], steps: int, sampling: Sampling) -> float:
+    _seconds(TextToCXR.from_bundle(bundle, device, packages), 1, steps, sampling)
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1e6
     return peak_bytes() / 1e6

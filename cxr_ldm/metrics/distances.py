@@ -15,7 +15,7 @@ from cxr_ldm.metrics.coverage import coverage
 from cxr_ldm.metrics.frechet import covariance_settings, frechet_distance
 from cxr_ldm.metrics.kernel import ONE_PATIENT, kernel_distance, kernel_jackknife
 from cxr_ldm.metrics.results import Metric
-from cxr_ldm.metrics.statistics import normal_interval, spread
+from cxr_ldm.metrics.statistics import IMAGES, PATIENTS, normal_interval, spread
 
 SPLIT_ATTEMPTS = 20
 FEWEST_DECIDING = 5  # images inside, and outside, for the interval of a share
@@ -146,17 +146,20 @@ def distances_from(
     many: Many | None = None,
     neighbours: int = 5,
     seed: int = 0,
+    over: str | None = None,
 ) -> dict[str, Metric]:
     """What `distance_metrics` gives, with a floor that is known already.
 
     Args:
+        over: what `patients` are, where they are something else.
         many: larger sets for KID alone, whose expectation does not depend on their size; None takes the same ones.
     """
     n, name = min(len(real), len(generated)), settings["extractor"]
     real, generated = real[:n], generated[:n]
     alone = [f"real {i}" for i in range(n)], [f"generated {i}" for i in range(n)]
     people = alone if patients is None else (patients[0][:n], patients[1][:n])
-    settings = {**settings, "drawn": "images" if patients is None else "patients"}
+    over = over or (IMAGES if patients is None else PATIENTS)
+    settings = {**settings, "drawn": over}
     if floor.reason:
         settings |= {"floor": None, "floor_reason": floor.reason}
     own = {kind: {**settings, "neighbours": neighbours, "balls": "closed"} for kind in SHARES}
@@ -172,10 +175,10 @@ def distances_from(
         reason = apart.why_none(index) or why_no_interval(kind, value, n)
         ends = None if reason else apart.interval(value, index, *RANGES[kind])
         stated = own[kind] | apart.settings
-        metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, reason)
+        metrics[f"{kind}_{name}"] = Metric(value, n, kind != "fid", ends, stated, reason, over)
         if kind == "fid":
             sets = (many.real, many.generated, many.patients) if many else (real, generated, people)
-            metrics[f"kid_{name}"] = kernel_metric(*sets, own["kid"])
+            metrics[f"kid_{name}"] = kernel_metric(*sets, own["kid"], over)
     return metrics if floor.reason else metrics | _floor_metrics(str(name), metrics, floor, own)
 
 
@@ -196,14 +199,18 @@ def why_no_interval(kind: str, value: float, n: int) -> str | None:
 
 
 def kernel_metric(
-    real: Tensor, generated: Tensor, patients: tuple[Sequence[str], Sequence[str]], settings: dict[str, object]
+    real: Tensor,
+    generated: Tensor,
+    patients: tuple[Sequence[str], Sequence[str]],
+    settings: dict[str, object],
+    over: str = PATIENTS,
 ) -> Metric:
     """KID with its jackknife interval over patients; `patients` are of the real images and of the prompts."""
     found, n = kernel_jackknife(real, generated, *patients), len(generated)
     if found.error is None:
         return Metric(found.value, n, False, settings=settings, reason=ONE_PATIENT)
     stated = {**settings, "standard_error": found.error, "interval": "normal, jackknife over patients"}
-    return Metric(found.value, n, False, normal_interval(found.value, found.error), stated)
+    return Metric(found.value, n, False, normal_interval(found.value, found.error), stated, over=over)
 
 
 def _floor_metrics(
@@ -227,11 +234,13 @@ def _floor_metrics(
         both = (own_error**2 + error["kid"] ** 2) ** 0.5
         stated = own["kid"] | {"standard_error": both, "interval": "normal"}
         ends = normal_interval(difference, both)
-        entries[f"kid_{name}_difference"] = Metric(difference, floor.n, False, ends, stated)
+        over = f"{kid.over}, and the splits of the floor"
+        entries[f"kid_{name}_difference"] = Metric(difference, floor.n, False, ends, stated, over=over)
     else:
         entries[f"kid_{name}_difference"] = Metric(difference, floor.n, False, settings=own["kid"], reason=kid.reason)
     if middle["fid"] > 0:
         low_high = fid.ci95 and (fid.ci95[0] / middle["fid"], fid.ci95[1] / middle["fid"])
         stated = fid.settings | {"interval_of": "the numerator, the floor held fixed"}
-        entries[f"fid_{name}_ratio"] = Metric(fid.value / middle["fid"], floor.n, False, low_high, stated, fid.reason)
+        ratio = fid.value / middle["fid"]
+        entries[f"fid_{name}_ratio"] = Metric(ratio, floor.n, False, low_high, stated, fid.reason, fid.over)
     return entries

@@ -20,6 +20,7 @@ from cxr_ldm.metrics.compare import compare_ldm, compare_vae
 from cxr_ldm.metrics.feature_sets import recorded
 from cxr_ldm.metrics.headline import check_targets
 from cxr_ldm.metrics.measures import measure_ldm, measure_vae, sampling_of
+from cxr_ldm.metrics.paired import corrected
 
 # Options of metrics=page, and by which of them the others are used.
 PAGE = {"kid_n", "own_prompts_n", "references", "folds", "synthetic"}
@@ -83,7 +84,7 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
 
     def measure(folder: Path) -> None:
         opened = opened_before(cfg, prepared, *made)
-        metrics = differences[first.kind](cfg, first, second, prepared, folder)
+        metrics = corrected(differences[first.kind](cfg, first, second, prepared, folder))
         finish(cfg, first, prepared, folder, metrics, **facts, **opened, with_run=second.info["run"], not_measured={})
 
     written(cfg, words, settings, measure)

@@ -161,7 +161,8 @@ def nearer_metric(found: Neighbours, settings: dict[str, object], seed: int = 0,
     if error == 0:
         return Metric(value, n, False, settings=stated, reason="all divisions of the patients give the same share")
     ends = max(value - NORMAL * error, 0.0), min(value + NORMAL * error, 1.0)
-    return Metric(value, n, False, ends, {**stated, "interval": "normal, the spread over divisions of the patients"})
+    stated["interval"] = "normal, the spread over divisions of the patients"
+    return Metric(value, n, False, ends, stated, over="divisions of the patients, the samples held fixed")
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def excess_metric(found: Neighbours, settings: dict[str, object], seed: int = 0,
     stated = {**settings, **_patients(found, divided), "ratio": RATIO, "crowd": CROWD}
     stated |= {"leads": len(ours), "training_leads": int(ours.sum()), "expected": 0.0}
     stated |= {"p_value": p_value(value, drawn), "interval": "Wilson of both parts, joined; a patient is one event"}
-    return Metric(value, at.n, False, joined(plus, minus), stated)
+    return Metric(value, at.n, False, joined(plus, minus), stated, over="samples, those at one patient as one")
 
 
 def p_value(value: float, drawn: np.ndarray) -> float:

@@ -83,8 +83,8 @@ def has_clique(alike: Tensor, size: int) -> bool:
     return any(all(alike[i, j] for i, j in combinations(group, 2)) for group in combinations(range(len(alike)), size))
 
 
-def extraction_metrics(attempted: Extraction, settings: dict[str, object]) -> dict[str, Metric]:
-    """`extracted_prompts` and `extraction_cliques`: shares of training prompts, with Wilson intervals.
+def extraction_metrics(attempted: Extraction, settings: dict[str, object], over: str) -> dict[str, Metric]:
+    """`extracted_prompts` and `extraction_cliques`: shares of training prompts, with Wilson intervals `over` these.
 
     A clique without a copy is a model that makes one image of a prompt, not one that remembers.
     """
@@ -100,6 +100,6 @@ def extraction_metrics(attempted: Extraction, settings: dict[str, object]) -> di
     }
     shares = {"extracted_prompts": attempted.extracted, "extraction_cliques": attempted.cliques}
     return {
-        name: Metric(float(hits.double().mean()), n, False, wilson_interval(int(hits.sum()), n), stated)
+        name: Metric(float(hits.double().mean()), n, False, wilson_interval(int(hits.sum()), n), stated, over=over)
         for name, hits in shares.items()
     }

@@ -1,7 +1,7 @@
 """Do images show what their prompts say? By a classifier that was trained on real images: AUROC, side and retrieval.
 
 The truth of a generated image is what its prompt says, and the same figures on the real images of these texts (the
-names that end in `_real`) are the ceiling: what the classifier makes of images that do show it.
+names that end in `_real`) stand beside: what the classifier makes of images that do show it.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from cxr_ldm.data.targets import NOT_SHOWN, SHOWN, is_sided, pairs
 from cxr_ldm.metrics.auroc import BOOTSTRAP, auroc, patient_weights
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.retrieval import TOP, Ranks, rank_prompts
+from cxr_ldm.metrics.statistics import PATIENTS
 
 FEWEST = 10  # patients who show a finding, and who do not, for a figure about it
 
@@ -148,8 +149,8 @@ def retrieval_metrics(
     metrics = {}
     for top in TOP:
         hits = ranked.hits(top)
-        ceiling = float(np.average(best.hits(top), weights=best.weights))
-        stated = common | {"chance": ranked.chance(top), "if_all_findings_were_seen": ceiling}
+        best_share = float(np.average(best.hits(top), weights=best.weights))
+        stated = common | {"chance": ranked.chance(top), "if_all_findings_were_seen": best_share}
         value = float(np.average(hits, weights=ranked.weights))
         metrics[f"prompt_retrieval_top{top}"] = entry(value, len(hits), _means(hits, drawn), stated)
     stated = common | {"chance": (different + 1) / 2, "if_all_findings_were_seen": _median_rank(best)}
@@ -181,9 +182,21 @@ def _means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.divide(weights @ values, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def entry(value: float, n: int, draws: np.ndarray, settings: dict[str, Any], *, higher: bool = True) -> Metric:
-    """A metric with the percentile interval of its draws; the rare one without a value is passed over."""
+def entry(
+    value: float,
+    n: int,
+    draws: np.ndarray,
+    settings: dict[str, Any],
+    *,
+    higher: bool = True,
+    over: str = PATIENTS,
+) -> Metric:
+    """A metric with the percentile interval of its draws; the rare one without a value is passed over.
+
+    Args:
+        over: what was drawn: patients by `patient_weights`, unless it was given something else.
+    """
     low, high = (float(end) for end in np.nanquantile(draws, [0.025, 0.975]))
     if low == high:
         return Metric(value, n, higher, settings=settings, reason="all draws of the bootstrap give the same value")
-    return Metric(value, n, higher, ci95=(low, high), settings=settings)
+    return Metric(value, n, higher, ci95=(low, high), settings=settings, over=over)

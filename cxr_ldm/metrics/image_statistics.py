@@ -11,7 +11,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.imaging import statistics as measures
 from cxr_ldm.metrics.distances import OVERLAP, SPLITS, disjoint_splits
 from cxr_ldm.metrics.results import Metric
-from cxr_ldm.metrics.statistics import BOOTSTRAP, mean_over_patients, spread
+from cxr_ldm.metrics.statistics import BOOTSTRAP, PATIENTS, mean_over_patients, spread
 
 Values = Mapping[str, Tensor]
 
@@ -120,7 +120,8 @@ def _distances(
     apart = spread(lambda one, two: [relative_distance(one, two, deviation)], [generated, real], patients, seed=seed)
     value = relative_distance(generated, real, deviation)
     own = stated | apart.settings | ({"floor": None, "floor_reason": reason} if reason else {})
-    metrics = {"distance": Metric(value, n, False, apart.interval(value, low=0.0), own, apart.why_none())}
+    ends = apart.interval(value, low=0.0)
+    metrics = {"distance": Metric(value, n, False, ends, own, apart.why_none(), PATIENTS)}
     if splits:
         floor = [relative_distance(pool[one], pool[two], deviation) for one, two in splits]
         own = stated | {"repeats": len(splits), "splits": SPLITS, "standard_deviation": float(np.std(floor))}

@@ -52,7 +52,7 @@ def memory(
     metrics |= memorisation.feature_copy_metrics(found, sets.settings(sets.first), cfg.seed)
     nearest_picture(folder / "nearest.png", images, prepared, train, found)
     extremes(folder, images, memorisation.nearest_cosine(made, unseen[-len(measured) :]))
-    chosen = np.random.default_rng(cfg.seed).permutation(train)[: cfg.metrics.extraction_prompts]
+    chosen = one_of_each(prepared, train, cfg.seed)[: cfg.metrics.extraction_prompts]
     given = prepared.people(chosen) if pipeline.attributes is not None else None
     samples = cfg.metrics.extraction_samples
 
@@ -63,7 +63,16 @@ def memory(
     attempted = extraction.attempt(
         ask, prepared.texts(chosen), samples, held_out, training(), cfg.seed + 100_000, people
     )
-    return metrics | extraction.extraction_metrics(attempted, {"prompts": "texts of training images"})
+    return metrics | extraction.extraction_metrics(
+        attempted, {"prompts": "texts of training images"}, "training prompts, one of a patient"
+    )
+
+
+def one_of_each(prepared: Prepared, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Rows in random order, one of each patient, so that a share of them is one of independent trials."""
+    order = np.random.default_rng(seed).permutation(rows)
+    _, first = np.unique(np.asarray(prepared.patients(order)), return_index=True)
+    return order[np.sort(first)]
 
 
 def nearest_picture(

@@ -35,6 +35,7 @@ def references(
     empty = generated(cfg, pipeline)([""] * len(rows), [cfg.seed + EMPTY_SEEDS + place for place in range(len(rows))])
     decoded = reconstructions(cfg, bundle, sets.prepared, rows)
     patients = sets.prepared.patients(rows)
+    nobody = [f"empty {place}" for place in range(len(rows))]
     with_own = {"pairs": "each reconstruction has its own original among the real images"}
     for name in sets.extractors:
         train = chosen_rows(sets.prepared, "train", len(rows), cfg.seed)
@@ -42,7 +43,7 @@ def references(
         for each in (
             Reference("copier", copies, people, {}),
             Reference("reconstruction", sets.of_images(name, decoded), patients, with_own),
-            Reference("empty", sets.of_images(name, empty), [f"empty {place}" for place in range(len(rows))], {}),
+            Reference("empty", sets.of_images(name, empty), nobody, {}, "patients of the real images, seeds"),
         ):
             metrics |= measured(cfg, sets, name, rows, each)
     return metrics

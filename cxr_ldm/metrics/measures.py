@@ -117,7 +117,7 @@ def sampled(name: str) -> bool:
     >>> [sampled(name) for name in ("kid_x", "kid_x_floor", "kid_x_reference_copier", "kid_x_reference_empty")]
     [True, False, False, True]
     """
-    not_ours = ("floor", "real", "_at_", f"{MARK}copier", f"{MARK}reconstruction")
+    not_ours = ("floor", "real", "_at_", "parameters", f"{MARK}copier", f"{MARK}reconstruction")
     return not any(part in name for part in not_ours)
 
 
@@ -141,7 +141,9 @@ def costs(cfg: DictConfig, bundle: Bundle, pipeline: TextToCXR) -> dict[str, Met
     rule = guidance_of(cfg, pipeline.guidance)
     sampling = cost.Sampling(rule, instantiate(cfg.sampler.step), instantiate(cfg.sampler.times))
     metrics = cost.parameters(bundle.parts) | cost.latencies(pipeline, cfg.metrics.cost_steps, sampling)
-    return metrics | cost.peak_memory(bundle.folder, str(device_of(cfg)), cfg.bundle_packages, rule)
+    return metrics | cost.peak_memory(
+        bundle.folder, str(device_of(cfg)), cfg.bundle_packages, cfg.sampler.steps, sampling
+    )
 
 
 def settings_curves(
@@ -202,7 +204,7 @@ def adherence(
     measure = instantiate(cfg.data.adherence)
     train, held_out = prepared.rows("train"), prepared.rows(cfg.split)
     measure.calibrate(prepared.pixels(train), prepared.manifest["findings"].iloc[train].tolist())
-    metrics = measure.ceiling(prepared.pixels(held_out), prepared.manifest["findings"].iloc[held_out].tolist())
+    metrics = measure.of_real(prepared.pixels(held_out), prepared.manifest["findings"].iloc[held_out].tolist())
     metrics |= measure.of_texts(images, prepared.manifest["findings"].iloc[rows].tolist(), WORDS[cfg.split])
     count, samples = cfg.metrics.adherence_n, {}
     for index, (name, prompt) in enumerate(measure.prompts.items()):

@@ -17,7 +17,7 @@ from torch import Tensor
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.excess import RATIO, Neighbours, excess_metric, find, nearer_metric
 from cxr_ldm.metrics.results import Metric
-from cxr_ldm.metrics.statistics import mean_over_patients
+from cxr_ldm.metrics.statistics import IMAGES, PATIENTS, mean_over_patients
 
 # Radiographs of 96 pixels, compared at 32: the nearest pictures of different patients stay below 0.95 (10,191 images of
 # NIH, Open-i and Kermany; above are one pair of Open-i and a pair of files with one picture), while 98 of 100 copies
@@ -47,6 +47,7 @@ class NearCopies:
         neighbours: the nearest patients on both sides, for `excess`.
         middle: float64 [D], the mean row that is subtracted.
         duplicates: held-out images that are the same picture as a training image; they are not compared with.
+        patients: of the texts of the generated images, and of the held-out ones; None where they are not known.
     """
 
     correlation: Tensor
@@ -57,6 +58,7 @@ class NearCopies:
     neighbours: Neighbours
     middle: Tensor
     duplicates: int
+    patients: tuple[Sequence[str] | None, Sequence[str] | None]
 
     @property
     def copied(self) -> Tensor:
@@ -163,10 +165,12 @@ def _search(
     single = control < DUPLICATE_CORRELATION
     if not single.any():
         raise UserError("memorisation: every held-out image is a duplicate of a training image.")
+    patients = asked, people and people[1]
     if people is not None:
         people = people[0], [name for name, alone in zip(people[1], single.tolist(), strict=True) if alone]
     near = find(made, seen, others[single], people, asked)
-    return NearCopies(near.training, near.index, near.held_out, control, limit, near, middle, int((~single).sum()))
+    duplicates = int((~single).sum())
+    return NearCopies(near.training, near.index, near.held_out, control, limit, near, middle, duplicates, patients)
 
 
 def standardised(pixels: Tensor, name: str) -> Tensor:
@@ -254,14 +258,11 @@ def excess_metrics(found: NearCopies, space: str, settings: dict[str, object], s
 
 
 def _means(found: NearCopies, name: str, settings: dict[str, object], seed: int) -> dict[str, Metric]:
-    sides = {"": (found.correlation, "generated"), "_floor": (found.control, "held-out real")}
-    return {
-        f"{name}{end}": mean_over_patients(
-            values,
-            [str(i) for i in range(len(values))],
-            {**settings, "images": images, "interval": "bootstrap over images"},
-            higher=False,
-            seed=seed,
-        )
-        for end, (values, images) in sides.items()
-    }
+    sides = (("", found.correlation, "generated"), ("_floor", found.control, "held-out real"))
+    metrics = {}
+    for (end, values, images), patients in zip(sides, found.patients, strict=True):
+        over = IMAGES if patients is None else PATIENTS
+        alone = patients or [str(i) for i in range(len(values))]
+        stated = {**settings, "images": images, "interval": f"bootstrap over {over}"}
+        metrics[f"{name}{end}"] = mean_over_patients(values, alone, stated, higher=False, seed=seed, over=over)
+    return metrics

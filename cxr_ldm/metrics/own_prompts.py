@@ -19,6 +19,7 @@ from cxr_ldm.metrics.results import Metric
 
 FIRST_SEED, APART = 400_000, 10_000  # seeds of own words begin here, and those of two kinds of prompt lie so far apart
 DRAWN = f"bootstrap over images, {BOOTSTRAP} draws; the wordings are taken as they are"
+SEEDS = "seeds of fixed prompts"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def own_auroc(
         counts = {"shown": int(truth.sum()), "not_shown": int((~truth).sum()), "wordings": list(OWN_WORDS[name])}
         value = float(auroc(scores, truth))
         stated = settings | counts | {"normal": list(NORMAL), "interval": f"{DRAWN}, seed {seed}"}
-        metrics[_name(name)] = entry(value, len(rows), draws[-1], stated)
+        metrics[_name(name)] = entry(value, len(rows), draws[-1], stated, over=SEEDS)
     if not metrics:
         return {}
     mean = float(np.mean([metric.value for metric in metrics.values()]))
@@ -84,7 +85,7 @@ def own_auroc(
     stated = settings | {"findings": [name for name in OWN_WORDS if name in classes], "unknown_to_the_judge": unknown}
     stated["interval"] = f"{DRAWN}, seed {seed}"
     images = int((names != "").sum())
-    return metrics | {"auroc_own_mean": entry(mean, images, np.mean(draws, axis=0), stated)}
+    return metrics | {"auroc_own_mean": entry(mean, images, np.mean(draws, axis=0), stated, over=SEEDS)}
 
 
 def own_real(real: Judged, settings: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
@@ -161,7 +162,8 @@ def own_side(
     stated = settings | {"chance": 0.5, "findings": sorted({asked[row].name for row in rows}), "judged": able}
     stated["interval"] = f"{DRAWN}, seed {seed}"
     if able:
-        return {"side_own": entry(float(hit.mean()), len(hit), weights @ hit / weights.sum(axis=1), stated)}
+        drawn = weights @ hit / weights.sum(axis=1)
+        return {"side_own": entry(float(hit.mean()), len(hit), drawn, stated, over=SEEDS)}
     return {"side_own": Metric(float(hit.mean()), len(hit), True, settings=stated, reason=_why_not_judged(real))}
 
 

@@ -4,7 +4,8 @@ Values are differences, first less second. p-values are exact permutation tests:
 patient's images could be exchanged between them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from cxr_ldm.metrics.kernel import ONE_PATIENT, cross_sums, jackknife_error, kernel_jackknife, own_sums
 from cxr_ldm.metrics.results import Metric
-from cxr_ldm.metrics.statistics import mean_over_patients, normal_interval, owners, spread
+from cxr_ldm.metrics.statistics import PATIENTS, holm, mean_over_patients, normal_interval, owners, spread
 
 FLIPS = 4999
 EXCHANGES = 199  # of a distance, each of which is two whole distances
@@ -98,7 +99,8 @@ def paired_distance(
     found = spread(difference, [real, first, second], [real_patients, patients, patients], seed=seed)
     p_value = exchange_p_value(lambda one, two: difference(real, one, two)[0], first, second, patients, seed)
     stated = _stated(settings, p_value, f"exchange of patients' images, {EXCHANGES} draws") | found.settings
-    return Metric(value, len(first), higher, ci95=found.interval(value), settings=stated, reason=found.why_none())
+    ends, why = found.interval(value), found.why_none()
+    return Metric(value, len(first), higher, ci95=ends, settings=stated, reason=why, over=PATIENTS)
 
 
 def exchange_p_value(
@@ -138,7 +140,7 @@ def paired_kernel_distance(
     if error is None:
         return Metric(value, len(first), False, settings=stated, reason=ONE_PATIENT)
     stated |= {"standard_error": error, "interval": "normal, jackknife over patients"}
-    return Metric(value, len(first), False, ci95=normal_interval(value, error), settings=stated)
+    return Metric(value, len(first), False, ci95=normal_interval(value, error), settings=stated, over=PATIENTS)
 
 
 def kernel_difference_shares(real: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -154,6 +156,16 @@ def kernel_difference_shares(real: Tensor, first: Tensor, second: Tensor) -> Ten
     scores = own / (n * (n - 1)) - 2 * across / (n * len(real))
     shares = scores[:n] - scores[n:]
     return shares.where(shares.abs() > ROUNDING * scores.abs().max(), 0.0)  # equal images have no share at all
+
+
+def corrected(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """The differences of one comparison with `p_value_holm` beside each p-value: several are looked at, at once."""
+    tested = [name for name, metric in metrics.items() if "p_value" in metric.settings]
+    p_values = holm([float(metrics[name].settings["p_value"]) for name in tested])
+    more = {
+        name: {"p_value_holm": p_value, "tests": len(tested)} for name, p_value in zip(tested, p_values, strict=True)
+    }
+    return {name: replace(metric, settings=metric.settings | more.get(name, {})) for name, metric in metrics.items()}
 
 
 def _stated(settings: dict[str, object], p_value: float, test: str) -> dict[str, object]:

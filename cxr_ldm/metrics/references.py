@@ -16,6 +16,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.distances import Floors, distances_from
 from cxr_ldm.metrics.faithfulness import Judged, faithfulness
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.statistics import PATIENTS
 
 MARK = "_reference_"
 # Name in metrics.json, and what it is.
@@ -37,12 +38,14 @@ class Reference:
         features: float64 [N, D].
         patients: of the images, or their own names where they are nobody's.
         settings: what else is to be said of them.
+        over: what `patients` are.
     """
 
     name: str
     features: Tensor
     patients: Sequence[str]
     settings: Mapping[str, Any]
+    over: str = PATIENTS
 
 
 def reference_distances(
@@ -75,6 +78,7 @@ def reference_distances(
         patients=(patients, reference.patients),
         neighbours=neighbours,
         seed=seed,
+        over=reference.over,
     )
     kept = {f"{kind}_{settings['extractor']}" for kind in KINDS} | {f"fid_{settings['extractor']}_ratio"}
     return {f"{name}{MARK}{reference.name}": metric for name, metric in found.items() if name in kept}

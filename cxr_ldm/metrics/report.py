@@ -61,7 +61,7 @@ VARIANTS = {
     "_distance_floor": "the same distance for real against real",
     "_ratio": "as a multiple of the floor",
     "_difference": "above the floor",
-    "_real": "the same on real images: the ceiling",
+    "_real": "the same on real images",
     "_real_crossfitted": "on all real images, by classifiers that saw no image of the patient",
     "_reference_copier": "of training images, as a perfect copier gives them",
     "_reference_reconstruction": "of the autoencoder's reconstructions of the same images",
@@ -79,20 +79,35 @@ def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    ends, error, p_value = entry["ci95"], entry["settings"].get("standard_error"), entry["settings"].get("p_value")
+    ends, error, chance = entry["ci95"], entry["settings"].get("standard_error"), entry["settings"].get("chance")
+    said = [meaning(name), "" if chance is None else f"by chance {number(chance)}"]
     return {
         "name": name,
-        "meaning": meaning(name),
+        "meaning": "; ".join(part for part in said if part),
         "direction": entry["settings"].get("direction", DIRECTIONS[entry["higher_is_better"]]),
         "value": number(entry["value"]),
         "error": None if error is None else number(error),
         "interval": ("–" if ends is None else f"{number(ends[0])} to {number(ends[1])}")
-        + (f", p = {number(p_value)}" if p_value is not None else ""),
+        + significance(entry["settings"]),
+        "over": entry.get("ci95_over") or ("–" if ends is None else "not stated"),
         "n": f"{entry['n']:,}",
         "reason": entry.get("ci95_reason"),
         "settings": _json(entry["settings"]),
         "is_floor": name.endswith(("_floor", "_real", "_real_all")),
     }
+
+
+def significance(settings: Mapping[str, Any]) -> str:
+    """The p-value behind an interval, and where several differences were tested at once, what Holm's correction makes.
+
+    >>> significance({"p_value": 0.02, "p_value_holm": 0.08, "tests": 4}), significance({})
+    (', p = 0.0200 (0.0800 by Holm, 4 tests)', '')
+    """
+    if "p_value" not in settings:
+        return ""
+    corrected = settings.get("p_value_holm")
+    more = "" if corrected is None else f" ({number(corrected)} by Holm, {settings['tests']} tests)"
+    return f", p = {number(settings['p_value'])}{more}"
 
 
 # Endings of what real images score, beside the metric that they belong to.
@@ -172,6 +187,26 @@ def print_table(content: Mapping[str, Any], console: Console | None = None) -> N
     if not console.is_terminal:
         console.width = max(console.width, TABLE_WIDTH)  # rich would take 80 columns
     console.print(table)
+    for line in over_lines(content):
+        console.print(line, highlight=False)
+
+
+def over_lines(content: Mapping[str, Any]) -> list[str]:
+    """What the intervals of a table are over, that of the most of them last.
+
+    >>> ends = {"ci95": [0, 1], "value": 0.5, "n": 9, "higher_is_better": True, "settings": {}}
+    >>> over_lines({name: ends | {"ci95_over": over} for name, over in zip("abc", ("images", "seeds", "seeds"))})
+    ['intervals over images: a', 'all other intervals over seeds']
+    """
+    groups: dict[str, list[str]] = {}
+    for row in rows(content):
+        if row["over"] != "–":
+            groups.setdefault(row["over"], []).append(row["name"])
+    if not groups:
+        return []
+    *fewer, most = sorted(groups, key=lambda over: len(groups[over]))
+    lines = [f"intervals over {over}: {', '.join(groups[over])}" for over in fewer]
+    return [*lines, f"all {'other ' if lines else ''}intervals over {most}"]
 
 
 def title(content: Mapping[str, Any]) -> str:

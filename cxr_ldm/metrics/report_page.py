@@ -9,9 +9,11 @@ from cxr_ldm.artifacts import write_text
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.by_finding import ABOUT, Figure, by_finding, measured, notes
 from cxr_ldm.metrics.report import plain, rows, title
-from cxr_ldm.metrics.results import read_metrics
+from cxr_ldm.metrics.results import DIRTY, read_metrics
 from cxr_ldm.metrics.splits import sentence
 from cxr_ldm.metrics.tables import finding_table, headline_table, markdown, reference_table
+
+UNCOMMITTED = "Not to be published: made by code that differs from its commit, so nobody can make it again."
 
 
 def write_page(folder: Path, page: Path, before: Path | None = None) -> Path:
@@ -36,8 +38,17 @@ def write_page(folder: Path, page: Path, before: Path | None = None) -> Path:
             "near copies of training images were found" if copies else "no picture was found to be free of real images"
         )
         text = render_markdown(content, title(content), intro=f"Without a picture: {why}.", earlier=earlier)
-    write_text(page, text)
+    publish(page, text, content["run"])
     return page
+
+
+def publish(page: Path, text: str, run: Mapping[str, Any]) -> None:
+    """Write a page; one that code without a commit made says so below its heading, and so does the terminal."""
+    if str(run["git_commit"]).endswith(DIRTY):
+        print(f"{page} is not to be published: the code differs from its commit; commit, and measure again.")
+        heading, _, rest = text.partition("\n")
+        text = f"{heading}\n\n**{UNCOMMITTED}**\n{rest}"
+    write_text(page, text)
 
 
 def figures(page: Path) -> dict[str, str]:
@@ -77,13 +88,13 @@ def render_markdown(
     top = markdown(headline_table(content))
     lines += [*top[1:], "", "## All figures", ""] if top else []
     before = ("| before ", "| ---: ") if earlier else ("", "")
-    lines += [f"| metric | value | 95 % interval | n {before[0]}| meaning |"]
-    lines += [f"| --- | ---: | ---: | ---: {before[1]}| --- |"]
+    lines += [f"| metric | value | 95 % interval | n {before[0]}| interval over | meaning |"]
+    lines += [f"| --- | ---: | ---: | ---: {before[1]}| --- | --- |"]
     for row in rows(content):
         value = row["value"] + (f" ± {row['error']} SE" if row["error"] else "")
         text = f"{row['meaning']} ({row['direction']})" if row["meaning"] else row["direction"]
         then = f"| {earlier.get(row['name'], '–')} " if earlier else ""
-        lines.append(f"| `{row['name']}` | {value} | {row['interval']} | {row['n']} {then}| {text} |")
+        lines.append(f"| `{row['name']}` | {value} | {row['interval']} | {row['n']} {then}| {row['over']} | {text} |")
     lines += finding_lines(content)
     lines += markdown(finding_table(content)) + markdown(reference_table(content))
     lines += ["", "## Settings", ""]

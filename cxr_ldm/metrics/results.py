@@ -20,6 +20,9 @@ from cxr_ldm.errors import UserError
 
 LIBRARIES = ("cxr_ldm", "torch", "lightning", "torchmetrics", "numpy", "scipy", "transformers", "hydra-core")
 RUN_KEYS = ("command", "git_commit", "config_hash", "bundle_sha256", "seed", "hardware", "versions")
+DIRTY = "-dirty"
+# Of the repository, as git's pathspecs.
+DECIDES = ("cxr_ldm", "conf", ":(glob)*.py", "pyproject.toml", "constraints.txt", ":(exclude)cxr_ldm/assets")
 METRIC_KEYS = {"value", "ci95", "n", "higher_is_better", "settings"}
 
 
@@ -34,6 +37,8 @@ class Metric:
         ci95: (low, high), or None where no honest interval exists.
         settings: all that decides the value, as JSON values.
         reason: why `ci95` is None; required exactly there.
+        over: what the interval is over, such as "patients": what would be drawn anew if all were measured again;
+            required where there is an interval.
     """
 
     value: float
@@ -42,13 +47,16 @@ class Metric:
     ci95: tuple[float, float] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    over: str | None = None
 
     def entry(self) -> dict[str, Any]:
-        """The JSON form of the contract; `ci95_reason` stands beside a null interval."""
+        """The JSON form of the contract; `ci95_reason` stands beside a null interval, `ci95_over` beside any other."""
         ends = None if self.ci95 is None else [float(end) for end in self.ci95]
         content: dict[str, Any] = {"value": self.value, "ci95": ends, "n": self.n}
         if self.reason is not None:
             content["ci95_reason"] = self.reason
+        if ends is not None:
+            content["ci95_over"] = self.over
         return content | {"higher_is_better": self.higher_is_better, "settings": self.settings}
 
 
@@ -63,6 +71,10 @@ def write_metrics(path: Path, metrics: Mapping[str, Metric], run: Mapping[str, A
         raise ValueError("a metric cannot be called 'run'")
     content["run"] = dict(run)
     validate(content)
+    # demanded here and not of a file that is read: those of earlier versions do not say it
+    silent = [name for name, metric in metrics.items() if metric.ci95 is not None and not metric.over]
+    if silent:
+        raise ValueError(f"{', '.join(silent)}: an interval must say what it is over")
     write_json(path, content)
 
 
@@ -138,16 +150,19 @@ def run_entry(*, config: Any, bundle_sha256: str | None, seed: int, **extra: Any
 
 
 def git_commit() -> str | None:
-    """Commit of this code, with "-dirty" where tracked files differ from it; None outside a git checkout."""
+    """Commit of this code, with DIRTY where what decides numbers differs from it; None outside a git checkout.
+
+    Bundles are known by their own hash, and pages by what they say, so that a changed one of these does not count.
+    """
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None  # an installed package: git would find some other repository above it
     try:
         commit = _git("rev-parse", "HEAD", folder=folder)
-        changed = _git("status", "--porcelain", "--untracked-files=no", folder=folder)
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *DECIDES, folder=folder)
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("-dirty" if changed else "")
+    return commit + (DIRTY if changed else "")
 
 
 def _git(*arguments: str, folder: Path) -> str:

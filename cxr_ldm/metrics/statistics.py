@@ -20,15 +20,25 @@ BOOTSTRAP = 1000
 HALVES = 200  # subsets of one interval by subsampling
 FEWEST = 20  # patients on a side, below which halves say too little about the spread
 NORMAL = float(norm.ppf(0.975))
+PATIENTS, IMAGES = "patients", "images"  # what an interval is over
 
 Interval = tuple[float, float]
 Statistic = Callable[..., Sequence[float]]
 
 
 def mean_over_patients(
-    values: Tensor, patients: Sequence[str], settings: dict[str, object], *, higher: bool = True, seed: int = 0
+    values: Tensor,
+    patients: Sequence[str],
+    settings: dict[str, object],
+    *,
+    higher: bool = True,
+    seed: int = 0,
+    over: str = PATIENTS,
 ) -> Metric:
     """Mean over images with the percentile bootstrap over patients (Efron 1979): a patient is drawn with all images.
+
+    Args:
+        over: what `patients` are, where they are something else.
 
     >>> metric = mean_over_patients(torch.tensor([1.0, 2.0, 3.0]), ["a", "a", "b"], {})
     >>> metric.value, metric.ci95
@@ -48,7 +58,8 @@ def mean_over_patients(
     if low == high:  # an interval without width would lie
         reason = "all draws of the bootstrap give the same value"
         return Metric(float(array.mean()), len(array), higher, settings=settings, reason=reason)
-    return Metric(float(array.mean()), len(array), higher, ci95=(float(low), float(high)), settings=settings)
+    ends = float(low), float(high)
+    return Metric(float(array.mean()), len(array), higher, ci95=ends, settings=settings, over=over)
 
 
 def _by_patient(array: np.ndarray, patients: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -75,6 +86,19 @@ def wilson_interval(hits: int, n: int) -> Interval:
     """
     interval = binomtest(hits, n).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979): the k-th smallest of m times m - k + 1, never falling.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(each) for each in corrected]
 
 
 def normal_interval(value: float, error: float) -> Interval:

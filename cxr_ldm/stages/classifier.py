@@ -82,4 +82,4 @@ class ClassifierStage(lightning.LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """By the norm of all gradients, which must be finite."""
-        clip(self, self.parameters(), gradient_clip_val)
+        clip(self, [self.parameters()], gradient_clip_val)

@@ -126,7 +126,7 @@ class LatentDiffusionStage(lightning.LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """By the norm of all gradients, which must be finite."""
-        clip(self, self.parameters(), gradient_clip_val)
+        clip(self, [self.parameters()], gradient_clip_val)
 
     def configure_callbacks(self) -> list[lightning.Callback]:
         """With layers that train later comes what keeps them until then; the Trainer adds it to its own."""

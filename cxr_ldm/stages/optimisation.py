@@ -62,14 +62,17 @@ def generator_of(module: Any, stream: int, position: int) -> Generator:
     return generator_at(module.seed, stream, position, *rank)
 
 
-def clip(module: Any, weights: Iterable[nn.Parameter], largest: float | None) -> None:
-    """Scale gradients down to a norm of `largest`; None leaves them as they are.
+def clip(module: Any, groups: Iterable[Iterable[nn.Parameter]], largest: float | None) -> None:
+    """Scale the gradients of each group down to a norm of `largest`; None leaves them as they are.
+
+    The module keeps the largest norm, before that, as its `gradient_norm`.
 
     Raises:
         UserError: they are not finite, so that the step would make every weight so. In float16 the step is left out
             instead, by the gradient scaler.
     """
-    norm = nn.utils.clip_grad_norm_(list(weights), largest or float("inf"))
+    norms = [nn.utils.clip_grad_norm_(list(weights), largest or float("inf")) for weights in groups]
+    norm = module.gradient_norm = torch.stack(norms).max()
     if not torch.isfinite(norm) and module.trainer.precision != "16-mixed":
         raise UserError(
             f"the gradient is {norm.item()} at step {module.global_step} (precision {module.trainer.precision}); lower "

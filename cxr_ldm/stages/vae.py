@@ -111,8 +111,7 @@ class VAEStage(lightning.LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """By the norm of each group's gradients: the discriminator's must not shrink the autoencoder's."""
-        for group in optimizer.param_groups:
-            clip(self, group["params"], gradient_clip_val)
+        clip(self, [group["params"] for group in optimizer.param_groups], gradient_clip_val)
 
 
 def roughness(latents: Tensor, largest: float, generator: Generator) -> Tensor:

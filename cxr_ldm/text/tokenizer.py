@@ -44,6 +44,29 @@ class Tokenizer:
         """How many of the texts are longer than the window."""
         return sum(bool(entry.overflowing) for entry in self._tokenizer.encode_batch(list(texts)))
 
+    def kept(self, text: str) -> str:
+        """The beginning of a text that its tokens stand for: all of it where it fits."""
+        (whole,) = self._tokenizer.encode_batch([text])
+        return text[: max(end for _, end in self.encoding(text).offsets)] if whole.overflowing else text
+
+    def unknown_words(self, text: str, *, pieces: bool) -> list[str]:
+        """Words that the vocabulary does not have, in order; marks such as quotes do not count.
+
+        Args:
+            pieces: whether a word that it has in pieces only counts as well.
+        """
+        encoded, found = self.encoding(text), []
+        spans: dict[int, list[int]] = {}
+        for place, word in enumerate(encoded.word_ids):
+            if word is not None:
+                spans.setdefault(word, []).append(place)
+        for places in spans.values():
+            word = text[encoded.offsets[places[0]][0] : encoded.offsets[places[-1]][1]]
+            missing = any(encoded.tokens[place] == "[UNK]" for place in places) or (pieces and len(places) > 1)
+            if missing and any(letter.isalnum() for letter in word):
+                found.append(word)
+        return found
+
     def encoding(self, text: str) -> Encoding:
         """One text without padding: its ids, which word each belongs to, and where that stands in the text."""
         (encoded,) = self._tokenizer.encode_batch([text])

@@ -29,6 +29,7 @@ from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.text.attributes import PatientAttributes
+from cxr_ldm.text.reading import Reading
 
 
 def generated(app, prompt="Left pneumothorax.", n=2, steps=3):
@@ -57,7 +58,7 @@ def test_generate_and_the_same_again(page, outputs, tmp_path):
         again = np.asarray(Image.open(tmp_path / "samples" / "again" / f"{index:04d}.png"))
         assert np.array_equal(again, to_uint8(image[0]))
         facts = read_png(tmp_path / "samples" / "again" / f"{index:04d}.png")
-        assert facts == result["request"].facts(index, result["sha256"])
+        assert facts == result["request"].facts(index, result["sha256"], result["reading"])
 
 
 def test_every_file_says_that_it_is_synthetic():
@@ -68,6 +69,17 @@ def test_every_file_says_that_it_is_synthetic():
     assert (gif.n_frames, webp.n_frames) == (2, 2)
     assert b"Not for diagnosis" in gif.info["comment"]
     assert "Not for diagnosis" in webp.getexif()[0x010E]
+
+
+def test_the_page_says_what_the_model_does_not_read_or_know(page):
+    app = generated(page("generate"), prompt="A photo of a dog. " + "Clear lungs. " * 40)
+    said = [each.value for each in app.warning]
+    assert any(text.startswith("The prompt is longer than the 64 tokens") for text in said)
+    assert "The model's vocabulary does not know: photo, dog." in said
+    app = generated(page("generate"), prompt="A photo of a dog.")
+    assert "The prompt names no finding that the model was trained on." in [each.value for each in app.warning]
+    app = generated(page("generate"))
+    assert len(app.warning) == 1, "the banner alone"
 
 
 def test_example_fills_the_prompt(page):
@@ -137,7 +149,7 @@ def test_view_age_and_sex_of_a_model_that_takes_them(page, tmp_path, monkeypatch
     app = generated(app, n=1)
     assert not app.error
     result = app.session_state["result"]
-    assert result["request"].facts(0, "")["patient"] == {"view": "AP", "age": 70}
+    assert result["request"].facts(0, "", Reading(9))["patient"] == {"view": "AP", "age": 70}
     assert "patient.view=AP patient.age=70" in app.code[0].value
     plain = replace(result["request"], patient={}).generate(TextToCXR.from_bundle(run / "bundle"))
     assert not torch.equal(plain, result["images"])
@@ -153,7 +165,7 @@ def test_the_slider_stands_where_the_model_says(page, tmp_path, monkeypatch):
     app = page("generate")
     assert app.slider(key="guidance").value == 2.5
     app = generated(app, n=1)
-    facts = app.session_state["result"]["request"].facts(0, "")
+    facts = app.session_state["result"]["request"].facts(0, "", Reading(9))
     assert (facts["guidance"], facts["guidance_interval"]) == (2.5, [0.0, 0.9])
     assert "guidance.scale=2.5" in app.code[0].value
     app.slider(key="guidance").set_value(4.0).run()

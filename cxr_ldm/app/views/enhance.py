@@ -27,7 +27,7 @@ def source() -> tuple[np.ndarray, dict[str, Any]] | None:
         drawn = replace(
             result["request"], finish=Finish()
         )  # the image is taken as it was drawn, without its files' mark
-        return grey(images[number]), drawn.facts(number, result["sha256"])
+        return grey(images[number]), drawn.facts(number, result["sha256"], result["reading"])
     if kind == COLLECTION:
         catalogue = ui.opened(ui.choose_collection())
         row = st.number_input("Row", 0, len(catalogue.prepared) - 1, 0, key="row")

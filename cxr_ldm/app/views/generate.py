@@ -1,6 +1,7 @@
 """Prompt to images, with previews while they form, what they resemble, and the files."""
 
 import time
+from typing import Any
 
 import streamlit as st
 from torch import Tensor
@@ -16,6 +17,7 @@ from cxr_ldm.imaging.presets import presets
 from cxr_ldm.imaging.provenance import png_bytes
 from cxr_ldm.metrics.memorisation import NearCopies
 from cxr_ldm.text.attributes import CLASSES
+from cxr_ldm.text.reading import Reading
 
 OWN = "my own words"
 HIGHEST = 10.0  # guidance scale of the slider
@@ -102,6 +104,7 @@ def generate(request: Request) -> None:
         "images": images,
         "frames": frames,
         "sha256": pipeline.sha256,
+        "reading": pipeline.reading(request.prompt),
         "finished": request.finish(images),
         "found": ui.nearest(request.model, images),
         "numbers": ui.measured(images),
@@ -116,6 +119,7 @@ def results(
     images: Tensor,
     frames: list[Tensor],
     sha256: str,
+    reading: Reading,
     finished: Tensor,
     found: tuple[NearCopies, list[int], Catalogue] | None,
     numbers: list[dict[str, float]],
@@ -125,6 +129,8 @@ def results(
 
     Numbers and nearness are of the images as they were drawn; the pictures and the files are finished.
     """
+    for sentence in reading.sentences():
+        st.warning(sentence)
     if found is None:
         st.caption(
             "Nearness to training images was not checked: the collection that this model was trained on is not among "
@@ -146,12 +152,12 @@ def results(
                 st.table({name: f"{value:.3f}" for name, value in numbers[index].items()})
     st.markdown("**The same images again**")
     st.code(request.command(), language="bash", wrap_lines=True)
-    downloads(request, finished, frames, sha256, moving)
+    facts = [request.facts(index, sha256, reading) for index in range(len(images))]
+    downloads(finished, facts, frames, moving)
 
 
-def downloads(request: Request, images: Tensor, frames: list[Tensor], sha256: str, moving: bytes) -> None:
+def downloads(images: Tensor, facts: list[dict[str, Any]], frames: list[Tensor], moving: bytes) -> None:
     """Files, made when they are asked for; each says that it is synthetic."""
-    facts = [request.facts(index, sha256) for index in range(len(images))]
 
     def pngs() -> dict[str, bytes]:
         return {

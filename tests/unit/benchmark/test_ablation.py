@@ -39,10 +39,11 @@ def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout
             64,
             False,
             ci95=(kid - 0.01, kid + 0.01),
+            over="patients",
             settings={"standard_error": 0.005, "sampling": {"steps": 15, "seed": seed}},
         ),
         f"{KID}_floor": Metric(0.0007, 64, False, reason="x"),
-        "adherence_side_texts": Metric(0.875, 64, True, ci95=(0.77, 0.93)),
+        "adherence_side_texts": Metric(0.875, 64, True, ci95=(0.77, 0.93), over="images"),
     }
     entry = run_entry(
         config={}, bundle_sha256=None, seed=0, command="x", data={"name": "phantom-64"}, trained={"run": name}

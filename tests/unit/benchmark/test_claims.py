@@ -27,7 +27,7 @@ def test_newest_evaluation_of_each_stage_counts(tmp_path):
     for when, (name, ssim, facts) in enumerate(
         [("a", 0.5, {}), ("b", 0.9123, {}), ("c", 0.1, {"compared": ["x", "y"]})]
     ):
-        make(tmp_path, name, "vae", {"ssim": Metric(ssim, 44, True, ci95=(0.05, 0.95))}, when, **facts)
+        make(tmp_path, name, "vae", {"ssim": Metric(ssim, 44, True, ci95=(0.05, 0.95), over="patients")}, when, **facts)
     make(tmp_path, "on_val", "vae", {"ssim": Metric(0.99, 44, True, reason="x")}, 8, split="val")
     make(tmp_path, "d", "vae", {"ssim": Metric(0.2, 44, True, reason="x")}, 9, data="phantom-64")
     found = run(str(tmp_path), "real", CLAIMS)

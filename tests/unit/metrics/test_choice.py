@@ -18,7 +18,7 @@ def written(folder, kids, groups=None, *, split="val", sha256="ab" * 32):
         metrics[f"{KID}_at_guidance_{scale:g}"] = Metric(kids[place], 90, False, settings=error, reason="a test")
         for name, values in (groups or {}).items():
             ends = (values[place] - 0.01, values[place] + 0.01)
-            metrics[f"{name}_at_guidance_{scale:g}"] = Metric(values[place], 90, True, ends)
+            metrics[f"{name}_at_guidance_{scale:g}"] = Metric(values[place], 90, True, ends, over="images")
     facts = {"guidance": {"scale": 1.0, "interval": [0.0, 0.8], "rescale": 0.7}, "sampling": {"steps": 20}}
     run = run_entry(config={}, bundle_sha256=sha256, seed=0, data={"name": "phantom"}, split=split, **facts)
     write_metrics(folder / "metrics.json", metrics, run)

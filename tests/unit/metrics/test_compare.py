@@ -9,6 +9,9 @@ from omegaconf import OmegaConf
 from cxr_ldm.data.phantom import draw_findings, load_image
 from cxr_ldm.metrics.adherence import EFFUSION
 from cxr_ldm.metrics.compare import adherence_differences
+from cxr_ldm.metrics.paired import corrected
+from cxr_ldm.metrics.report import significance
+from cxr_ldm.metrics.results import Metric
 
 CONFIG = OmegaConf.create(
     {"data": {"adherence": {"_target_": "cxr_ldm.metrics.adherence.PhantomAdherence"}}, "seed": 0}
@@ -63,3 +66,18 @@ def test_a_set_against_itself_has_no_difference_and_a_side_that_nobody_names_is_
     assert list(adherence_differences(CONFIG, phantoms, healthy, [images, images], {})) == [
         "adherence_finding_texts_difference"
     ]
+
+
+def test_holms_correction_is_the_step_down_rule_and_stands_in_words_beside_p():
+    metrics = {
+        f"m{place}": Metric(0.1, 9, True, ci95=(0.0, 0.2), settings={"p_value": p}, over="patients")
+        for place, p in enumerate([0.01, 0.04, 0.03, 0.005])
+    } | {"count": Metric(3, 9, True, reason="a count")}
+    found = corrected(metrics)
+    # by hand: 4 · 0.005, 3 · 0.01, 2 · 0.03, and 0.04 may not fall below the one before it
+    assert [found[f"m{place}"].settings["p_value_holm"] for place in range(4)] == pytest.approx(
+        [0.03, 0.06, 0.06, 0.02]
+    )
+    assert "p_value_holm" not in found["count"].settings
+    assert significance(found["m1"].settings) == ", p = 0.0400 (0.0600 by Holm, 4 tests)"
+    assert corrected({"one": metrics["m0"]})["one"].settings["p_value_holm"] == 0.01

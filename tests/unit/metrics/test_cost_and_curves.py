@@ -7,6 +7,7 @@ from cxr_ldm.assets import DEMO
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import ddim
 from cxr_ldm.diffusion.schedules import trailing
+from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.cost import Sampling, latencies, parameters, peak_memory
 from cxr_ldm.metrics.curves import curves, points
 from cxr_ldm.metrics.results import Metric
@@ -44,7 +45,13 @@ def test_cost_counts_every_part_and_more_steps_take_longer():
 
 def test_peak_memory_is_that_of_a_process_with_the_model_in_it():
     ballast = torch.ones(500_000_000)  # 2 GB in this process, which are none of the other's
-    (metric,) = peak_memory(DEMO, "cpu", []).values()
+    (metric,) = peak_memory(DEMO, "cpu", [], 3, Sampling(Guidance(), ddim, trailing)).values()
     del ballast
     assert metric.value == pytest.approx(800, rel=0.9)  # MB: torch alone takes some 300
     assert metric.settings["device"] == "cpu"
+    assert metric.settings["steps"] == 3
+
+
+def test_peak_memory_is_measured_at_the_steps_that_it_states():
+    with pytest.raises(UserError, match="sampler.steps=0"):
+        peak_memory(DEMO, "cpu", [], 0, Sampling(Guidance(), ddim, trailing))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from cxr_ldm.data.phantom import load_image
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.diversity import diversity, pairwise_ssim
+from cxr_ldm.metrics.measure_memory import one_of_each
 from cxr_ldm.metrics.memorisation import (
     COPY_CORRELATION,
     is_copy,
@@ -112,3 +113,26 @@ def test_empty_or_mismatched_sets_are_refused(sets):
         search(sets["generated"], sets["held_out"], [textures(5, 0, 16)])
     with pytest.raises(UserError, match="at least 2"):
         diversity(sets["generated"][:1], sets["held_out"])
+
+
+def test_nearness_is_over_patients_where_they_are_known_and_over_images_where_not(sets):
+    held_out, training = [f"h{place // 4}" for place in range(40)], [f"t{place}" for place in range(200)]
+    asked = [f"h{place // 3}" for place in range(30)]
+    metrics = near_copy_metrics(
+        search(sets["generated"], sets["held_out"], [sets["training"]], (training, held_out), asked), {}
+    )
+    made, floor = metrics["nearest_training_correlation"], metrics["nearest_training_correlation_floor"]
+    assert (made.over, made.settings["patients"]) == ("patients", 10)
+    assert (floor.over, floor.settings["patients"]) == ("patients", 10)
+    alone = near_copy_metrics(search(sets["generated"], sets["held_out"], [sets["training"]]), {})
+    assert alone["nearest_training_correlation"].over == "images"
+
+
+def test_prompts_of_the_attempt_are_of_one_patient_each():
+    class Prepared:
+        def patients(self, rows):
+            return [f"p{row // 5}" for row in rows]
+
+    chosen = one_of_each(Prepared(), np.arange(100), seed=3)
+    assert sorted(row // 5 for row in chosen) == list(range(20))
+    assert not np.array_equal(chosen, np.sort(chosen))  # in random order: a part of them is a random part

@@ -61,7 +61,7 @@ def test_a_generator_that_returns_training_images_is_found(sets):
 
     found = tried(sets, remembers)
     assert found.extracted.tolist() == found.cliques.tolist() == [True] * 4 + [False] * 4
-    metrics = extraction_metrics(found, {})
+    metrics = extraction_metrics(found, {}, "training prompts")
     share = metrics["extracted_prompts"]
     assert (share.value, share.n) == (0.5, 8)
     assert share.settings["training_images"] == 4

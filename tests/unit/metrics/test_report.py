@@ -20,8 +20,17 @@ def folder(tmp_path):
     metrics = {
         "fid_net": Metric(29.4321, 500, False, reason="biased", settings={"extractor": "net"}),
         "fid_net_floor": Metric(21.0, 500, False, reason="overlap"),
-        "kid_net_difference": Metric(0.0123456, 500, False, ci95=(0.011, 0.0137), settings={"standard_error": 0.0007}),
-        "adherence_side": Metric(0.9531, 64, True, ci95=(0.87, 0.98), settings={"prompts": {"a": "<b>Right</b>"}}),
+        "kid_net_difference": Metric(
+            0.0123456, 500, False, ci95=(0.011, 0.0137), settings={"standard_error": 0.0007}, over="patients"
+        ),
+        "adherence_side": Metric(
+            0.9531,
+            64,
+            True,
+            ci95=(0.87, 0.98),
+            settings={"prompts": {"a": "<b>Right</b>"}, "chance": 0.5},
+            over="seeds of fixed prompts",
+        ),
         "near_copies": Metric(0, 500, False, reason="a count"),
     }
     run = run_entry(
@@ -41,11 +50,14 @@ def test_terminal_table_has_each_metric_once(folder):
     assert "0.9531" in text
     assert "0.0123 ± 0.0007" in text
     assert "0.8700 to 0.9800" in text
+    assert "seeds of fixed prompts" in text
 
 
 def test_html_is_self_contained_and_escaped(folder):
     text = write_html(folder).read_text()
     assert "29.43" in text
+    assert "<br><small>over seeds of fixed prompts</small>" in text
+    assert "by chance 0.5000" in text
     assert "data:image/png;base64," in text
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "<b>Right</b>" not in text
@@ -121,7 +133,7 @@ def test_a_page_shows_the_figures_of_an_earlier_page_beside_its_own(folder):
     first = write_page(folder, folder / "docs" / "first.md")
     second = write_page(folder, folder / "docs" / "second.md", before=first).read_text()
     name, value = next(iter(figures(first).items()))
-    assert "| n | before | meaning |" in second
+    assert "| n | before | interval over | meaning |" in second
     (row,) = [line for line in second.splitlines() if line.startswith(f"| `{name}`")]
     assert row.split(" | ")[1] == row.split(" | ")[4] == value
     assert "before" not in first.read_text().split("## Settings")[0]

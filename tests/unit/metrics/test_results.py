@@ -18,7 +18,7 @@ def run():
 def test_written_file_is_the_contract(tmp_path, run):
     path = tmp_path / "metrics.json"
     metrics = {
-        "ssim": Metric(0.93, 144, True, ci95=(0.92, 0.94), settings={"data_range": 2.0}),
+        "ssim": Metric(0.93, 144, True, ci95=(0.92, 0.94), settings={"data_range": 2.0}, over="patients"),
         "fid_efficientnet_lite0": Metric(32.6, 500, False, reason="biased bootstrap"),
     }
     write_metrics(path, metrics, run)
@@ -26,6 +26,7 @@ def test_written_file_is_the_contract(tmp_path, run):
     assert content["ssim"] == {
         "value": 0.93,
         "ci95": [0.92, 0.94],
+        "ci95_over": "patients",
         "n": 144,
         "higher_is_better": True,
         "settings": {"data_range": 2.0},
@@ -54,6 +55,7 @@ def test_run_entry_says_what_ran(run):
         (Metric(math.inf, 3, True, reason="x"), "finite"),
         (Metric(0.5, 0, True, reason="x"), "n = 0"),
         (Metric(0.5, 3, True), "no reason"),
+        (Metric(0.5, 3, True, ci95=(0.4, 0.6)), "ssim: an interval must say what it is over"),
         (Metric(0.5, 3, True, ci95=(0.6, 0.4)), "interval"),
         (Metric(0.5, 3, True, ci95=(math.nan, 0.4)), "interval"),
         (Metric(0.5, 3, None, reason="x"), "higher_is_better"),

@@ -23,8 +23,8 @@ def folder(tmp_path):
     metrics = {
         "fid_net": Metric(29.4321, 500, False, reason="biased", settings={"extractor": "net"}),
         "fid_net_floor": Metric(21.5, 500, False, reason="overlap"),
-        "adherence_finding_texts": Metric(0.9531, 64, True, ci95=(0.87, 0.98), settings=TEXTS),
-        "adherence_finding_real_all": Metric(0.9975, 300, True, ci95=(0.99, 1.0), settings=TEXTS),
+        "adherence_finding_texts": Metric(0.9531, 64, True, ci95=(0.87, 0.98), settings=TEXTS, over="images"),
+        "adherence_finding_real_all": Metric(0.9975, 300, True, ci95=(0.99, 1.0), settings=TEXTS, over="images"),
         "near_copies": Metric(0, 500, False, reason="a count"),
     }
     write_metrics(tmp_path / "metrics.json", metrics, run_entry(config={}, bundle_sha256=None, seed=0, stage="ldm"))

@@ -1,0 +1,72 @@
+"""What a run logs and where, and that nothing else talks on the terminal."""
+
+import csv
+import re
+
+import pytest
+
+from cxr_ldm.callbacks.history import read_history
+from cxr_ldm.errors import UserError
+from cxr_ldm.loggers import mode_of
+
+DATA = ["data.reader.n=60", "data.size=32"]
+TRAIN = [
+    *("train.py", "stage=vae", *DATA, "vae=tiny", "training.vae.images=64", "training.vae.validate_every=32"),
+    *("training.vae.batch_size=8", "trainer.log_every=2", "name=run"),
+]
+LOGGED = {"lr-Adam", "train/gradient_norm", "train/images_per_second"}
+ADVERTISEMENTS = re.compile(r"wandb:|\bTip\b|💡|litlogger|lightning\.ai|pip install|upgrade", re.IGNORECASE)
+
+
+def test_a_run_logs_rates_gradients_and_speed_and_advertises_nothing(command, tmp_path):
+    done = command(*TRAIN, f"paths.outputs={tmp_path}")
+    assert not ADVERTISEMENTS.findall(done.stdout + done.stderr)
+    run = tmp_path / "vae" / "run"
+    assert list(run.glob("wandb/offline-run-*/*.wandb"))
+    rows = read_history(run / "history.csv")
+    steps = {name: [row["step"] for row in rows if row["name"] == name] for name in LOGGED}
+    assert steps == {name: [2, 4, 6, 8] for name in LOGGED}
+    assert all(row["value"] > 0 for row in rows if row["name"] in LOGGED)
+
+
+def test_files_of_the_csv_logger_hold_them_too(command, tmp_path):
+    done = command(*TRAIN, f"paths.outputs={tmp_path}", "logger=csv")
+    assert not ADVERTISEMENTS.findall(done.stdout + done.stderr)
+    (path,) = tmp_path.glob("vae/run/csv/metrics.csv")
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name in LOGGED:
+        assert len([row for row in rows if row[name]]) == 4, name
+
+
+def test_a_live_run_without_a_key_is_one_sentence(command, tmp_path):
+    home = {"HOME": str(tmp_path), "WANDB_API_KEY": "", "NETRC": str(tmp_path / "none")}
+    for word, environment in (("logger.offline=false", {}), ("seed=0", {"WANDB_MODE": "online"})):
+        done = command(*TRAIN, word, f"paths.outputs={tmp_path}/out", code=2, **home, **environment)
+        assert re.fullmatch(r"error: W&B logs live and has no API key; .*logger\.offline=true\.\n", done.stderr)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "offline", "mode"),
+    [
+        (None, None, "offline"),
+        ("online", True, "offline"),
+        ("disabled", None, "disabled"),
+        ("dryrun", None, "offline"),
+        ("online", None, "online"),
+        ("offline", False, "online"),
+    ],
+)
+def test_the_config_goes_before_wandb_mode_and_that_before_offline(monkeypatch, word, offline, mode):
+    monkeypatch.setattr("cxr_ldm.loggers.has_key", lambda: True)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if word is not None:
+        monkeypatch.setenv("WANDB_MODE", word)
+    assert mode_of(offline) == mode
+
+
+def test_a_mode_that_wandb_does_not_have_is_refused(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "loud")
+    with pytest.raises(UserError, match="WANDB_MODE=loud is not one of online, offline"):
+        mode_of(None)
