@@ -123,13 +123,12 @@ def save_with_decoder(source: Path, decoder: Path, folder: Path, **changes: Any)
     if folder.exists():
         raise UserError(f"out={folder} exists already; delete it or name another folder.")
     own, other = (bundle.parts["autoencoder"] for bundle in (model, vae))
-    for part in ("encoder", "quant_conv"):
-        weights, others = getattr(own, part).state_dict(), getattr(other, part).state_dict()
-        if weights.keys() != others.keys() or any(not torch.equal(weights[name], others[name]) for name in weights):
-            raise UserError(
-                f"decoder={decoder} has another encoder than the model in {source}, whose latents it would not know; "
-                "name a VAE that was trained with vae_bundle= from the model's."
-            )
+    weights, others = own.encoding().state_dict(), other.encoding().state_dict()
+    if weights.keys() != others.keys() or any(not torch.equal(weights[name], others[name]) for name in weights):
+        raise UserError(
+            f"decoder={decoder} has another encoder than the model in {source}, whose latents it would not know; "
+            "name a VAE that was trained with vae_bundle= from the model's."
+        )
     parts = model.parts | {"autoencoder": other}
     info = (
         model.info

@@ -155,15 +155,14 @@ def check_same_network(cfg: DictConfig, source: Bundle) -> None:
         )
 
 
-def go_on_from(source: Bundle, autoencoder: torch.nn.Module, adversary: torch.nn.Module | None) -> None:
+def go_on_from(source: Bundle, autoencoder: Autoencoder, adversary: torch.nn.Module | None) -> None:
     """Take over the weights of a VAE; only its decoder trains from here on.
 
     Its discriminator is taken over from the checkpoint of its run, where that still lies beside the bundle: beside a
     trained decoder a new one would know nothing and spoil it first.
     """
     autoencoder.load_state_dict(source.parts["autoencoder"].state_dict())
-    for part in (autoencoder.encoder, autoencoder.quant_conv):
-        part.requires_grad_(False)
+    autoencoder.encoding().requires_grad_(False)
     checkpoint = source.folder.parent / "checkpoints" / "last.ckpt"
     if adversary is None or not checkpoint.exists():
         return

@@ -186,6 +186,11 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(patch**2, latent_channels, channels, blocks, groups, attention)
         self.shortcut = Shortcut(latent_channels, self.factor) if shortcut else None
 
+    def encoding(self) -> nn.ModuleDict:
+        """The parts that make latents; all others make pixels of them."""
+        parts: dict[str, nn.Module] = {"encoder": self.encoder, "quant_conv": self.quant_conv}
+        return nn.ModuleDict(parts if self.shortcut is None else parts | {"analysis": self.shortcut.analysis})
+
     @torch.no_grad()
     def fit_shortcut(self, pixels: Tensor) -> None:
         """Start as the linear autoencoder of least error on these pixels `[N,1,H,W]`; the convolutions start silent."""
