@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import cxr_ldm
-from cxr_ldm import artifacts, register
+from cxr_ldm import artifacts, content, register
 from cxr_ldm.errors import UserError
 
 FORMATS = (1, 2)  # read; 1 named parts by the addresses of their classes
@@ -131,7 +131,7 @@ def save_with_decoder(source: Path, decoder: Path, folder: Path, **changes: Any)
 def write_sums(folder: Path) -> None:
     """SHA256SUMS of every file in a folder."""
     files = sorted(path for path in folder.iterdir())
-    artifacts.write_text(folder / SUMS, "".join(f"{artifacts.sha256_file(f)}  {f.name}\n" for f in files))
+    artifacts.write_text(folder / SUMS, "".join(f"{content.sha256_file(f)}  {f.name}\n" for f in files))
 
 
 def bundle_sha256(folder: Path) -> str:
@@ -166,7 +166,7 @@ def verify(folder: Path) -> None:
             f"{folder / name} is not listed in {SUMS}, so nothing says what it is; remove it from the bundle."
         )
     for name, digest in expected.items():
-        if not (folder / name).is_file() or artifacts.sha256_file(folder / name) != digest:
+        if not (folder / name).is_file() or content.sha256_file(folder / name) != digest:
             raise UserError(
                 f"{folder / name} does not have the hash in {SUMS}: it was changed or damaged; copy it again."
             )

@@ -265,10 +265,12 @@ def fit_ldm(
     unfreezing = instantiate(cfg.text_encoder.get("unfreeze"))
     device = device_of(cfg)
     autoencoder = vae.parts["autoencoder"]
-    moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
+    moments = moments_of(
+        autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device, cfg.verify
+    )
     # not the config: when layers are freed, and how fast they train, changes nothing that is cached
     made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
-    table = text_table(encoder, worded, cache, made_by, device)
+    table = text_table(encoder, worded, cache, made_by, device, cfg.verify)
     whitening = whitening_of(torch.from_numpy(moments[prepared.rows("train")]), recipe.live_signal)
 
     denoiser, loss = objective(cfg, whitening.channels, encoder)

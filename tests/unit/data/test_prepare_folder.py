@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_pictures import picture
 
+from cxr_ldm.content import sealed
 from cxr_ldm.data import raw_files
 from cxr_ldm.data.images import resize_square
 from cxr_ldm.data.manifest import COLUMNS, Record, Rejected
@@ -111,7 +112,7 @@ def test_a_folder_of_the_version_before_is_opened(reader, tmp_path, capsys):
     first = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     record = json.loads((first.folder / "run.json").read_text())
     old = record["settings"] | {"version": 3, "raw_files": {"count": 24, "stat": record.pop("stat")}}
-    (first.folder / "run.json").write_text(json.dumps(record | {"settings": old}))
+    (first.folder / "run.json").write_text(json.dumps(sealed(record | {"settings": old})))
     prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     assert "prepared by an earlier version" in capsys.readouterr().out
 
@@ -162,7 +163,7 @@ def test_nothing_usable_is_an_error_with_the_reasons_and_leaves_nothing(reader, 
     none = Changed(reader, lambda record: Rejected(record.image_id, "lateral"))
     with pytest.raises(UserError, match=r"tiny: none of 24 images can be used \(24 × lateral\)"):
         prepare(none, tmp_path / "new" / "out", TARGET, **OPTIONS)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == [".out.lock"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == []
 
 
 def broken():
