@@ -34,9 +34,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with content.naming(path):
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+    try:
+        with content.naming(path):
+            partial.write_text(text, encoding="utf-8")
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    os.replace(partial, path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import cxr_ldm
@@ -56,7 +56,7 @@ def save_bundle(
         for name, part in parts.items():
             if isinstance(part, nn.Module):
                 tensors = {key: value.detach().cpu().contiguous() for key, value in part.state_dict().items()}
-                save_file(tensors, partial / f"{name}.safetensors")
+                write_weights(partial / f"{name}.safetensors", tensors)
         config = {
             "format": FORMATS[-1],
             "kind": kind,
@@ -91,12 +91,22 @@ def save_again(source: Path, folder: Path, *, half: bool, **changes: Any) -> str
         for weights in sorted(source.glob("*.safetensors")):
             if half:
                 tensors = read_weights(weights)
-                save_file({key: halved(value) for key, value in tensors.items()}, partial / weights.name)
+                write_weights(partial / weights.name, {key: halved(value) for key, value in tensors.items()})
             else:
                 shutil.copyfile(weights, partial / weights.name)
         artifacts.write_json(partial / CONFIG, config)
         write_sums(partial)
     return bundle_sha256(folder)
+
+
+def write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write a .safetensors file that whoever may read the other files may read, which `save_file` keeps to its owner.
+
+    Raises:
+        OSError: there is no space for it.
+    """
+    with content.naming(path):
+        path.write_bytes(save(tensors))
 
 
 def halved(tensor: torch.Tensor) -> torch.Tensor:

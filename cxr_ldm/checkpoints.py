@@ -4,7 +4,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -23,17 +23,30 @@ class WholeCheckpoints(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
-        with content.naming(target):
-            with open(partial, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, target)
+        try:
+            with content.naming(target), open(partial, "wb") as file:
+                saved(checkpoint, file)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        os.replace(partial, target)
 
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """As Lightning's; raises UserError where the file is damaged."""
         read = super().load_checkpoint
         return reading_whole(Path(path), lambda: read(path, *arguments, **options))
+
+
+def saved(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    """Write a checkpoint to the disk; raises OSError where there is no space for it."""
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:  # torch fails to close its archive after the system's refusal, which stands behind it
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
