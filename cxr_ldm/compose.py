@@ -168,7 +168,7 @@ def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:
     data, name = cfg.data, str(name or data_name(cfg))
     return prepare_folder(
         instantiate(data.reader),
-        Path(cfg.paths.outputs) / "prepared" / name,
+        naming.place(Path(cfg.paths.outputs) / "prepared", name),
         target_of(data),
         name=name,
         kind=data.kind,
@@ -188,7 +188,7 @@ def target_of(data: DictConfig) -> Target:
 def run_folder(cfg: DictConfig, stage: str, model: str, prepared: Prepared, settings: dict[str, Any]) -> Path:
     """Folder of a training run, named after data, size, model, overrides and settings."""
     words = [prepared.kind, str(prepared.size), model, *naming.override_words(overrides())]
-    return Path(cfg.paths.outputs) / stage / str(cfg.name or naming.slug(words, settings))
+    return naming.place(Path(cfg.paths.outputs) / stage, str(cfg.name or naming.slug(words, settings)))
 
 
 def ending(folder: Path, *files: str) -> None:

@@ -27,6 +27,7 @@ from cxr_ldm.artifacts import (
 )
 from cxr_ldm.content import Verify, save_array, sealed
 from cxr_ldm.data import raw_files
+from cxr_ldm.data.columns import defused
 from cxr_ldm.data.images import BLANK, Bits, Fit, UnreadableImage, equalised, is_file, resize_square
 from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
 from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
@@ -379,7 +380,7 @@ def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
     writer.writerow(["image_id", "reason"])
     # one line for each image, whatever a damaged file or table put into its name
     rows = ((item.image_id, f"{item.reason} ({item.detail})" if item.detail else item.reason) for item in rejected)
-    writer.writerows([re.sub(r"[\x00-\x1f\x7f]+", " ", cell) for cell in row] for row in rows)
+    writer.writerows([defused(re.sub(r"[\x00-\x1f\x7f]+", " ", cell)) for cell in row] for row in rows)
     write_text(path, text.getvalue())
 
 
