@@ -148,6 +148,17 @@ def test_a_bad_file_does_not_stop_the_rest(reader, table_root, tmp_path):
     assert summary["rejected"] == {row["reason"]: 1 for row in rows}
 
 
+def test_a_spreadsheet_finds_no_formula_in_the_rejected(reader, tmp_path):
+    names = ['=HYPERLINK("http://x","y")', "@SUM(A1)", "\t=1+1", "-5", "plain"]
+    rejections = [Rejected(name, "lateral") for name in names]
+    extended = Changed(reader, lambda record: record)
+    extended.records = lambda: [*reader.records(), *rejections]
+    prepared = prepare(extended, tmp_path / "out", TARGET, **OPTIONS)
+    with open(prepared.folder / "rejected.csv", newline="") as file:
+        cells = [row["image_id"] for row in csv.DictReader(file)]
+    assert cells == ["'" + names[0], "'@SUM(A1)", "' =1+1", "-5", "plain"]
+
+
 class Changed:
     """A reader whose records are those of another one, changed."""
 
