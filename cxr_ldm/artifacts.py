@@ -1,16 +1,16 @@
 """Folders on disk that say what made them: fingerprints, records, and writing without half-files."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
+from cxr_ldm import content
 from cxr_ldm.errors import UserError
 from cxr_ldm.register import named
 
@@ -30,33 +30,41 @@ def fingerprint(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    try:
+        with content.naming(path):
+            partial.write_text(text, encoding="utf-8")
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, path)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Like `write_text`, for JSON with stable key order as given."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; raises UserError with the path where it is missing or broken."""
+    """Read a JSON file; raises UserError with the path where it is missing, broken, or not what its checksum says."""
+    advice = f"delete {path.parent} and make it again"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = content.reading(path, lambda: json.loads(path.read_text(encoding="utf-8")), advice)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); make its folder again.") from None
+    content.check_seal(path, value, advice)
+    return value
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The `run.json` of a folder; raises UserError where it is missing, damaged, or not what `write_record` writes."""
+    record = read_json(folder / RECORD)
+    if not isinstance(record, dict) or not {"settings", "complete"} <= record.keys():
+        raise UserError(f"{folder / RECORD} is not a record of this project; delete {folder} and make it again.")
+    return record
 
 
 def flatten(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -87,7 +95,7 @@ def state(folder: Path, settings: Mapping[str, Any]) -> State:
         return "new"
     if not (folder / RECORD).exists():
         raise UserError(f"{folder} exists and holds no {RECORD}, so it is not ours to write to; choose another name=.")
-    record = read_json(folder / RECORD)
+    record = read_record(folder)
     if fingerprint(record["settings"]) != fingerprint(settings):
         theirs, ours = (dict(flatten(named(side))) for side in (record["settings"], settings))
         keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
@@ -99,29 +107,97 @@ def state(folder: Path, settings: Mapping[str, Any]) -> State:
 def write_record(folder: Path, settings: Mapping[str, Any], *, complete: bool, **extra: Any) -> None:
     """Write `run.json`: the settings that make this folder, their fingerprint, and whether it is complete."""
     record = {"fingerprint": fingerprint(settings), "complete": complete, **extra, "settings": named(settings)}
-    write_json(folder / RECORD, record)
+    write_json(folder / RECORD, content.sealed(record))
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep other processes from making `folder`; the system takes the lock back from a process that was killed.
+
+    Its file stands beside the folder while the lock is held. A process that was forked from this one has no part in it.
+
+    Args:
+        wait: for another process that holds it, which a line says.
+
+    Raises:
+        UserError: another process holds it, and this one does not wait.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(f".{folder.name}.lock")
+    file = _lock(path, folder, wait)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _lock(path: Path, folder: Path, wait: bool) -> int:
+    """The open and locked file, which is still the one under this name: its last holder may have removed it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # which of the two is for the system to choose
+            if not wait:
+                os.close(file)
+                raise UserError(f"another process is making {folder} at this moment; wait until it ends.") from None
+            print(f"another process is making {folder}; waiting for it")
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            return file
+        os.close(file)
 
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
     """A scratch folder beside `folder` that takes its name only when the block ends without an error.
 
-    Two processes may make the same folder at once: each works in its own, and the first to end gives the result.
-    What a killed process left is removed.
+    What a killed process left of it is removed first.
+
+    Raises:
+        UserError: another process is making the same folder.
     """
-    for left in folder.parent.glob(f".{folder.name}.*.partial"):
-        if not alive(int(left.suffixes[-2][1:])):
-            shutil.rmtree(left)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
+    with locked(folder), _scratch(folder) as partial:
         yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if folder.exists() and any(folder.iterdir()):
-        shutil.rmtree(partial)
-    else:
+
+
+def cached(
+    folder: Path, settings: Mapping[str, Any], fill: Callable[[Path], None], verify: content.Verify = "stat"
+) -> Path:
+    """A folder of files that `fill` writes once for these settings, with a checksum of each; returns it.
+
+    A second process waits for the first and takes what it made.
+
+    Raises:
+        UserError: a file is not what was written.
+    """
+    if not folder.exists():
+        with locked(folder, wait=True):
+            if not folder.exists():
+                with _scratch(folder) as partial:
+                    fill(partial)
+                    files = content.sums(partial, (path.name for path in partial.iterdir()))
+                    write_record(partial, settings, complete=True, files=files)
+    advice = f"delete {folder}, and the same command makes it anew"
+    content.check(folder, read_record(folder).get("files", {}), advice, verify)
+    return folder
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    partial = folder.with_name(f".{folder.name}.building.partial")
+    with content.naming(partial):
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir()
+        try:
+            yield partial
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if folder.exists() and any(folder.iterdir()):  # no process of ours, which the lock keeps out
+            raise UserError(f"{folder} came to hold something while it was being made; delete it or choose another.")
         os.replace(partial, folder)
 
 
@@ -132,14 +208,12 @@ def resumable(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path | None
     It takes the name of `folder` when the block ends without an error; a UserError removes it. A second process
     waits for the first; it gets None where `folder` is complete by then.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with locked(folder, wait=True), content.naming(partial):
         if state(folder, settings) == "complete":
             yield None
             return
-        record = partial / RECORD
-        if not record.exists() or fingerprint(read_json(record)["settings"]) != fingerprint(settings):
+        if not _left_by(partial, settings):
             shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(exist_ok=True)
         write_record(partial, settings, complete=False)
@@ -151,12 +225,9 @@ def resumable(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path | None
         os.replace(partial, folder)
 
 
-def alive(process: int) -> bool:
-    """Whether a process with this number runs on this machine."""
+def _left_by(partial: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a scratch folder was begun by these settings; one whose record is damaged was begun by none."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return fingerprint(read_record(partial)["settings"]) == fingerprint(settings)
+    except UserError:
         return False
-    except PermissionError:
-        return True
-    return True

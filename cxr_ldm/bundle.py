@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import cxr_ldm
-from cxr_ldm import artifacts, register
+from cxr_ldm import artifacts, content, register
 from cxr_ldm.card import card
 from cxr_ldm.errors import UserError
 
@@ -58,7 +58,7 @@ def save_bundle(
         for name, part in parts.items():
             if isinstance(part, nn.Module):
                 tensors = {key: value.detach().cpu().contiguous() for key, value in part.state_dict().items()}
-                save_file(tensors, partial / f"{name}.safetensors")
+                write_weights(partial / f"{name}.safetensors", tensors)
         config = {
             "format": FORMATS[-1],
             "kind": kind,
@@ -99,11 +99,21 @@ def save_again(source: Path, folder: Path, *, half: bool, **changes: Any) -> str
         for weights in sorted(source.glob("*.safetensors")):
             if half:
                 tensors = read_weights(weights)
-                save_file({key: halved(value) for key, value in tensors.items()}, partial / weights.name)
+                write_weights(partial / weights.name, {key: halved(value) for key, value in tensors.items()})
             else:
                 shutil.copyfile(weights, partial / weights.name)
         write_facts(partial, config)
     return bundle_sha256(folder)
+
+
+def write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write a .safetensors file that whoever may read the other files may read, which `save_file` keeps to its owner.
+
+    Raises:
+        OSError: there is no space for it.
+    """
+    with content.naming(path):
+        path.write_bytes(save(tensors))
 
 
 def halved(tensor: torch.Tensor) -> torch.Tensor:
@@ -145,7 +155,7 @@ def save_with_decoder(source: Path, decoder: Path, folder: Path, **changes: Any)
 def write_sums(folder: Path) -> None:
     """SHA256SUMS of every file in a folder."""
     files = sorted(path for path in folder.iterdir())
-    artifacts.write_text(folder / SUMS, "".join(f"{artifacts.sha256_file(f)}  {f.name}\n" for f in files))
+    artifacts.write_text(folder / SUMS, "".join(f"{content.sha256_file(f)}  {f.name}\n" for f in files))
 
 
 def bundle_sha256(folder: Path) -> str:
@@ -180,7 +190,7 @@ def verify(folder: Path) -> None:
             f"{folder / name} is not listed in {SUMS}, so nothing says what it is; remove it from the bundle."
         )
     for name, digest in expected.items():
-        if not (folder / name).is_file() or artifacts.sha256_file(folder / name) != digest:
+        if not (folder / name).is_file() or content.sha256_file(folder / name) != digest:
             raise UserError(
                 f"{folder / name} does not have the hash in {SUMS}: it was changed or damaged; copy it again."
             )

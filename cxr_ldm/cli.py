@@ -4,12 +4,15 @@ Nothing heavy is imported here, so that --help and a mistyped key answer at once
 """
 
 import difflib
+import errno
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hydra
@@ -17,10 +20,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr_ldm.errors import Paused, UserError
+from cxr_ldm.errors import Paused, Terminated, UserError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 LITERAL = "prompt="
+AGAIN = 75  # sysexits.h: try again later; what a queue is told of a run that is to be started again
+NO_ROOM, NO_RIGHT = "free space there, and give the same command again", "make it writable, or choose another place"
+IN_THE_WAY = "a file stands where a folder belongs, or a folder where a file does; move it away"
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), NO_ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_RIGHT),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), IN_THE_WAY),
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "the disk cannot read or write it; copy it elsewhere",
+}
 
 
 def launch(main: Callable[..., None], config: str) -> None:
@@ -36,6 +49,7 @@ def launch(main: Callable[..., None], config: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # W&B's closing words repeat our tables, and name folders before those have their final names
     os.environ.setdefault("WANDB_SILENT", "true")
+    signal.signal(signal.SIGTERM, terminated)
 
     def job(cfg: DictConfig) -> None:
         with one_sentence():  # inside the job: once an error reaches Hydra, it adds a line of its own
@@ -54,20 +68,48 @@ def one_sentence() -> Iterator[None]:
         stop(str(error))
     except Paused as pause:
         print(pause)
-        sys.exit(75)  # sysexits.h: try again later
+        sys.exit(AGAIN)
+    except Terminated:
+        print("stopped by SIGTERM; the same command goes on.")
+        sys.exit(AGAIN)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        stop(of_a_file(error))
     except (HydraException, OmegaConfBaseException) as error:
         cause: BaseException | None = error
         while cause is not None:  # an object that refused its arguments stands behind Hydra's own words
             if isinstance(cause, UserError):
                 stop(str(cause))
+            if isinstance(cause, OSError) and cause.filename is not None:
+                stop(of_a_file(cause))
             cause = cause.__cause__
         stop(sentence(error))
     except (KeyboardInterrupt, SystemExit) as error:
         # Lightning turns Ctrl-C during a fit into exit code 1 of its own
         if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        print("\nstopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print("\nstopped; the same command goes on.", file=sys.stderr)
         sys.exit(130)
+
+
+def terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM as an exception, so that half-written files are removed; a training replaces this by a gentler end."""
+    raise Terminated
+
+
+def of_a_file(error: OSError) -> str:
+    """What the system refused to do with a file, and what helps.
+
+    >>> of_a_file(OSError(errno.ENOSPC, "No space left on device", "/data/outputs"))
+    '/data/outputs: no space left on device; free space there, and give the same command again.'
+    """
+    words = (error.strerror or type(error).__name__).lower()
+    path = Path(os.fsdecode(error.filename))
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        path = next((place for place in (path, *path.parents) if place.is_file()), path)
+    advice = ADVICE.get(error.errno or 0)
+    return f"{path}: {words}{f'; {advice}' if advice else ''}."
 
 
 def stop(message: str) -> None:

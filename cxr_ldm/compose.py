@@ -144,7 +144,7 @@ def stage_of(cfg: DictConfig) -> str:
 def data_name(cfg: DictConfig) -> str:
     """Name of the prepared folder that this command's data=… or prepared=… means."""
     if cfg.prepared:
-        return Prepared(cfg.prepared).name
+        return Prepared(cfg.prepared, cfg.verify).name
     check_root(cfg)
     data = OmegaConf.masked_copy(cfg, "data")  # readers take their folders from data.root by interpolation
     if data.data.root is not None:
@@ -164,11 +164,11 @@ def check_root(cfg: DictConfig) -> None:
 def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:
     """Open the prepared folder, making it first where it is missing."""
     if cfg.prepared:
-        return Prepared(cfg.prepared)
+        return Prepared(cfg.prepared, cfg.verify)
     data, name = cfg.data, str(name or data_name(cfg))
     return prepare_folder(
         instantiate(data.reader),
-        Path(cfg.paths.outputs) / "prepared" / name,
+        naming.place(Path(cfg.paths.outputs) / "prepared", name),
         target_of(data),
         name=name,
         kind=data.kind,
@@ -188,7 +188,7 @@ def target_of(data: DictConfig) -> Target:
 def run_folder(cfg: DictConfig, stage: str, model: str, prepared: Prepared, settings: dict[str, Any]) -> Path:
     """Folder of a training run, named after data, size, model, overrides and settings."""
     words = [prepared.kind, str(prepared.size), model, *naming.override_words(overrides())]
-    return Path(cfg.paths.outputs) / stage / str(cfg.name or naming.slug(words, settings))
+    return naming.place(Path(cfg.paths.outputs) / stage, str(cfg.name or naming.slug(words, settings)))
 
 
 def ending(folder: Path, *files: str) -> None:

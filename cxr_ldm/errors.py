@@ -8,5 +8,9 @@ class UserError(ValueError):
     """
 
 
+class Terminated(BaseException):
+    """SIGTERM came; nothing on the way to the door of a command may take it for an error."""
+
+
 class Paused(Exception):
     """A run stopped where it was asked to, before its end; the same command goes on."""

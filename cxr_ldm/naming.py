@@ -1,5 +1,6 @@
 """Names of folders, and finding what an earlier command left."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,21 @@ def slug(words: Sequence[str], settings: Any) -> str:
     safe = [re.sub(r"[^A-Za-z0-9_.]+", "_", word.rsplit("/", 1)[-1]).strip("_") for word in short]
     # a name must be typeable as name=…, so it holds nothing that Hydra's grammar or a shell would read
     return "-".join(safe)[:80].strip("-._") + "-" + fingerprint(settings)[:6]
+
+
+def place(root: Path, name: str) -> Path:
+    """The folder of a name below `root`.
+
+    Raises:
+        UserError: the name leads out of it, or is none.
+    """
+    path = root / name
+    inner = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
+    if inner.split(os.sep)[0] in (os.curdir, os.pardir):
+        raise UserError(
+            f"name={name} leads out of {root}; give a name, and the place of all outputs by paths.outputs=."
+        )
+    return path
 
 
 def override_words(overrides: Sequence[str]) -> list[str]:

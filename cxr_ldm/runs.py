@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import artifacts, naming, runs_copies, training
 from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
+from cxr_ldm.checkpoints import read_checkpoint
 from cxr_ldm.compose import (
     check_values,
     choice,
@@ -37,6 +38,7 @@ from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
 from cxr_ldm.loggers import check_logger
 from cxr_ldm.networks.blocks import channels_last, parameter_count
+from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
 from cxr_ldm.register import named
 from cxr_ldm.stages.cache import moments_of, text_table
@@ -119,30 +121,31 @@ def train_vae(cfg: DictConfig) -> Path:
         settings["decoder_of"] = source.sha256
     folder = run_folder(cfg, "vae", choice("vae"), prepared, settings)
     facts = {"data": prepared.name, "prepared": str(prepared.folder)}
-    if training.begin(folder, settings, cfg, overrides(), **facts):
-        print(f"VAE: {parameter_count(autoencoder) / 1e6:.2f}M parameters, {autoencoder.factor} times smaller")
-        torch.manual_seed(cfg.seed)
-        autoencoder, adversary = instantiate(cfg.vae.network), instantiate(cfg.vae.adversary)
-        autoencoder.fit_shortcut(prepared.pixels(training.spread(prepared.rows("train"), SHORTCUT_IMAGES)))
-        if source is not None:
-            go_on_from(source, autoencoder, adversary)
-        module = VAEStage(
-            autoencoder,
-            instantiate(recipe.optimizer),
-            instantiate(cfg.vae.reconstruction),
-            cfg.vae.kl_weight,
-            adversary,
-            recipe.warmup_steps,
-            recipe.last_rate,
-            cfg.seed,
-            recipe.latent_noise,
-        )
-        values = fit_vae(cfg, module, prepared, folder)
-        specs = {"autoencoder": plain(cfg.vae.network)}
-        save_bundle(folder / "bundle", "vae", specs, {"autoencoder": autoencoder}, bundle_info(prepared, folder))
-        stated = {"data_range": DATA_RANGE, "split": "val", "reconstruction": "from the posterior's mean, clamped"}
-        training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
-        training.finish(folder, settings, **facts, **training.cost(module.trainer))
+    with training.begun(folder, settings, cfg, overrides(), **facts) as unfinished:
+        if unfinished:
+            print(f"VAE: {parameter_count(autoencoder) / 1e6:.2f}M parameters, {autoencoder.factor} times smaller")
+            torch.manual_seed(cfg.seed)
+            autoencoder, adversary = instantiate(cfg.vae.network), instantiate(cfg.vae.adversary)
+            autoencoder.fit_shortcut(prepared.pixels(training.spread(prepared.rows("train"), SHORTCUT_IMAGES)))
+            if source is not None:
+                go_on_from(source, autoencoder, adversary)
+            module = VAEStage(
+                autoencoder,
+                instantiate(recipe.optimizer),
+                instantiate(cfg.vae.reconstruction),
+                cfg.vae.kl_weight,
+                adversary,
+                recipe.warmup_steps,
+                recipe.last_rate,
+                cfg.seed,
+                recipe.latent_noise,
+            )
+            values = fit_vae(cfg, module, prepared, folder)
+            specs = {"autoencoder": plain(cfg.vae.network)}
+            save_bundle(folder / "bundle", "vae", specs, {"autoencoder": autoencoder}, bundle_info(prepared, folder))
+            stated = {"data_range": DATA_RANGE, "split": "val", "reconstruction": "from the posterior's mean, clamped"}
+            training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
+            training.finish(folder, settings, **facts, **training.cost(module.trainer))
     ending(folder, "bundle", "samples", "metrics.json")
     return folder
 
@@ -166,7 +169,7 @@ def go_on_from(source: Bundle, autoencoder: Autoencoder, adversary: torch.nn.Mod
     checkpoint = source.folder.parent / "checkpoints" / "last.ckpt"
     if adversary is None or not checkpoint.exists():
         return
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    weights = read_checkpoint(checkpoint)["state_dict"]
     learnt = {name.removeprefix("adversary."): w for name, w in weights.items() if name.startswith("adversary.")}
     if {name: w.shape for name, w in learnt.items()} == {n: w.shape for n, w in adversary.state_dict().items()}:
         adversary.load_state_dict(learnt)
@@ -233,26 +236,31 @@ def train_ldm(cfg: DictConfig) -> Path:
     reports = [text for row in prepared.rows("train") for text in dict.fromkeys(worded[row])]
     encoder = instantiate(cfg.text_encoder, texts=reports, definition=definition)
     check_denoiser(cfg, vae, prepared, encoder)
-    if training.begin(folder, settings, cfg, overrides(), **facts):
-        artifacts.write_text(learnt, encoder.tokenizer.definition)
-        module, specs, values = fit_ldm(cfg, vae, prepared, worded, encoder, folder)
-        parts = {
-            "autoencoder": vae.parts["autoencoder"],
-            "network": module.denoiser.network,
-            "schedule": module.denoiser.schedule,
-            "scaling": module.denoiser.scaling,
-            "text_encoder": encoder,
-            "whitening": module.whitening,
-        }
-        if module.attributes is not None:
-            parts["attributes"] = module.attributes
-        info = bundle_info(prepared, folder) | {"guidance": Guidance().settings() | {"chosen": "default"}}
-        info["vae_data"] = vae.info["data"]
-        info["findings"] = sorted({each["name"] for text in reports for each in read_findings(text)})
-        save_bundle(folder / "bundle", "ldm", specs, parts, info)
-        stated = {"split": "val", "noise_levels": plain(cfg.diffusion.noise_levels), "noise": "fixed for each image"}
-        training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
-        training.finish(folder, settings, **facts, **training.cost(module.trainer))
+    with training.begun(folder, settings, cfg, overrides(), **facts) as unfinished:
+        if unfinished:
+            artifacts.write_text(learnt, encoder.tokenizer.definition)
+            module, specs, values = fit_ldm(cfg, vae, prepared, worded, encoder, folder)
+            parts = {
+                "autoencoder": vae.parts["autoencoder"],
+                "network": module.denoiser.network,
+                "schedule": module.denoiser.schedule,
+                "scaling": module.denoiser.scaling,
+                "text_encoder": encoder,
+                "whitening": module.whitening,
+            }
+            if module.attributes is not None:
+                parts["attributes"] = module.attributes
+            info = bundle_info(prepared, folder) | {"guidance": Guidance().settings() | {"chosen": "default"}}
+            info["vae_data"] = vae.info["data"]
+            info["findings"] = sorted({each["name"] for text in reports for each in read_findings(text)})
+            save_bundle(folder / "bundle", "ldm", specs, parts, info)
+            stated = {
+                "split": "val",
+                "noise_levels": plain(cfg.diffusion.noise_levels),
+                "noise": "fixed for each image",
+            }
+            training.write_metrics(folder, values, len(prepared.rows("val")), cfg, stated)
+            training.finish(folder, settings, **facts, **training.cost(module.trainer))
     ending(folder, "bundle", "samples", "metrics.json")
     return folder
 
@@ -270,10 +278,12 @@ def fit_ldm(
     unfreezing = instantiate(cfg.text_encoder.get("unfreeze"))
     device = device_of(cfg)
     autoencoder = vae.parts["autoencoder"]
-    moments = moments_of(autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device)
+    moments = moments_of(
+        autoencoder, prepared, cache, {"data": prepared.fingerprint, "vae": vae.sha256}, device, cfg.verify
+    )
     # not the config: when layers are freed, and how fast they train, changes nothing that is cached
     made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
-    table = text_table(encoder, worded, cache, made_by, device)
+    table = text_table(encoder, worded, cache, made_by, device, cfg.verify)
     whitening = whitening_of(torch.from_numpy(moments[prepared.rows("train")]), recipe.live_signal)
 
     denoiser, loss = objective(cfg, whitening.channels, encoder)

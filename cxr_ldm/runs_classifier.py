@@ -32,24 +32,25 @@ def train_classifier(cfg: DictConfig) -> Path:
     }
     folder = run_folder(cfg, "classifier", choice("classifier_network"), prepared, settings)
     facts = {"data": prepared.name, "prepared": str(prepared.folder)}
-    if training.begin(folder, settings, cfg, overrides(), **facts):
-        print(described(targets, parameter_count(network), model.min_images))
-        torch.manual_seed(cfg.seed)
-        network = instantiate(model.network, classes=targets.classes)
-        optimizer = instantiate(recipe.optimizer)
-        module = ClassifierStage(network, optimizer, recipe.warmup_steps, recipe.last_rate, cfg.seed)
-        values = fit(cfg, module, prepared, targets, folder)
-        known = prepared.rows("train")[targets.known[prepared.rows("train")]]
-        info = runs.bundle_info(prepared, folder) | {
-            "classes": targets.classes,
-            "prevalence": targets.prevalence(known),  # its probabilities mean these shares
-            "left_out": targets.left_out,
-        }
-        specs = {"classifier": plain(model.network) | {"classes": targets.classes}}
-        save_bundle(folder / "bundle", "classifier", specs, {"classifier": network}, info)
-        stated = {"split": "val", "pairs": "of one source", "unknown": "left out", "left_out": targets.left_out}
-        training.write_metrics(folder, values, int(targets.known[prepared.rows("val")].sum()), cfg, stated)
-        training.finish(folder, settings, **facts, **training.cost(module.trainer))
+    with training.begun(folder, settings, cfg, overrides(), **facts) as unfinished:
+        if unfinished:
+            print(described(targets, parameter_count(network), model.min_images))
+            torch.manual_seed(cfg.seed)
+            network = instantiate(model.network, classes=targets.classes)
+            optimizer = instantiate(recipe.optimizer)
+            module = ClassifierStage(network, optimizer, recipe.warmup_steps, recipe.last_rate, cfg.seed)
+            values = fit(cfg, module, prepared, targets, folder)
+            known = prepared.rows("train")[targets.known[prepared.rows("train")]]
+            info = runs.bundle_info(prepared, folder) | {
+                "classes": targets.classes,
+                "prevalence": targets.prevalence(known),  # its probabilities mean these shares
+                "left_out": targets.left_out,
+            }
+            specs = {"classifier": plain(model.network) | {"classes": targets.classes}}
+            save_bundle(folder / "bundle", "classifier", specs, {"classifier": network}, info)
+            stated = {"split": "val", "pairs": "of one source", "unknown": "left out", "left_out": targets.left_out}
+            training.write_metrics(folder, values, int(targets.known[prepared.rows("val")].sum()), cfg, stated)
+            training.finish(folder, settings, **facts, **training.cost(module.trainer))
     ending(folder, "bundle", "metrics.json")
     return folder
 

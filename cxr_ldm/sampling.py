@@ -50,7 +50,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     if cfg.format != "png":
         settings["format"] = cfg.format
     words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
-    folder = Path(cfg.paths.outputs) / "samples" / str(cfg.name or naming.slug(words, settings))
+    folder = naming.place(Path(cfg.paths.outputs) / "samples", str(cfg.name or naming.slug(words, settings)))
     readings = {text: pipeline.reading(text) for text in texts}
     for text, reading in readings.items():
         for sentence in reading.sentences():

@@ -2,11 +2,13 @@
 
 import logging
 import math
+import os
 import platform
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -27,7 +28,8 @@ from cxr_ldm.callbacks.history import History
 from cxr_ldm.callbacks.pace import Pace
 from cxr_ldm.callbacks.patience import Patience
 from cxr_ldm.callbacks.slice import Slice
-from cxr_ldm.checkpoints import WholeCheckpoints
+from cxr_ldm.callbacks.stop import Stop
+from cxr_ldm.checkpoints import WholeCheckpoints, read_checkpoint
 from cxr_ldm.compose import PRECISIONS
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.diffusion.guidance_rule import Guidance
@@ -38,6 +40,22 @@ from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.stages.classifier import ClassifierStage
 from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import VAEStage
+
+
+@contextmanager
+def begun(
+    folder: Path, settings: Mapping[str, Any], cfg: DictConfig, overrides: list[str], **facts: Any
+) -> Iterator[bool]:
+    """As `begin`, and no other process runs in the folder until the block ends.
+
+    Raises:
+        UserError: another process runs there.
+    """
+    complete = artifacts.state(folder, settings) == "complete"  # needs no lock, which a read-only disk could not hold
+    # Lightning starts the further processes of a run on several devices by the same command
+    alone = not complete and os.environ.get("LOCAL_RANK", "0") == "0"
+    with artifacts.locked(folder) if alone else nullcontext():
+        yield begin(folder, settings, cfg, overrides, **facts)
 
 
 def begin(folder: Path, settings: Mapping[str, Any], cfg: DictConfig, overrides: list[str], **facts: Any) -> bool:
@@ -95,7 +113,8 @@ def fit(
     """Train until `recipe.images` were seen, rounded up to whole validation periods, from the last checkpoint if any.
 
     An "epoch" of Lightning is the stretch between two checkpoints (see `periods`), so that a run which was killed
-    repeats at most one; a validation stands at the end of every few of them.
+    repeats at most one; a validation stands at the end of every few of them. SIGTERM and Ctrl-C end it at the next
+    step, with a checkpoint there.
 
     Args:
         monitor: metric and mode ("min" or "max") for early stopping.
@@ -104,9 +123,10 @@ def fit(
         copies: looks for copies at each validation; the run may end with an earlier checkpoint then.
 
     Raises:
-        Paused: `trainer.max_minutes` were over before the end, or SIGTERM came.
+        Paused: `trainer.max_minutes` were over before the end, or SIGTERM or Ctrl-C came.
     """
     quiet()
+    last = folder / "checkpoints" / "last.ckpt"
     lightning.seed_everything(seed, verbose=False)
     _, epochs_each, validations = periods(recipe)
     checkpoints = ModelCheckpoint(
@@ -122,6 +142,8 @@ def fit(
         callbacks.append(EMA(recipe.ema))
     if trainer.max_minutes is not None:
         callbacks.append(Slice(trainer.max_minutes))
+    stop = Stop(last)
+    callbacks.append(stop)
     if recipe.patience:
         callbacks.append(Patience(monitor, recipe.patience))
     fitter = lightning.Trainer(
@@ -140,14 +162,11 @@ def fit(
         default_root_dir=str(folder),
         enable_model_summary=False,
     )
-    last = folder / "checkpoints" / "last.ckpt"
     if trainer.compile:
         for network in module.networks():
             network.compile(backend=trainer.compile)  # in place, so that the keys of checkpoints stay
-    try:
-        fitter.fit(module, data, ckpt_path=last if last.exists() else None)
-    except SIGTERMException:  # Lightning would end with exit code 0, which a queue takes for success
-        raise Paused(f"stopped by SIGTERM at step {fitter.global_step}; {folder} is unfinished.") from None
+    fitter.fit(module, data, ckpt_path=last if last.exists() else None)
+    stop.at_the_end(fitter)
     if any(isinstance(callback, Slice) and callback.over for callback in callbacks):
         raise Paused(
             f"stopped after {trainer.max_minutes} minutes at step {fitter.global_step}; {folder} is unfinished."
@@ -156,7 +175,7 @@ def fit(
     if recipe.ema or stopped:
         # a run that was stopped after its last checkpoint trains no more, and Lightning would leave the raw weights
         kept = copies.checkpoint() if copies is not None and stopped else last
-        module.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"], strict=True)
+        module.load_state_dict(read_checkpoint(kept)["state_dict"], strict=True)
     for callback in callbacks:
         if isinstance(callback, EMA) and stopped:
             callback.follow(module)
@@ -190,6 +209,8 @@ def quiet() -> None:
     """Hush what tells the user nothing: hardware lists, advertisements, and workers that our loaders do not need."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # our loader goes on within a stretch, see StreamDataModule
+    warnings.filterwarnings("ignore", message=".*checkpoint that ended before the epoch ended.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

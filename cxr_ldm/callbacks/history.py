@@ -1,14 +1,18 @@
 """The curves of a run as a table in its folder, whatever logger is chosen, and however often the run was resumed."""
 
-import csv
-import os
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-FIELDS = ("step", "name", "value")
+from cxr_ldm import content
+from cxr_ldm.artifacts import write_text
+
+HEADER = "step,name,value,check"
+BEFORE = "step,name,value"  # of earlier versions, without the checksum of each row
 HISTORY = "history.csv"
 
 
@@ -30,12 +34,7 @@ class History(Callback):
         if not trainer.is_global_zero:
             return
         kept = [row for row in read_history(self.path) if row["step"] <= trainer.global_step]
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(kept)
-        os.replace(partial, self.path)
+        write_text(self.path, f"{HEADER}\n{lines(kept)}")
         self.written = trainer.global_step
 
     def on_train_batch_end(
@@ -53,25 +52,48 @@ class History(Callback):
         if not trainer.is_global_zero:
             return
         step = self.written = trainer.global_step
-        found = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(starts)}
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, FIELDS).writerows(
-                {"step": step, "name": name, "value": value} for name, value in found.items()
-            )
+        found = [
+            {"step": step, "name": name, "value": float(value)}
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith(starts)
+        ]
+        with content.naming(self.path), open(self.path, "a", encoding="utf-8") as file:
+            file.write(lines(found))
+
+
+def lines(rows: Iterable[dict[str, Any]]) -> str:
+    """Rows as lines of the file, each with the CRC-32 of what stands before it.
+
+    >>> lines([{"step": 2, "name": "train/loss", "value": 0.5}])
+    '2,train/loss,0.5,2e15ecc4\\n'
+    """
+    texts = (f"{row['step']},{row['name']},{row['value']!r}" for row in rows)
+    return "".join(f"{text},{zlib.crc32(text.encode()):08x}\n" for text in texts)
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """Rows of a history.csv with step as int and value as float; none where there is no file.
 
     A last row that was cut by a kill is left out.
+
+    Raises:
+        UserError: a row is damaged.
     """
     if not path.is_file():
         return []
-    rows = []
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            try:
-                rows.append({"step": int(row["step"]), "name": row["name"], "value": float(row["value"])})
-            except (TypeError, ValueError):
-                break
-    return rows
+
+    def read() -> list[dict[str, Any]]:
+        header, *rest = path.read_text(encoding="utf-8").split("\n")[:-1] or [HEADER]
+        if header not in (HEADER, BEFORE):
+            raise ValueError(f"its first line is {header[:40]!r}")
+        return [_row(line, header) for line in rest]
+
+    return content.reading(path, read, "delete it, and the same command begins its curves anew")
+
+
+def _row(line: str, header: str) -> dict[str, Any]:
+    step, name, value, *check = line.split(",")
+    row = {"step": int(step), "name": name, "value": float(value)}
+    if len(check) != header.count(",") - BEFORE.count(",") or (check and lines([row]) != f"{line}\n"):
+        raise ValueError(f"the row {line[:60]!r} is not what was written")
+    return row

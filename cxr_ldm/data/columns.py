@@ -104,6 +104,21 @@ def split_columns(
     return [group for expression in expressions.values() for group in expression.groupindex], map(split, rows)
 
 
+def defused(cell: str) -> str:
+    """A cell of a table that people open: what a spreadsheet would run as a formula becomes text, and numbers stay.
+
+    >>> [defused(cell) for cell in ("=1+1", "@x", "-0.5", "+1e3", "-x", "a=b")]
+    ["'=1+1", "'@x", '-0.5', '+1e3', "'-x", 'a=b']
+    """
+    if not cell.lstrip().startswith(("=", "+", "-", "@")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 def columns_of(text: str) -> list[str]:
     """Columns that a column name or a template uses; the names may hold anything but braces, colons and `!`.
 

@@ -1,5 +1,6 @@
 """Batches of prepared rows for Lightning."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ def train_loader(
     images_per_epoch: int,
     seed: int,
     first_epoch: int,
+    first_batch: int = 0,
     weights: np.ndarray | None = None,
     **options: Any,
 ) -> DataLoader:
@@ -53,17 +55,31 @@ def train_loader(
     Args:
         weights: draws of each row in a pass, float [R]; None draws each once.
         first_epoch: the epoch that comes first.
+        first_batch: of that epoch.
     """
     per_epoch = -(-images_per_epoch // batch_size) * batch_size
     sampler = StepSampler(rows, seed, per_epoch, weights)
-    sampler.set_epoch(first_epoch)
+    sampler.start_at(first_epoch, first_batch * batch_size)
     options |= {"persistent_workers": options.get("num_workers", 0) > 0}  # a stretch ends often
+    options |= {"worker_init_fn": leave_to_parent}
     return DataLoader(RowDataset(fetch), batch_size, sampler=sampler, collate_fn=as_collated, **options)
+
+
+def leave_to_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one still needs its batches until the step is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def ordered_loader(fetch: Fetch, rows: np.ndarray, *, batch_size: int, **options: Any) -> DataLoader:
     """Batches of all rows once, in order; the last may be smaller."""
-    return DataLoader(RowDataset(fetch), batch_size, sampler=rows.tolist(), collate_fn=as_collated, **options)
+    return DataLoader(
+        RowDataset(fetch),
+        batch_size,
+        sampler=rows.tolist(),
+        collate_fn=as_collated,
+        worker_init_fn=leave_to_parent,
+        **options,
+    )
 
 
 @dataclass(frozen=True)
@@ -98,14 +114,21 @@ class StreamDataModule(lightning.LightningDataModule):
     Lightning makes the loader, and worker processes begin to fetch, before it has told the sampler the epoch.
     """
 
-    first_epoch = 0
+    first_epoch = first_batch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Kept in each checkpoint, which stands at the end of an epoch."""
-        return {"next_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
+        """Kept in each checkpoint, which stands at the end of an epoch or behind one of its batches."""
+        trainer = self.trainer
+        if trainer is None:
+            return {"next_epoch": 0, "next_batch": 0}
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if done >= trainer.num_training_batches:
+            return {"next_epoch": trainer.current_epoch + 1, "next_batch": 0}
+        return {"next_epoch": trainer.current_epoch, "next_batch": done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.first_epoch = state_dict["next_epoch"]
+        self.first_batch = state_dict.get("next_batch", 0)  # checkpoints of before stood at the end of an epoch
 
 
 class ImageDataModule(StreamDataModule):
@@ -166,6 +189,7 @@ class ImageDataModule(StreamDataModule):
             images_per_epoch=self.images_per_epoch,
             seed=self.seed,
             first_epoch=self.first_epoch,
+            first_batch=self.first_batch,
             num_workers=self.num_workers,
         )
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_ldm.artifacts import sha256_file, write_json
+from cxr_ldm.artifacts import write_json
 from cxr_ldm.cli import launch
+from cxr_ldm.content import sha256_file
 from cxr_ldm.errors import UserError
 
 BLOCK = 1 << 20  # most bytes written at a time

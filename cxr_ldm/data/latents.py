@@ -61,6 +61,7 @@ class LatentDataModule(StreamDataModule):
             images_per_epoch=self.images_per_epoch,
             seed=self.seed,
             first_epoch=self.first_epoch,
+            first_batch=self.first_batch,
             num_workers=self.num_workers,
         )
 

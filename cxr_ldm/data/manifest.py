@@ -1,5 +1,6 @@
 """What a reader of raw files yields: one record for each image, or the reason why there is none."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,18 @@ COLUMNS = (
     "age",
     "sex",
 )
+
+
+OUTSIDE = "image path leads out of the collection's folder"
+
+
+def inside(root: Path, path: Path) -> bool:
+    """Whether a path that a table names stays below `root`, by its words: links are the owner's own.
+
+    >>> [inside(Path("a"), Path(path)) for path in ("a/b/../c.png", "a/../c.png", "/c.png")]
+    [True, False, False]
+    """
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from cxr_ldm.data.columns import Row, read_csv, require_columns
 from cxr_ldm.data.file_search import lower_extension
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_missing, read_grey
-from cxr_ldm.data.manifest import Record, Rejected, View, require_root
+from cxr_ldm.data.manifest import OUTSIDE, Record, Rejected, View, inside, require_root
 from cxr_ldm.data.one_hot import NO_FINDING, listed, phrase
 from cxr_ldm.data.people import sex_of, years
 
@@ -96,6 +96,8 @@ class NIHReader:
     def _record(self, row: Row, path: Path, sex: str) -> Record | Rejected:
         if not row[LABELS] or not row[PATIENT]:
             return Rejected(row[IMAGE], "no labels" if row[PATIENT] else "no patient id")
+        if not inside(self.root, path):
+            return Rejected(row[IMAGE], OUTSIDE)
         if is_missing(path):
             return Rejected(row[IMAGE], MISSING)
         labels = row[LABELS].split("|")

@@ -12,7 +12,7 @@ from cxr_ldm.data.dicom import Modality, Voi, check_voi, header_view, is_dicom, 
 from cxr_ldm.data.file_search import matching
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.images import MISSING, is_missing
-from cxr_ldm.data.manifest import Record, Rejected, View, require_root
+from cxr_ldm.data.manifest import OUTSIDE, Record, Rejected, View, inside, require_root
 from cxr_ldm.data.reports import (
     REPORTS_CSV,
     SECTIONS,
@@ -130,6 +130,8 @@ class OpenIReader:
         if lacking:
             return Rejected(image, f"report has no {' and no '.join(lacking)}")
         path = images.get(image, self._image_folder() / f"{image}.png")
+        if not inside(self.root, path):
+            return Rejected(image, OUTSIDE)
         if is_missing(path):
             return Rejected(image, MISSING)
         return Record(

@@ -32,6 +32,9 @@ class StepSampler(Sampler[tuple[int, int]]):
     >>> sampler.set_epoch(1)
     >>> list(sampler)
     [(0, 4), (1, 5), (2, 6), (1, 7)]
+    >>> sampler.start_at(1, skipped=2)
+    >>> list(sampler)
+    [(2, 6), (1, 7)]
     """
 
     def __init__(self, rows: np.ndarray, seed: int, per_epoch: int, weights: np.ndarray | None = None):
@@ -39,7 +42,12 @@ class StepSampler(Sampler[tuple[int, int]]):
             raise UserError("the training split has no image; prepare more images or choose another data.splits.seed.")
         self.rows, self.seed, self.per_epoch, self.weights = np.asarray(rows), seed, per_epoch, weights
         self.count = len(rows) if weights is None else max(1, round(float(weights.sum())))  # draws in a pass
-        self.epoch = 0
+        self.epoch = self.first_epoch = self.skipped = 0
+
+    def start_at(self, epoch: int, skipped: int) -> None:
+        """Begin within an epoch, behind `skipped` of its rows; the epochs after it are whole."""
+        self.epoch = self.first_epoch = epoch
+        self.skipped = skipped
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration yields."""
@@ -63,6 +71,8 @@ class StepSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         begin = self.epoch * self.per_epoch
         end, count = begin + self.per_epoch, self.count
+        if self.epoch == self.first_epoch:
+            begin += self.skipped
         for number in range(begin // count, -(-end // count)):
             order = self.turn(number)
             first, last = max(begin, number * count), min(end, (number + 1) * count)

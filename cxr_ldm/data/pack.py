@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from cxr_ldm.artifacts import RECORD, building, read_json, write_json
 from cxr_ldm.cli import launch
-from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared
+from cxr_ldm.content import new_array, sealed
+from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
 from cxr_ldm.errors import UserError
 
 QUALITIES = range(98, 49, -2)  # of JPEG, from the best
@@ -93,11 +94,11 @@ def unpack(file: Path, folder: Path) -> Prepared:
             (partial / MANIFEST).write_bytes(archive.read(MANIFEST))
             if WEIGHTS in archive.namelist():
                 (partial / WEIGHTS).write_bytes(archive.read(WEIGHTS))
-            images = np.lib.format.open_memmap(partial / IMAGES, "w+", np.uint8, (count, size, size))
+            images = new_array(partial / IMAGES, np.uint8, (count, size, size))
             for number in tqdm(range(count), desc="unpacking", unit="image"):
                 images[number] = decode(archive.read(f"{number:06d}"), size)
             del images
-            write_json(partial / RECORD, record)
+            write_json(partial / RECORD, sealed(record | {"files": checksums(partial)}))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise UserError(f"{file} is no packed collection, or damaged ({error}); pack it again.") from None
     return Prepared(folder)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -18,17 +18,19 @@ from tqdm import tqdm
 
 from cxr_ldm.artifacts import (
     RECORD,
-    read_json,
+    read_record,
     resumable,
     state,
     write_json,
     write_record,
     write_text,
 )
+from cxr_ldm.content import Verify, save_array, sealed
 from cxr_ldm.data import raw_files
+from cxr_ldm.data.columns import defused
 from cxr_ldm.data.images import BLANK, Bits, Fit, UnreadableImage, equalised, is_file, resize_square
 from cxr_ldm.data.manifest import COLUMNS, Counting, Reader, Record, Rejected
-from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared
+from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
 from cxr_ldm.data.splits import SPLITS, split_of
 from cxr_ldm.data.workers import pool
 from cxr_ldm.errors import UserError
@@ -42,7 +44,6 @@ REJECTED, SUMMARY, JOURNAL, PNG = "rejected.csv", "summary.json", "journal.jsonl
 MADE = (MANIFEST, IMAGES, REJECTED, SUMMARY)
 # Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the workers for each.
 CHUNK = 512
-Verify = Literal["stat", "full"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def prepare(
     now = raw_files.stat(files)
     settings |= known_files(folder, files, now, verify)
     if state(folder, settings) == "complete":
-        return Prepared(folder)
+        return Prepared(folder, verify)
     with resumable(folder, settings) as partial_folder:
         if partial_folder is None:  # another process has made it while this one waited
             return Prepared(folder)
@@ -162,7 +163,7 @@ def prepare(
         write_json(partial_folder / SUMMARY, _summary(name, rows, rejected) | _steps(reader))
         (partial_folder / JOURNAL).unlink()
         facts = {"name": name, "kind": kind or name, "size": target.size, "stat": now}
-        write_record(partial_folder, settings, complete=True, **facts)
+        write_record(partial_folder, settings, complete=True, **facts, files=checksums(partial_folder))
     return Prepared(folder)
 
 
@@ -176,7 +177,7 @@ def known_files(folder: Path, files: Sequence[Path], now: str, verify: Verify) -
     """
     record: dict[str, Any] = {"settings": {}, "complete": False}
     if (folder / RECORD).is_file():
-        record = read_json(folder / RECORD)
+        record = read_record(folder)
     files_then, version = record["settings"].get("raw_files", {}), record["settings"].get("version")
     if record["complete"] and version in EARLIER and files_then.get("stat") == now:
         print(
@@ -187,7 +188,7 @@ def known_files(folder: Path, files: Sequence[Path], now: str, verify: Verify) -
         return {"version": VERSION, "raw_files": files_then}
     found = {"count": len(files), "content": raw_files.content(files)}
     if found == files_then and record["complete"] and record.get("stat") != now:
-        write_json(folder / RECORD, record | {"stat": now})
+        write_json(folder / RECORD, sealed(record | {"stat": now}))
     return {"version": VERSION, "raw_files": found}
 
 
@@ -370,7 +371,7 @@ def _write_weights(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """How often one pass of training draws each row; no file where that is once each."""
     weights = np.array([row["weight"] for row in rows], dtype=np.float64)
     if (weights != 1).any():
-        np.save(path, weights)
+        save_array(path, weights)
 
 
 def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
@@ -379,7 +380,7 @@ def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
     writer.writerow(["image_id", "reason"])
     # one line for each image, whatever a damaged file or table put into its name
     rows = ((item.image_id, f"{item.reason} ({item.detail})" if item.detail else item.reason) for item in rejected)
-    writer.writerows([re.sub(r"[\x00-\x1f\x7f]+", " ", cell) for cell in row] for row in rows)
+    writer.writerows([defused(re.sub(r"[\x00-\x1f\x7f]+", " ", cell)) for cell in row] for row in rows)
     write_text(path, text.getvalue())
 
 

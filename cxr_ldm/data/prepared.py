@@ -1,13 +1,14 @@
 """A prepared collection, opened for reading."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cxr_ldm.artifacts import RECORD, read_json
+from cxr_ldm import content
+from cxr_ldm.artifacts import RECORD, read_record
 from cxr_ldm.data.splits import SPLITS, Split
 from cxr_ldm.errors import UserError
 
@@ -24,6 +25,7 @@ class Prepared:
 
     Args:
         folder: a complete prepared folder.
+        verify: "full" compares all of the content of files above 1 GiB with their checksums, and not a sample.
 
     Attributes:
         images: uint8 or uint16 [N, size, size], mapped from disk.
@@ -33,25 +35,26 @@ class Prepared:
         packed: what its images went through on the way here (see `cxr_ldm.data.pack`); None for the original.
 
     Raises:
-        UserError: the folder is not a complete prepared folder.
+        UserError: the folder is not a complete prepared folder, or a file of it is damaged.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, verify: content.Verify = "stat"):
         self.folder = Path(folder)
         advice = "`python -m cxr_ldm.prepare data=…` makes one"
         missing = [name for name in (RECORD, MANIFEST, IMAGES) if not (self.folder / name).is_file()]
         if missing:
             raise UserError(f"{self.folder} is not a complete prepared folder ({missing[0]} is missing); {advice}.")
-        record = read_json(self.folder / RECORD)
+        record = read_record(self.folder)
+        self.advice = f"delete {self.folder}, and {advice}"
+        if "files" not in record:
+            say_once(f"{self.folder} was made before checksums were kept, so damage in it may go unnoticed.")
+        content.check(self.folder, record.get("files", {}), self.advice, verify)
         self.name: str = record["name"]
         self.kind: str = record["kind"]
         self.size: int = record["size"]
         self.fingerprint: str = record["fingerprint"]
         self.packed: dict[str, Any] | None = record.get("packed")
-        try:
-            self.images = np.load(self.folder / IMAGES, mmap_mode="r")
-        except (ValueError, EOFError) as error:
-            raise UserError(f"{self.folder / IMAGES} is damaged ({error}); delete the folder, {advice}.") from None
+        self.images = content.read_array(self.folder / IMAGES, self.advice, mapped=True)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,9 +65,12 @@ class Prepared:
         import pandas as pd
         from pyarrow import parquet
 
-        rows: list[dict[str, Any]] = parquet.read_table(self.folder / MANIFEST).to_pylist()
-        # dtype=object: pandas would turn None into NaN, which is true.
-        return pd.DataFrame(rows, dtype=object).astype({"height": "int64", "width": "int64"})
+        def read() -> pd.DataFrame:
+            rows: list[dict[str, Any]] = parquet.read_table(self.folder / MANIFEST).to_pylist()
+            # dtype=object: pandas would turn None into NaN, which is true.
+            return pd.DataFrame(rows, dtype=object).astype({"height": "int64", "width": "int64"})
+
+        return content.reading(self.folder / MANIFEST, read, self.advice)
 
     def rows(self, split: Split) -> np.ndarray:
         """Row numbers of a split, int64, ascending.
@@ -79,12 +85,12 @@ class Prepared:
     def draws(self) -> np.ndarray:
         """Training rows to draw from, int64, each as often as `draw_weights` says."""
         path = self.folder / DRAWS
-        return np.load(path) if path.is_file() else self.rows("train")
+        return content.read_array(path, self.advice) if path.is_file() else self.rows("train")
 
     def draw_weights(self, rows: np.ndarray) -> np.ndarray | None:
         """How often one pass of training draws each of `rows`, float64; None where that is once each."""
         path = self.folder / WEIGHTS
-        return np.load(path)[rows] if path.is_file() else None
+        return content.read_array(path, self.advice)[rows] if path.is_file() else None
 
     def pixels(self, rows: ArrayLike) -> "torch.Tensor":
         """Images of `rows` as float32 [B, 1, size, size] in [-1, 1]."""
@@ -115,6 +121,17 @@ class Prepared:
     def sources(self) -> dict[str, int]:
         """Training images of each collection, by name."""
         return self.manifest.loc[self.manifest["split"] == "train", "source"].value_counts().sort_index().to_dict()
+
+
+def checksums(folder: Path) -> dict[str, dict[str, Any]]:
+    """Of the files of a prepared folder that training reads; `run.json` keeps them under "files"."""
+    return content.sums(folder, (name for name in (MANIFEST, IMAGES, WEIGHTS) if (folder / name).is_file()))
+
+
+@cache
+def say_once(line: str) -> None:
+    """Print a line that this process has not printed yet."""
+    print(line)
 
 
 def to_pixels(images: np.ndarray) -> "torch.Tensor":

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cxr_ldm.artifacts import fingerprint, sha256_file
+from cxr_ldm.artifacts import fingerprint
+from cxr_ldm.content import sha256_file
 
 
 def stat(files: Sequence[Path]) -> str:

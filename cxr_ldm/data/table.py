@@ -13,7 +13,7 @@ from cxr_ldm.data.file_search import in_either_case, matching
 from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.findings_words import NO_FINDING
 from cxr_ldm.data.images import MISSING, Grey, is_file, upright
-from cxr_ldm.data.manifest import Record, Rejected, View, require_root
+from cxr_ldm.data.manifest import OUTSIDE, Record, Rejected, View, inside, require_root
 from cxr_ldm.data.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.people import sex_of, years
 from cxr_ldm.errors import UserError
@@ -79,6 +79,7 @@ class TableReader:
         beside: for each further CSV, the columns by which its rows belong to those of `csv`.
         parts: for each column, a regular expression searched in its cells; its named groups are columns too.
         modality: "assume" takes a DICOM file that does not say what it is for a radiograph, see `read_dicom`.
+        outside: whether the table may name images that are not below root.
 
     Raises:
         UserError: a turn is none of these, `stretched` is not two columns, or `voi` or `modality` is impossible.
@@ -113,6 +114,7 @@ class TableReader:
         beside: Mapping[str, Sequence[str]] | None = None,
         parts: Mapping[str, str] | None = None,
         modality: Modality = "stated",
+        outside: bool = False,
     ):
         check_voi(voi, modality)
         check_shape(stretched, turns)
@@ -130,7 +132,7 @@ class TableReader:
         self.stretched, self.turns = list(stretched or ()), dict(turns or {})
         self.elsewhere, self.one_hot, self.modality = list(elsewhere), list(one_hot), modality
         self.beside = {name: list(keys) for name, keys in (beside or {}).items()}
-        self.parts = dict(parts or {})
+        self.parts, self.outside = dict(parts or {}), outside
 
     def settings(self) -> dict[str, Any]:
         """Every argument but the root and other places of the images."""
@@ -138,7 +140,7 @@ class TableReader:
         columns = ("text", "patient", "study", "view", "age", "sex")
         dicom = {"voi": self.voi, "frontal_only": self.frontal_only}
         own = {"separator": "|", "cleaned": False, "needed": [], "left_out": {}, "stretched": [], "turns": {}}
-        own |= {"one_hot": [], "beside": {}, "parts": {}, "modality": "stated"}
+        own |= {"one_hot": [], "beside": {}, "parts": {}, "modality": "stated", "outside": False}
         changed = {name: getattr(self, name) for name, usual in own.items() if getattr(self, name) != usual}
         return {"reader": "table", **dicom, **{name: getattr(self, name) for name in (*selection, *columns)}, **changed}
 
@@ -148,7 +150,8 @@ class TableReader:
         if self.csv is None:
             return self._found()
         images = [self._path(image, row) for image, row in self._listed() if row is not None]
-        return [*(table_file(self.root / name) for name in (self.csv, *self.beside)), *filter(is_file, images)]
+        images = [path for path in images if self._taken(path) and is_file(path)]
+        return [*(table_file(self.root / name) for name in (self.csv, *self.beside)), *images]
 
     def records(self) -> Iterator[Record | Rejected]:
         """One for each row of the CSV, or each file of the glob in the order of its path."""
@@ -171,6 +174,9 @@ class TableReader:
         places = [image, *(fill(place, row) for place in self.elsewhere)]
         paths = [in_either_case(self.root / place) for place in places]
         return next(filter(is_file, paths), self.root / image)
+
+    def _taken(self, path: Path) -> bool:
+        return self.outside or inside(self.root, path)
 
     def _load(self, path: Path, image: str, row: Row) -> Callable[[], Grey]:
         """What reads the picture, set upright and brought to its own shape where that is to be done."""
@@ -216,6 +222,8 @@ class TableReader:
                 return Rejected(image, f"view {written!r} is none of {', '.join(VIEWS.values())}")
         if not text:
             return Rejected(image, "no text")
+        if not self._taken(path):
+            return Rejected(image, f"{OUTSIDE}; data.reader.outside=true takes it")
         if not is_file(path):
             return Rejected(image, MISSING)
         if view is None and is_dicom(path):

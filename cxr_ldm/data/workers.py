@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -48,7 +49,11 @@ class Processes:
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the libraries' threads
-        return ProcessPoolExecutor(self.count, mp_context=context, initializer=begin)
+        started = ProcessPoolExecutor(self.count, mp_context=context, initializer=begin)
+        with without_interrupts():
+            for _ in range(self.count):  # each starts a process, since none is idle before its libraries are loaded
+                started.submit(os.getpid)
+        return started
 
     def map(self, draw: Draw, records: Sequence[Record]) -> Iterator[Any]:
         """`draw` of each record, in their order; `Rejected` for one that brings its process down."""
@@ -79,3 +84,22 @@ def begin() -> None:
     """What a worker starts with: OpenCV on one thread, since cores are shared, and Ctrl-C for the parent alone."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """End this process when its parent was killed, which would leave it waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Start processes that never see Ctrl-C: until its first line runs, a process has what it inherited."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

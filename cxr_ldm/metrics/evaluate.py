@@ -134,7 +134,7 @@ def aims(cfg: DictConfig) -> dict[str, Any]:
 def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> None:
     """Let `measure` fill the evaluation's folder unless it is complete; print its table and paths, write its page."""
     words = [words[0], *splits.recorded(cfg).values(), *words[1:]]  # a long name loses its end
-    folder = Path(cfg.paths.outputs) / "evaluation" / str(cfg.name or naming.slug(words, settings))
+    folder = naming.place(Path(cfg.paths.outputs) / "evaluation", str(cfg.name or naming.slug(words, settings)))
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:

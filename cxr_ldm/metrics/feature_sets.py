@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cxr_ldm import artifacts
+from cxr_ldm import artifacts, content
 from cxr_ldm.compose import device_of, feature_nodes, plain
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
@@ -85,11 +85,10 @@ class FeatureSets:
 def kept(cache: Path, made_by: dict[str, Any], compute: Callable[[], Tensor], what: str = "features") -> Tensor:
     """What `compute` gives, from the cache where the same settings gave it before; `what` begins the folder's name."""
     folder = cache / f"{what}-{artifacts.fingerprint(made_by)}"
-    if not folder.exists():
-        with artifacts.building(folder) as partial:
-            np.save(partial / "features.npy", compute().cpu().numpy())
-            artifacts.write_record(partial, made_by, complete=True)
-    return torch.from_numpy(np.load(folder / "features.npy"))
+    artifacts.cached(
+        folder, made_by, lambda partial: content.save_array(partial / "features.npy", compute().cpu().numpy())
+    )
+    return torch.from_numpy(content.read_array(folder / "features.npy", f"delete {folder}"))
 
 
 def feature_sets(cfg: DictConfig, prepared: Prepared) -> FeatureSets:

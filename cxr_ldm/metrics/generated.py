@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import cxr_ldm
-from cxr_ldm import artifacts
+from cxr_ldm import artifacts, content
 from cxr_ldm.compose import device_of, guidance_of, plain
 from cxr_ldm.data.prepared import to_pixels
 from cxr_ldm.errors import UserError
@@ -74,14 +74,15 @@ class Generated:
         """uint16 [n, H, W]."""
         made_by = self.made_by | {"prompts": prompts, "seeds": seeds, "people": people}
         folder = self.cache / f"generated-{artifacts.fingerprint(made_by)}"
-        if folder.exists():
-            bar.update(len(prompts) * self.steps)
-        else:
-            with artifacts.building(folder) as partial:
-                images = self.sample(prompts, seeds, people, lambda done: bar.update(done) and None)
-                np.save(partial / "images.npy", to_file(images))
-                artifacts.write_record(partial, made_by, complete=True)
-        return np.load(folder / "images.npy")
+        before = bar.n
+
+        def fill(partial: Path) -> None:
+            images = self.sample(prompts, seeds, people, lambda done: bar.update(done) and None)
+            content.save_array(partial / "images.npy", to_file(images))
+
+        artifacts.cached(folder, made_by, fill)
+        bar.update(before + len(prompts) * self.steps - bar.n)  # nothing where they were sampled now
+        return content.read_array(folder / "images.npy", f"delete {folder}")
 
 
 def to_file(pixels: Tensor) -> np.ndarray:

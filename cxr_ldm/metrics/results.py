@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from cxr_ldm.artifacts import fingerprint, read_json, write_json
+from cxr_ldm.content import SEAL, seal
 from cxr_ldm.errors import UserError
 
 LIBRARIES = ("cxr_ldm", "torch", "lightning", "torchmetrics", "numpy", "scipy", "transformers", "hydra-core")
@@ -75,7 +76,7 @@ def write_metrics(path: Path, metrics: Mapping[str, Metric], run: Mapping[str, A
     silent = [name for name, metric in metrics.items() if metric.ci95 is not None and not metric.over]
     if silent:
         raise ValueError(f"{', '.join(silent)}: an interval must say what it is over")
-    write_json(path, content)
+    write_json(path, with_seal(content))
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -83,9 +84,22 @@ def read_metrics(path: Path) -> dict[str, Any]:
     content = read_json(path)
     try:
         validate(content)
-    except ValueError as error:
-        raise UserError(f"{path} is not a metrics.json of this project: {error}.") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is not a metrics.json of this project: {error}; delete {path.parent} and make it again."
+        ) from None
+    if SEAL in content["run"] and with_seal(content) != content:
+        raise UserError(
+            f"{path} is damaged or was changed by hand: its checksum is another; delete {path.parent} and make it "
+            "again."
+        )
     return content
+
+
+def with_seal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A metrics.json with the checksum of all else in its entry "run", so that no number is written by hand."""
+    run = {key: value for key, value in content["run"].items() if key != SEAL}
+    return {**content, "run": run | {SEAL: seal({**content, "run": run})}}
 
 
 def validate(content: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cxr_ldm import artifacts
+from cxr_ldm import artifacts, content
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.text.encoders import TextEncoder
@@ -17,7 +17,12 @@ from cxr_ldm.text.encoders import TextEncoder
 
 @torch.no_grad()  # not inference_mode: modules are moved in here, and those that train must stay trainable
 def moments_of(
-    autoencoder: Autoencoder, prepared: Prepared, folder: Path, settings: dict[str, Any], device: torch.device
+    autoencoder: Autoencoder,
+    prepared: Prepared,
+    folder: Path,
+    settings: dict[str, Any],
+    device: torch.device,
+    verify: content.Verify = "stat",
 ) -> np.ndarray:
     """VAE moments of every prepared image as a memory map float16 `[N,2C,h,w]`, computed at most once.
 
@@ -26,19 +31,19 @@ def moments_of(
         settings: what decides the moments: the fingerprint of the images and the sha256 of the VAE.
     """
     target = folder / f"moments-{artifacts.fingerprint(settings)}"
-    if not target.exists():
-        autoencoder = autoencoder.to(device).eval()
-        with artifacts.building(target) as partial:
-            rows, values = np.arange(len(prepared.manifest)), None
-            for chunk in tqdm(np.array_split(rows, max(1, len(rows) // 64)), desc="encoding images", unit="batch"):
-                moments = autoencoder.encode(prepared.pixels(chunk).to(device)).half().cpu().numpy()
-                if values is None:
-                    shape = (len(rows), *moments.shape[1:])
-                    values = np.lib.format.open_memmap(partial / "moments.npy", "w+", np.float16, shape)
-                values[chunk] = moments
-            artifacts.write_record(partial, settings, complete=True)
-            del values
-    return np.load(target / "moments.npy", mmap_mode="r")
+
+    def fill(partial: Path) -> None:
+        encoder, rows, values = autoencoder.to(device).eval(), np.arange(len(prepared.manifest)), None
+        for chunk in tqdm(np.array_split(rows, max(1, len(rows) // 64)), desc="encoding images", unit="batch"):
+            moments = encoder.encode(prepared.pixels(chunk).to(device)).half().cpu().numpy()
+            if values is None:
+                values = content.new_array(partial / "moments.npy", np.float16, (len(rows), *moments.shape[1:]))
+            values[chunk] = moments
+        if values is not None:
+            values.flush()
+
+    artifacts.cached(target, settings, fill, verify)
+    return content.read_array(target / "moments.npy", f"delete {target}", mapped=True)
 
 
 class TextTable:
@@ -76,7 +81,12 @@ class TextTable:
 
 @torch.no_grad()  # not inference_mode: modules are moved in here, and those that train must stay trainable
 def text_table(
-    encoder: TextEncoder, worded: Sequence[Sequence[str]], folder: Path, settings: dict[str, Any], device: torch.device
+    encoder: TextEncoder,
+    worded: Sequence[Sequence[str]],
+    folder: Path,
+    settings: dict[str, Any],
+    device: torch.device,
+    verify: content.Verify = "stat",
 ) -> TextTable:
     """The table of all distinct texts and of the empty one, computed at most once for these `settings`.
 
@@ -86,21 +96,22 @@ def text_table(
     distinct = ["", *sorted({text for wordings in worded for text in wordings} - {""})]
     settings = settings | {"texts": artifacts.fingerprint(distinct)}
     target = folder / f"text-{artifacts.fingerprint(settings)}"
-    if not target.exists():
+
+    def fill(partial: Path) -> None:
         ids, mask = encoder.tokenizer(distinct)
-        encoder = encoder.to(device)
-        with artifacts.building(target) as partial:
-            parts = []
-            for start in tqdm(range(0, len(distinct), 64), desc="encoding texts", unit="batch"):
-                part = slice(start, start + 64)
-                cached = encoder.frozen(ids[part].to(device), mask[part].to(device)).cpu()
-                parts.append(cached.half() if cached.is_floating_point() else cached)
-            np.save(partial / "cached.npy", torch.cat(parts).numpy())
-            np.save(partial / "mask.npy", mask.numpy())
-            artifacts.write_record(partial, settings, complete=True)
+        network, parts = encoder.to(device), []
+        for start in tqdm(range(0, len(distinct), 64), desc="encoding texts", unit="batch"):
+            part = slice(start, start + 64)
+            states = network.frozen(ids[part].to(device), mask[part].to(device)).cpu()
+            parts.append(states.half() if states.is_floating_point() else states)
+        content.save_array(partial / "cached.npy", torch.cat(parts).numpy())
+        content.save_array(partial / "mask.npy", mask.numpy())
+
+    artifacts.cached(target, settings, fill, verify)
+    advice = f"delete {target}"
     numbers = {text: number for number, text in enumerate(distinct)}
     return TextTable(
-        np.load(target / "cached.npy", mmap_mode="r"),
-        np.load(target / "mask.npy"),
+        content.read_array(target / "cached.npy", advice, mapped=True),
+        content.read_array(target / "mask.npy", advice),
         np.array([[numbers[text] for text in wordings] for wordings in worded], dtype=np.int64),
     )

@@ -1,7 +1,6 @@
 """Each page as its visitor uses it, and with what it must refuse."""
 
 import io
-import json
 import shlex
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import torch
 from opened import ROOT, RUN, healthy
 from PIL import Image
 
-from cxr_ldm import artifacts
+from cxr_ldm import artifacts, content
 from cxr_ldm.app import library
 from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
@@ -316,7 +315,7 @@ def test_dataset_says_whose_images_it_shows(page, outputs, monkeypatch, tmp_path
     folder = tmp_path / "prepared" / "hospital"
     shutil.copytree(outputs / "prepared" / "phantoms", folder)
     record = artifacts.read_json(folder / artifacts.RECORD) | {"kind": "table", "name": "hospital"}
-    (folder / artifacts.RECORD).write_text(json.dumps(record))
+    artifacts.write_json(folder / artifacts.RECORD, content.sealed(record))
     monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
     app = page("dataset")
     assert any("radiographs of patients" in info.value for info in app.info)

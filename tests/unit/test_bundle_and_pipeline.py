@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from cxr_ldm import artifacts
+from cxr_ldm import content
 from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, save_again, save_bundle
 from cxr_ldm.cli import CONF
 from cxr_ldm.diffusion import samplers
@@ -61,7 +61,7 @@ def folder(tmp_path):
 def resum(folder):
     """Make SHA256SUMS true again after a change that should be caught by something else."""
     files = sorted(path for path in folder.iterdir() if path.name != SUMS)
-    (folder / SUMS).write_text("".join(f"{artifacts.sha256_file(f)}  {f.name}\n" for f in files))
+    (folder / SUMS).write_text("".join(f"{content.sha256_file(f)}  {f.name}\n" for f in files))
 
 
 def test_a_bundle_holds_no_pickle_and_loads_what_was_saved(folder):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.uid import RLELossless
 
+from cxr_ldm import content
 from cxr_ldm.data.images import display
 from cxr_ldm.data.openi import OpenIReader
 from cxr_ldm.data.phantom import READ_AS, load_image, study_of, truth
@@ -116,7 +118,7 @@ def test_the_same_seed_gives_the_same_bytes_and_a_stopped_run_goes_on(folder, tm
     write_collection(again, N, SIZE, SEED, workers=2)
     assert digests(again) == digests(folder)
     record = again / "run.json"
-    record.write_text(record.read_text().replace('"complete": true', '"complete": false'))
+    record.write_text(json.dumps(content.sealed(json.loads(record.read_text()) | {"complete": False})))
     kept = next((again / "NLMCXR_dcm").rglob("*.dcm"))
     kept.write_bytes(b"kept")  # what is there under its final name is taken as it is
     for gone in ("ecgen-radiology/7.xml", f"truth/{image_name(SEED, 8)}.npz", "indiana_projections.csv"):

@@ -13,6 +13,7 @@ from cxr_ldm.app import library, ui
 from cxr_ldm.app.examples import EXAMPLES
 from cxr_ldm.app.generation import Request
 from cxr_ldm.attention import attention_maps
+from cxr_ldm.data.columns import defused
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import KEY, grid
 from cxr_ldm.metrics.curves import points
@@ -134,7 +135,12 @@ def show_grid(figure: bytes, data: pd.DataFrame) -> None:
     st.dataframe(data, hide_index=True)
     row = st.container(horizontal=True)
     row.download_button("Figure (PNG)", figure, "comparison.png")
-    row.download_button("Data (CSV)", data.to_csv(index=False), "comparison.csv")
+    row.download_button("Data (CSV)", as_csv(data), "comparison.csv")
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A table as CSV, whose text no spreadsheet takes for a formula."""
+    return table.map(lambda cell: defused(cell) if isinstance(cell, str) else cell).to_csv(index=False)
 
 
 def attention() -> None:
@@ -165,7 +171,7 @@ def attention() -> None:
         st.download_button("Figure (PNG)", figure, "attention.png", key="attention_figure")
     table = pd.DataFrame({"word": maps.words, "mean share": maps.maps.mean((1, 2)).tolist()})
     st.dataframe(table, hide_index=True)
-    st.download_button("Data (CSV)", table.to_csv(index=False), "attention.csv", key="attention_data")
+    st.download_button("Data (CSV)", as_csv(table), "attention.csv", key="attention_data")
 
 
 def curves() -> None:
@@ -187,7 +193,7 @@ def curves() -> None:
         )
         row = st.container(horizontal=True)
         row.download_button("Figure (SVG)", figure, f"{axis}.svg", key=f"svg_{axis}")
-        row.download_button("Data (CSV)", table.to_csv(index=False), f"{axis}.csv", key=f"csv_{axis}")
+        row.download_button("Data (CSV)", as_csv(table), f"{axis}.csv", key=f"csv_{axis}")
 
 
 ui.header("Research")

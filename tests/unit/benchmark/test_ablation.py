@@ -9,7 +9,7 @@ import pytest
 from cxr_ldm.benchmark.ablation import run
 from cxr_ldm.benchmark.ablation_page import page
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
+from cxr_ldm.metrics.results import Metric, run_entry, with_seal, write_metrics
 
 LEVELS = {"Velocity": "LogitNormal", "Epsilon": "Uniform", "VPrediction": "Uniform"}
 KID = "kid_efficientnet_lite0"
@@ -86,7 +86,7 @@ def test_a_comparison_or_another_extractor_does_not_stand_for_the_evaluation_of_
     for later, other in (("compare", f"{KID}_difference"), ("classifier", "kid_classifier")):
         renamed = {name.replace(KID, other): entry for name, entry in content.items()}
         (tmp_path / "evaluation" / later).mkdir()
-        (tmp_path / "evaluation" / later / "metrics.json").write_text(json.dumps(renamed))
+        (tmp_path / "evaluation" / later / "metrics.json").write_text(json.dumps(with_seal(renamed)))
     assert rows(collected(tmp_path))[2].startswith("| baseline | 0 | 0.2512 ")
 
 
@@ -116,7 +116,7 @@ def test_an_evaluation_on_validation_stands_before_one_of_the_test_split(tmp_pat
     content["run"]["split"] = "val"
     write = tmp_path / "evaluation" / "on_val" / "metrics.json"
     write.parent.mkdir()
-    write.write_text(json.dumps(content))
+    write.write_text(json.dumps(with_seal(content)))
     os.utime(write, (1, 1))  # older, and yet it counts
     (found,) = run(str(tmp_path))["runs"].settings["runs"]
     assert (found["metrics"][KID]["value"], found["measured"]["split"]) == (0.31, "val")

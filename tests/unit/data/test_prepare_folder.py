@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_pictures import picture
 
+from cxr_ldm.content import sealed
 from cxr_ldm.data import raw_files
 from cxr_ldm.data.images import resize_square
 from cxr_ldm.data.manifest import COLUMNS, Record, Rejected
@@ -111,7 +112,7 @@ def test_a_folder_of_the_version_before_is_opened(reader, tmp_path, capsys):
     first = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     record = json.loads((first.folder / "run.json").read_text())
     old = record["settings"] | {"version": 3, "raw_files": {"count": 24, "stat": record.pop("stat")}}
-    (first.folder / "run.json").write_text(json.dumps(record | {"settings": old}))
+    (first.folder / "run.json").write_text(json.dumps(sealed(record | {"settings": old})))
     prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
     assert "prepared by an earlier version" in capsys.readouterr().out
 
@@ -147,6 +148,17 @@ def test_a_bad_file_does_not_stop_the_rest(reader, table_root, tmp_path):
     assert summary["rejected"] == {row["reason"]: 1 for row in rows}
 
 
+def test_a_spreadsheet_finds_no_formula_in_the_rejected(reader, tmp_path):
+    names = ['=HYPERLINK("http://x","y")', "@SUM(A1)", "\t=1+1", "-5", "plain"]
+    rejections = [Rejected(name, "lateral") for name in names]
+    extended = Changed(reader, lambda record: record)
+    extended.records = lambda: [*reader.records(), *rejections]
+    prepared = prepare(extended, tmp_path / "out", TARGET, **OPTIONS)
+    with open(prepared.folder / "rejected.csv", newline="") as file:
+        cells = [row["image_id"] for row in csv.DictReader(file)]
+    assert cells == ["'" + names[0], "'@SUM(A1)", "' =1+1", "-5", "plain"]
+
+
 class Changed:
     """A reader whose records are those of another one, changed."""
 
@@ -162,7 +174,7 @@ def test_nothing_usable_is_an_error_with_the_reasons_and_leaves_nothing(reader, 
     none = Changed(reader, lambda record: Rejected(record.image_id, "lateral"))
     with pytest.raises(UserError, match=r"tiny: none of 24 images can be used \(24 × lateral\)"):
         prepare(none, tmp_path / "new" / "out", TARGET, **OPTIONS)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == [".out.lock"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == []
 
 
 def broken():

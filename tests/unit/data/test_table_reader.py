@@ -167,3 +167,19 @@ def test_age_and_sex_are_read_where_columns_are_named(table_root, table_options)
     assert [(record.age, record.sex) for record in records[:4]] == expected
     with pytest.raises(UserError, match="has no column 'birthday'"):
         list(TableReader(table_root, **table_options, age="birthday").records())
+
+
+@pytest.mark.parametrize("cell", ["../../secret", "/etc/secret"])
+def test_a_table_names_no_image_outside_its_folder_unless_that_is_allowed(table_root, table_options, cell):
+    (table_root.parent / "secret.png").write_bytes((table_root / "images" / "00.png").read_bytes())
+    table = table_root / "list.csv"
+    table.write_text(table.read_text().replace("\n00,", f"\n{cell},"))
+    options = table_options | {"image": "{file}.png" if cell.startswith("/") else "images/{file}.png"}
+    reader = TableReader(table_root, **options)
+    first = next(reader.records())
+    assert first.reason == "image path leads out of the collection's folder; data.reader.outside=true takes it"
+    assert all(path.is_relative_to(table_root) and ".." not in path.parts for path in reader.files())
+    allowed = TableReader(table_root, **options, outside=True)
+    assert allowed.settings() == reader.settings() | {"outside": True}
+    taken = next(allowed.records())
+    assert isinstance(taken, Record) if cell.startswith("..") else taken.reason == "image file is missing"

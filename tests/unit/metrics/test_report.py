@@ -12,7 +12,7 @@ from cxr_ldm.metrics.figures import curve_figure
 from cxr_ldm.metrics.report import print_table, rows
 from cxr_ldm.metrics.report_html import sections, write_html
 from cxr_ldm.metrics.report_page import figures, render_markdown, write_page
-from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
+from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, with_seal, write_metrics
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_html_says_what_was_not_measured_and_draws_the_curves_it_has(folder):
     assert drawing.startswith(b"<?xml")
     changed = json.loads(json.dumps(content).replace("0.25", "0.29"))
     assert curve_figure(changed, "steps") != drawing
-    (folder / "metrics.json").write_text(json.dumps(content))
+    (folder / "metrics.json").write_text(json.dumps(with_seal(content)))
     text = write_html(folder).read_text()
     assert "torch-fidelity is not installed" in text
     assert text.count("data:image/svg+xml") == 1
@@ -113,7 +113,7 @@ def test_page_shows_generated_images_only_when_none_is_a_near_copy(folder):
         changed = {key: value for key, value in content.items() if key != "near_copies" or copies is not None}
         if copies:
             changed["near_copies"]["value"] = copies
-        (folder / "metrics.json").write_text(json.dumps(changed))
+        (folder / "metrics.json").write_text(json.dumps(with_seal(changed)))
         text = write_page(folder, page).read_text()
         assert why in text
         assert "![" not in text

@@ -1,0 +1,61 @@
+"""SIGTERM and Ctrl-C in a training: a checkpoint at the next step, from which the run ends as if nothing had been."""
+
+import os
+import signal
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from omegaconf import OmegaConf
+from test_stages import RECIPE, TRAINER, ldm_stage
+
+from cxr_ldm import training
+from cxr_ldm.callbacks.history import read_history
+from cxr_ldm.errors import Paused
+
+# 8 batches of 4 in two stretches, a validation at the end
+LENGTHS = {"images": 32, "validate_every": 32, "checkpoint_every": 16}
+
+
+def run(tmp_path, folder, accumulate=1, stop_at=None, number=signal.SIGTERM):
+    """Fit in a folder; a signal comes while batch `stop_at`, counted from 1, is fetched."""
+    stage, data = ldm_stage(tmp_path, images_per_epoch=16)
+    fetch = data.fetch
+
+    def interrupted(rows, positions=None):
+        if positions is not None and stop_at is not None and positions[0] == 4 * (stop_at - 1):
+            os.kill(os.getpid(), number)
+        return fetch(rows, positions)
+
+    data.fetch = interrupted
+    recipe = OmegaConf.create(RECIPE | LENGTHS | {"accumulate": accumulate})
+    logger = partial(CSVLogger, name="", version="csv")
+    arguments = stage, data, folder, recipe, OmegaConf.create(TRAINER), ("val/loss", "min"), None, logger, 0
+    return stage, training.fit(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "stop_at", "step", "number"),
+    [
+        (1, 1, 1, signal.SIGTERM),
+        (1, 2, 2, signal.SIGINT),
+        (1, 4, 4, signal.SIGTERM),  # the last batch of a stretch, which has a checkpoint of its own
+        (1, 7, 7, signal.SIGTERM),
+        (1, 8, 8, signal.SIGTERM),
+        (2, 5, 3, signal.SIGTERM),  # half a step is finished first
+    ],
+)
+def test_stopped_and_started_again_ends_with_the_same_weights(tmp_path, accumulate, stop_at, step, number):
+    before = signal.getsignal(number)
+    whole, _ = run(tmp_path, tmp_path / "whole", accumulate)
+    with pytest.raises(Paused, match=f"stopped by {number.name} at step {step}, with a checkpoint there"):
+        run(tmp_path, tmp_path / "parts", accumulate, stop_at, number)
+    assert signal.getsignal(number) == before
+    kept = torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == step
+    resumed, fitter = run(tmp_path, tmp_path / "parts", accumulate)
+    assert fitter.global_step == 8 // accumulate
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert read_history(tmp_path / "parts" / "history.csv") == read_history(tmp_path / "whole" / "history.csv")
