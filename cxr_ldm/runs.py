@@ -37,8 +37,8 @@ from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
 from cxr_ldm.loggers import check_logger
-from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
 from cxr_ldm.register import named
 from cxr_ldm.stages.cache import moments_of, text_table
