@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from cxr_ldm.data.dicom_file import read_file
 from cxr_ldm.data.dicom_pixels import NotARadiograph, stored_values
 from cxr_ldm.data.dicom_tone import Voi, tidy, tone_of
 from cxr_ldm.data.images import MISSING, Grey, Toned, UnreadableImage, is_file, read_grey
@@ -70,13 +71,12 @@ def read_dicom(path: Path, voi: Voi = 0, modality: Modality = "stated") -> Radio
     check_voi(voi, modality)
     if not is_file(path):
         raise UnreadableImage(path, MISSING)
-    from pydicom import dcmread
     from pydicom.config import disable_value_validation
 
     with warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore")  # pydicom warns of values that are odd and harmless, file by file
         try:
-            header = dcmread(path, force=True)
+            header = read_file(path)
             check_radiograph(header, modality)
             tidy(header)
             values, offset = stored_values(header)
@@ -113,13 +113,12 @@ def load_image(path: Path, voi: Voi = 0, modality: Modality = "stated") -> Grey:
 
 def header_view(path: Path) -> View | None:
     """The view that a file's header states, read without its pixels; None where it states none or is unreadable."""
-    from pydicom import dcmread
     from pydicom.config import disable_value_validation
 
     with warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore")
         try:
-            return view_of(dcmread(path, force=True, stop_before_pixels=True))
+            return view_of(read_file(path, stop_before_pixels=True))
         except Exception:  # as in read_dicom, which names the reason once the image itself is read
             return None
 

@@ -15,6 +15,7 @@ from cxr_ldm.content import sha256_file
 from cxr_ldm.errors import UserError
 
 BLOCK = 1 << 20  # most bytes written at a time
+MOST_TIMES, LARGEST = 50, 1 << 30  # an archive may grow to so many times its size and so many bytes
 TIMEOUT = 30  # seconds without a byte, after which a connection counts as broken
 
 
@@ -157,8 +158,14 @@ def unpack(path: Path, folder: Path) -> None:
     partial.mkdir(parents=True)
     try:
         with tarfile.open(path) as archive:
+            unpacked = 0
             for member in archive:
+                unpacked += member.size
+                check_room(path, unpacked, member.size, shutil.disk_usage(partial).free)
                 archive.extract(member, partial, filter="data")
+    except UserError:
+        shutil.rmtree(partial)
+        raise
     except (tarfile.FilterError, OSError, EOFError, zlib.error, tarfile.TarError) as error:
         shutil.rmtree(partial)
         unsafe = isinstance(error, tarfile.FilterError)
@@ -172,6 +179,19 @@ def unpack(path: Path, folder: Path) -> None:
         partial.rmdir()
     else:
         partial.replace(folder)
+
+
+def check_room(path: Path, unpacked: int, following: int, free: int) -> None:
+    """Raises UserError where an archive grows as no collection of pictures does, or the disk has no room for more.
+
+    Args:
+        unpacked: bytes up to the end of the file that follows, which has `following`.
+        free: bytes on the disk.
+    """
+    if unpacked > LARGEST + MOST_TIMES * path.stat().st_size:
+        raise UserError(f"{path} would grow to more than {MOST_TIMES} times its size; it is no collection, delete it.")
+    if following > free:
+        raise UserError(f"the disk has no room to unpack {path}; make room, and the same command goes on.")
 
 
 def main(cfg: Any) -> None:

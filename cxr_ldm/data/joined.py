@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxr_ldm.data.manifest import Counting, Reader, Record, Rejected
+from cxr_ldm.data.manifest import MOST_WEIGHT, Counting, Reader, Record, Rejected
 from cxr_ldm.errors import UserError
 
 
@@ -37,8 +37,8 @@ class JoinedReader:
             if unknown:
                 raise UserError(f"data.reader.{key} names {unknown[0]!r}; the readers are {', '.join(self.readers)}.")
         for name, weight in self.weights.items():
-            if not weight > 0:
-                raise UserError(f"data.reader.weights.{name}={weight} must be a number above 0.")
+            if not 0 < weight <= MOST_WEIGHT:
+                raise UserError(f"data.reader.weights.{name}={weight} must be above 0 and at most {MOST_WEIGHT}.")
 
     def settings(self) -> dict[str, Any]:
         """Settings of every reader by its name, and what was given besides."""

@@ -31,6 +31,7 @@ COLUMNS = (
 )
 
 
+MOST_WEIGHT = 1000  # how often a pass of training may draw an image: its order is kept in memory
 OUTSIDE = "image path leads out of the collection's folder"
 
 

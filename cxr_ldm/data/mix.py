@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_ldm.data.manifest import Record, Rejected
+from cxr_ldm.data.manifest import MOST_WEIGHT, Record, Rejected
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError
 
@@ -34,10 +34,10 @@ class MixReader:
             raise UserError(
                 "data.reader.folders names no prepared folder; give those to mix: data.reader.folders=[A,B]."
             )
-        if len(self.weights) != len(self.parts) or min(self.weights) <= 0:
+        if len(self.weights) != len(self.parts) or not all(0 < weight <= MOST_WEIGHT for weight in self.weights):
             raise UserError(
-                f"data.reader.weights={self.weights} must be one number above 0 for each of the "
-                f"{len(self.parts)} data.reader.folders."
+                f"data.reader.weights={self.weights} must be one number above 0, at most {MOST_WEIGHT}, for each of "
+                f"the {len(self.parts)} data.reader.folders."
             )
 
     def settings(self) -> dict[str, Any]:

@@ -77,8 +77,11 @@ class Target:
             raise UserError(f"data.fit={self.fit} is unknown; use pad or crop.")
         if self.bits not in (8, 16):
             raise UserError(f"data.bits={self.bits} is not possible; use 8 or 16.")
-        if self.clahe is not None and not _possible(self.clahe):
-            raise UserError(f"data.clahe={self.clahe} must be null, or a clip_limit above 0 and whole tiles from 1.")
+        if self.clahe is not None and not _possible(self.clahe, self.size):
+            raise UserError(
+                f"data.clahe={self.clahe} must be null, or a clip_limit above 0 and whole tiles from 1 to half of "
+                f"data.size={self.size}."
+            )
 
     def draw(self, record: Record) -> tuple[np.ndarray, tuple[int, int]] | Rejected:
         """The square of one record and the height and width of its original, or why there is none."""
@@ -94,11 +97,11 @@ class Target:
         return square, (image.shape[0], image.shape[1])
 
 
-def _possible(clahe: Any) -> bool:
+def _possible(clahe: Any, size: int) -> bool:
     if not isinstance(clahe, Mapping) or set(clahe) != {"clip_limit", "tiles"}:
         return False
     limit, tiles = clahe["clip_limit"], clahe["tiles"]
-    return type(limit) in (int, float) and limit > 0 and type(tiles) is int and tiles >= 1
+    return type(limit) in (int, float) and limit > 0 and type(tiles) is int and 1 <= tiles <= size // 2
 
 
 def prepare(
