@@ -1,8 +1,8 @@
-# make install | app | demo | demo-model | test. Each sets up .venv on its first run and reuses it afterwards.
+# make install | app | demo | demo-model | test | campaign. Each sets up .venv on its first run and reuses it afterwards.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install app demo demo-model test
+.PHONY: install app demo demo-model test campaign
 install: .venv/base.stamp
 
 .venv/base.stamp: pyproject.toml constraints.txt
@@ -42,3 +42,9 @@ test: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What takes hours: kills, damaged files, faults put into the code. Its pages say when they were written.
+campaign: .venv/test.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 1 -m "campaign or fuzz" tests
+	$(BIN)/python -m cxr_ldm.benchmark suite=faults page=docs/results/faults.md
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py page=docs/results/mutants.md
