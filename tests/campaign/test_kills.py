@@ -62,7 +62,7 @@ def content(outputs: Path) -> dict[str, str]:
         for path in outputs.rglob(pattern):
             found[str(path.relative_to(outputs))] = hashlib.sha256(path.read_bytes()).hexdigest()
     for path in outputs.rglob("metrics.json"):
-        values = {name: entry for name, entry in json.loads(path.read_text()).items() if name not in ("run", "seal")}
+        values = {name: entry for name, entry in json.loads(path.read_text()).items() if name != "run"}
         kept = {name: entry["value"] for name, entry in values.items() if not any(word in name for word in MEASURED)}
         found[str(path.relative_to(outputs))] = json.dumps(kept, sort_keys=True)
     return found
