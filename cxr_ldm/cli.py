@@ -72,11 +72,10 @@ def one_sentence() -> Iterator[None]:
     except Terminated:
         print("stopped by SIGTERM; the same command goes on.")
         sys.exit(AGAIN)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        stop(of_a_file(error))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (
+        HydraException,
+        OmegaConfBaseException,
+    ) as error:  # before OSError, which Hydra's own of a missing file is, too
         cause: BaseException | None = error
         while cause is not None:  # an object that refused its arguments stands behind Hydra's own words
             if isinstance(cause, UserError):
@@ -85,6 +84,10 @@ def one_sentence() -> Iterator[None]:
                 stop(of_a_file(cause))
             cause = cause.__cause__
         stop(sentence(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        stop(of_a_file(error))
     except (KeyboardInterrupt, SystemExit) as error:
         # Lightning turns Ctrl-C during a fit into exit code 1 of its own
         if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
