@@ -75,8 +75,8 @@ def one_sentence() -> Iterator[None]:
     except (
         HydraException,
         OmegaConfBaseException,
-    ) as error:  # before OSError, which Hydra's own of a missing file is, too
-        cause: BaseException | None = error
+    ) as error:
+        cause: BaseException | None = error  # some of Hydra's are OSErrors, too, so that those come after
         while cause is not None:  # an object that refused its arguments stands behind Hydra's own words
             if isinstance(cause, UserError):
                 stop(str(cause))

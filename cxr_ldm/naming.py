@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_ldm.artifacts import RECORD, fingerprint, read_json
-from cxr_ldm.assets import DEMO
+from cxr_ldm.assets import KNOWS, MODELS
 from cxr_ldm.errors import UserError
 from cxr_ldm.register import named
 
@@ -99,19 +99,21 @@ def complete_runs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 
 def sampling_bundle(chosen: str | None, outputs: Path, data: str, kind: str) -> Path:
-    """The bundle to sample from: the one chosen, `demo` for the package's own, or the newest run on this data.
+    """The bundle to sample from: the one chosen, by path or by a name of MODELS, or the newest run on this data.
 
-    Where there is no run yet, phantoms come from the package's own; prints what was taken.
+    Where there is no run yet and no data were named, a model of the package draws; prints what was taken.
 
     Raises:
         UserError: nothing was chosen, there is no run, and the data are not phantoms.
     """
-    if chosen not in (None, "demo"):
-        return Path(str(chosen))
     trained = any(record["data"] == data for _, record in complete_runs(outputs / "ldm"))
-    if chosen == "demo" or (kind == "phantom" and not trained):
-        print(f"using {DEMO}, the model that comes with the package: it knows generated phantoms, no real chest")
-        return DEMO
+    if chosen is None and kind == "phantom" and not trained:
+        chosen = next(iter(MODELS))
+    if chosen in MODELS:
+        print(f"using {chosen}, a model that comes with the package: {KNOWS[chosen]}")
+        return MODELS[chosen]
+    if chosen is not None:
+        return Path(chosen)
     return newest_bundle(outputs, "ldm", data)
 
 

@@ -98,6 +98,14 @@ def precision_of(requested: int | str, accelerator: str) -> Any:
     return PRECISIONS[str(requested)]
 
 
+def strategy_of(module: Any, devices: Any) -> str:
+    """Lightning's name for how several devices share a run; a discriminator that sleeps until its start has no gradient
+    there, which plain DDP takes for an error.
+    """
+    sleeps = getattr(module, "adversary", None) is not None
+    return "ddp_find_unused_parameters_true" if sleeps and devices != 1 else "auto"
+
+
 def fit(
     module: VAEStage | LatentDiffusionStage | ClassifierStage,
     data: lightning.LightningDataModule,
@@ -149,6 +157,7 @@ def fit(
     fitter = lightning.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
+        strategy=strategy_of(module, trainer.devices),
         precision=precision_of(trainer.precision, trainer.accelerator),
         max_epochs=epochs_each * validations,
         check_val_every_n_epoch=epochs_each,

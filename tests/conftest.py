@@ -1,32 +1,97 @@
 """What tests share: the real data where it is, and commands run as a user runs them."""
 
+import json
 import os
+import select
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+SECONDS = 600  # the longest command of a test
+SURROUNDINGS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
-Command = Callable[..., subprocess.CompletedProcess]
+Done = subprocess.CompletedProcess[str]
+Command = Callable[..., Done]
+
+
+class Warm:
+    """A process that has loaded the libraries and forks for each command, see `warm.py`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "warm.py")],
+            cwd=ROOT,
+            env=os.environ | SURROUNDINGS,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.read = b""
+        assert self.answer() == "ready"
+
+    def answer(self) -> str:
+        """The next line of the process; raises TimeoutExpired."""
+        assert self.process.stdout
+        while b"\n" not in self.read:
+            if not select.select([self.process.stdout], [], [], SECONDS)[0]:
+                raise subprocess.TimeoutExpired("a command of a test", SECONDS)
+            piece = os.read(self.process.stdout.fileno(), 4096)
+            assert piece, "the process that forks for each command has ended"
+            self.read += piece
+        line, self.read = self.read.split(b"\n", 1)
+        return line.decode()
+
+    def run(self, arguments: list[str]) -> Done:
+        """As subprocess.run with captured output."""
+        printed = {name: str(self.folder / name) for name in ("stdout", "stderr")}
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"arguments": arguments, **printed}).encode() + b"\n")
+        self.process.stdin.flush()
+        started = int(self.answer())
+        try:
+            code = int(self.answer())
+        except subprocess.TimeoutExpired:
+            os.killpg(started, signal.SIGKILL)
+            self.answer()
+            raise
+        # a progress bar may be cut within a character
+        texts = {name: Path(path).read_text(errors="replace") for name, path in printed.items()}
+        return subprocess.CompletedProcess(arguments, code, **texts)
 
 
 @pytest.fixture(scope="session")
-def command() -> Command:
-    """Run `python ARGUMENTS` in the project's root; checks the exit code and returns what was printed."""
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Of this worker."""
+    warm = Warm(tmp_path_factory.mktemp("warm"))
+    yield warm
+    warm.process.communicate(timeout=60)
 
-    def run(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess:
-        result = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment,
-        )
+
+@pytest.fixture(scope="session")
+def command(request: pytest.FixtureRequest) -> Command:
+    """Run `python ARGUMENTS` in the project's root; checks the exit code and returns what was printed.
+
+    Other surroundings (`WANDB_MODE="online"`), code (`-c`), and `fresh=True` have an interpreter of their own.
+    """
+
+    def run(*arguments: str, code: int = 0, fresh: bool = False, **environment: str) -> Done:
+        if fresh or environment or arguments[0] == "-c":
+            result = subprocess.run(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                env=os.environ | SURROUNDINGS | environment,
+            )
+        else:
+            result = request.getfixturevalue("warm").run(list(arguments))
         assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result
 

@@ -1,6 +1,7 @@
-"""Prompts to begin with, by finding; the words are those of the phantom's reports and of radiologists alike."""
+"""Prompts to begin with, by finding, in the words that a model was trained on."""
 
-EXAMPLES = {
+# those of the phantom's reports and of radiologists alike
+REPORTED = {
     "no finding": "Normal chest X-ray, clear lungs (no effusion).",
     "pleural effusion": "Large right pleural effusion.",
     "pneumothorax": "Left pneumothorax.",
@@ -11,3 +12,26 @@ EXAMPLES = {
     "edema": "Pulmonary edema with vascular congestion.",
     "pacemaker": "Dual lead pacemaker. Lungs are clear.",
 }
+# those of labels, view, age and sex, which name no side
+LABELLED = {
+    "no finding": "Chest X-ray, PA view, adult female. No acute cardiopulmonary abnormality.",
+    "pleural effusion": "Chest X-ray, AP view, adult male. Pleural effusion.",
+    "pneumothorax": "Chest X-ray, AP view, adult male. Pneumothorax.",
+    "cardiomegaly": "Chest X-ray, PA view, adult female. Cardiomegaly.",
+    "consolidation": "Chest X-ray, AP view, adult male. Consolidation.",
+    "atelectasis": "Chest X-ray, PA view, adult male. Atelectasis.",
+    "nodule": "Chest X-ray, PA view, adult male. Lung nodule.",
+    "edema": "Chest X-ray, AP view, adult female. Pulmonary edema.",
+    "pneumonia of a child": "Chest X-ray, child. Bacterial pneumonia.",
+    "COVID-19": "Chest X-ray, AP view, adult male. COVID-19.",
+}
+KINDS = {"free256": LABELLED, "nih": LABELLED}
+
+
+def examples_of(kind: str) -> dict[str, str]:
+    """Prompts by finding for a model of data of this kind.
+
+    >>> examples_of("phantom")["pleural effusion"], examples_of("free256")["nodule"]
+    ('Large right pleural effusion.', 'Chest X-ray, PA view, adult male. Lung nodule.')
+    """
+    return KINDS.get(kind, REPORTED)

@@ -8,14 +8,13 @@ from typing import Any
 
 from cxr_ldm import naming
 from cxr_ldm.artifacts import RECORD, read_json
-from cxr_ldm.assets import DEMO
+from cxr_ldm.assets import KNOWS, MODELS
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
-DEMO_NAME = "demo (comes with the package: phantoms, 64 pixels)"
-DEMO_METRICS = DEMO.parent / "demo_metrics.json"
+PACKAGED = {name: f"{name} (comes with the package: {knows})" for name, knows in KNOWS.items()}
 
 
 def outputs() -> Path:
@@ -31,7 +30,7 @@ class Model:
         name: in the list.
         argument: as `bundle=` takes it.
         folder: of the bundle.
-        run: folder of the training run, None for the package's own.
+        run: folder of the training run, None for a model of the package.
     """
 
     name: str
@@ -44,12 +43,18 @@ class Model:
         """What the model is sampled with where nothing else is stated."""
         return Guidance.of_bundle(read_json(self.folder / "config.json")["info"])
 
+    @property
+    def kind(self) -> str:
+        """Kind of the data that it was trained on, as `data=` names them."""
+        return read_json(self.folder / "config.json")["info"].get("data", {}).get("kind", "")
+
 
 def models(kind: str = "ldm") -> list[Model]:
-    """Bundles of complete runs, newest first, then the package's own; only these can be chosen on a page."""
+    """Bundles of complete runs, newest first, then those of the package; only these can be chosen on a page."""
     runs = [run for run, _ in naming.complete_runs(outputs() / kind)]
     found = [Model(run.name, str(run / "bundle"), run / "bundle", run) for run in runs if (run / "bundle").is_dir()]
-    return found + ([Model(DEMO_NAME, "demo", DEMO, None)] if kind == "ldm" else [])
+    own = [Model(PACKAGED[name], name, folder, None) for name, folder in MODELS.items()]
+    return found + (own if kind == "ldm" else [])
 
 
 def collections() -> dict[str, Path]:
@@ -75,9 +80,10 @@ def evaluations() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def measurements(model: Model) -> dict[str, dict[str, Any]]:
-    """Evaluations of exactly these weights by name; of the package's own model also the one it was shipped with."""
+    """Evaluations of exactly these weights by name; of a model of the package also the one it was shipped with."""
     sha256 = bundle_sha256(model.folder)
     found = {name: content for name, content in evaluations() if content["run"]["bundle_sha256"] == sha256}
-    if model.run is None and DEMO_METRICS.is_file():
-        found["shipped with the package"] = read_metrics(DEMO_METRICS)
+    shipped = model.folder.parent / f"{model.folder.name}_metrics.json"
+    if model.run is None and shipped.is_file():
+        found["shipped with the package"] = read_metrics(shipped)
     return found

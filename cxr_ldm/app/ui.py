@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from cxr_ldm.app import library
+from cxr_ldm.app.examples import examples_of
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.cli import CONF
 from cxr_ldm.data.browse import Catalogue
@@ -90,6 +91,13 @@ def choose_model(label: str = "Model", key: str = "model") -> library.Model:
     """A list of what can be chosen, and nothing else: no path can be typed."""
     found = {model.name: model for model in library.models()}
     return found[st.selectbox(label, list(found), key=key)]
+
+
+def examples(key: str = "model") -> dict[str, str]:
+    """Prompts to begin with for the model that is chosen in the list of this key, or that stands first in it."""
+    found = {model.name: model for model in library.models()}
+    chosen = found.get(st.session_state.get(key, ""), next(iter(found.values())))
+    return examples_of(chosen.kind)
 
 
 def choose_collection(key: str = "collection") -> Path:

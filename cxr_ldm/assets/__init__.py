@@ -1,5 +1,12 @@
-"""What comes with the package: a small model trained on generated phantoms alone, made by `make demo-model`."""
+"""What comes with the package: a model of radiographs that may be shipped, and a small one of generated phantoms."""
 
 from pathlib import Path
 
+CHEST = Path(__file__).parent / "chest256"
 DEMO = Path(__file__).parent / "demo"
+# by the name that `bundle=` takes; the first is what draws where nobody trained anything
+MODELS = {"chest256": CHEST, "phantom": DEMO}
+KNOWS = {
+    "chest256": "radiographs of 256 pixels; it knows labels, view, age and sex, and no sides",
+    "phantom": "generated phantoms of 64 pixels, no real chest",
+}

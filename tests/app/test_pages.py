@@ -18,7 +18,7 @@ from cxr_ldm import artifacts, content
 from cxr_ldm.app import library
 from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
-from cxr_ldm.assets import DEMO
+from cxr_ldm.assets import DEMO, MODELS
 from cxr_ldm.bundle import load_bundle, save_again, save_bundle
 from cxr_ldm.data.prepared import IMAGES
 from cxr_ldm.imaging.dicom import Study, dataset
@@ -127,7 +127,7 @@ def test_nearest_training_image_is_shown_and_a_copy_is_called_one(page, outputs,
 
 def test_without_the_collection_nearness_is_not_claimed(page):
     app = page("generate")
-    app.selectbox(key="model").set_value(library.DEMO_NAME)
+    app.selectbox(key="model").set_value(library.PACKAGED["phantom"])
     app = generated(app, n=1)
     assert any("was not checked" in caption.value for caption in app.caption)
 
@@ -169,7 +169,7 @@ def test_the_slider_stands_where_the_model_says(page, tmp_path, monkeypatch):
     assert "guidance.scale=2.5" in app.code[0].value
     app.slider(key="guidance").set_value(4.0).run()
     assert app.slider(key="guidance").value == 4.0
-    app.selectbox(key="model").set_value(library.DEMO_NAME).run()
+    app.selectbox(key="model").set_value(library.PACKAGED["phantom"]).run()
     assert app.slider(key="guidance").value == library.models()[-1].guidance.scale
     assert any("guidance 2.5 (chosen on val)" in caption.value for caption in page("model").caption)
 
@@ -376,4 +376,4 @@ def test_only_what_is_listed_can_be_opened(outputs, tmp_path):
     """No widget takes a path: what is chosen is a key of these lists, all below the output folder or the package."""
     listed = [model.folder for model in library.models()] + list(library.collections().values())
     assert listed
-    assert all(path.is_relative_to(outputs) or path == DEMO for path in listed)
+    assert all(path.is_relative_to(outputs) or path in MODELS.values() for path in listed)

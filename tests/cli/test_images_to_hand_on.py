@@ -26,7 +26,7 @@ from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import read_prompts, sample
 
 PROMPT = "Large right pleural effusion."
-SETTINGS = ["bundle=demo", "n=2", "sampler.steps=2"]
+SETTINGS = ["bundle=phantom", "n=2", "sampler.steps=2"]
 COMMON = ["sample.py", f"prompt={PROMPT}", *SETTINGS]
 
 

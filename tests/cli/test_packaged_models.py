@@ -1,30 +1,60 @@
-"""The model that comes with the package: small, of phantoms alone, usable straight after the install."""
+"""The models that come with the package, usable straight after the install."""
 
 import json
 
-from cxr_ldm.assets import DEMO
+import numpy as np
+from PIL import Image
+
+from cxr_ldm.assets import CHEST, DEMO
 from cxr_ldm.benchmark.guidance import real
-from cxr_ldm.bundle import load_bundle
+from cxr_ldm.bundle import CARD, load_bundle
 from cxr_ldm.diffusion.samplers import dpmpp_2m
 from cxr_ldm.metrics.adherence import PhantomAdherence
 from cxr_ldm.pipeline import TextToCXR
 
+FREE = {"nih", "kermany", "hannover"}  # collections whose weights may be shipped
 
-def test_it_is_small_and_of_phantoms_alone():
+
+def test_the_phantom_model_is_small_and_of_phantoms_alone():
     assert sum(path.stat().st_size for path in DEMO.iterdir()) <= 12e6
     info = load_bundle(DEMO, "ldm").info
     assert info["data"]["kind"] == "phantom"
     assert info["weights"] == "float16"
 
 
-def test_sample_uses_it_where_nothing_was_trained(command, tmp_path):
+def test_the_chest_model_is_of_collections_that_may_be_shipped_and_says_so():
+    assert sum(path.stat().st_size for path in CHEST.iterdir()) <= 40e6
+    info = load_bundle(CHEST, "ldm").info
+    assert (info["size"], info["weights"]) == (256, "float16")
+    for data in (info["data"], info["vae_data"]):
+        assert set(data["sources"]) <= FREE
+    text = (CHEST / CARD).read_text()
+    for words in ("NIH Clinical Center", "CC BY 4.0", "CC BY 3.0", "no basis for a diagnosis"):
+        assert words in text
+
+
+def test_sample_draws_radiographs_where_nothing_was_trained(command, tmp_path):
     where = f"paths.outputs={tmp_path}"
-    printed = command("sample.py", "prompt=Large right pleural effusion.", "n=1", "sampler.steps=3", where).stdout
-    assert "the model that comes with the package" in printed
+    options = ["n=2", "sampler.steps=8", where]
+    printed = command("sample.py", "prompt=Chest X-ray, PA view, adult male. Cardiomegaly.", *options).stdout
+    assert "using chest256, a model that comes with the package" in printed
+    files = sorted(tmp_path.glob("samples/*/000?.png"))
+    assert json.loads(files[0].with_suffix(".json").read_text())["bundle_sha256"] == TextToCXR.from_bundle(CHEST).sha256
+    first, second = (np.asarray(Image.open(file)).astype(float) for file in files)
+    assert first.shape == (256, 256)
+    for picture in (first, second):
+        middle = picture[64:192]
+        lungs = np.minimum(middle[:, 48:112].mean(), middle[:, 144:208].mean())
+        assert middle[:, 118:138].mean() > lungs + 20  # spine and mediastinum are brighter than the lungs beside them
+    assert np.abs(first - second).mean() > 5
+
+
+def test_the_phantom_model_is_named_by_hand(command, tmp_path):
+    where = f"paths.outputs={tmp_path}"
+    printed = command("sample.py", "prompt=Normal.", "bundle=phantom", "n=1", "sampler.steps=3", where).stdout
+    assert "using phantom, a model that comes with the package" in printed
     (facts,) = tmp_path.glob("samples/*/0000.json")
     assert json.loads(facts.read_text())["bundle_sha256"] == TextToCXR.from_bundle(DEMO).sha256
-    again = command("sample.py", "prompt=Normal.", "bundle=demo", "n=1", "sampler.steps=3", where).stdout
-    assert "the model that comes with the package" in again
 
 
 def test_it_draws_the_effusion_on_the_side_that_is_asked_for():

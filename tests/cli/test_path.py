@@ -4,9 +4,14 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+from skimage.metrics import structural_similarity
 
+from cxr_ldm.bundle import load_bundle
+from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.metrics.choice import choose, curve_of
 from cxr_ldm.metrics.results import read_metrics
 
@@ -210,6 +215,28 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
     assert not [*folder.rglob("*wandb*"), *folder.rglob("*.table.json")]
     assert (outputs / "evaluation" / stage / "report.html").stat().st_size > 1000
     assert (outputs / f"{stage}.md").is_file()
+
+
+def test_a_reconstruction_is_measured_against_its_own_image(outputs, command):
+    """By hand on every test image; with the reconstructions out of order the figure would be that of strangers."""
+    (run,) = outputs.glob("vae/*")
+    options = ["name=pairs", "metrics.n=1000", "logger=csv", *DATA, f"paths.outputs={outputs}"]
+    command("evaluate.py", "stage=vae", f"bundle={run}/bundle", *options)
+    measured = json.loads((outputs / "evaluation/pairs/metrics.json").read_text())["ssim"]
+    prepared = Prepared(only(outputs, "prepared/*"))
+    rows = prepared.rows("test")
+    original, vae = prepared.pixels(rows), load_bundle(run / "bundle", "vae").parts["autoencoder"]
+    with torch.inference_mode():
+        rebuilt = vae.decode(vae.encode(original).chunk(2, dim=1)[0]).clamp(-1, 1)
+
+    def mean_ssim(first, second):
+        kind = {"data_range": 2.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        pairs = zip(first[:, 0].numpy(), second[:, 0].numpy(), strict=True)
+        return np.mean([structural_similarity(one, other, **kind) for one, other in pairs])
+
+    assert measured["n"] == len(rows)
+    assert measured["value"] == pytest.approx(mean_ssim(rebuilt, original), abs=0.01)
+    assert abs(measured["value"] - mean_ssim(rebuilt.roll(1, 0), original)) > 0.05
 
 
 def test_two_bundles_are_compared_in_pairs(outputs, command):

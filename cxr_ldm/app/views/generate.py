@@ -7,7 +7,6 @@ import streamlit as st
 from torch import Tensor
 
 from cxr_ldm.app import library, ui
-from cxr_ldm.app.examples import EXAMPLES
 from cxr_ldm.app.generation import Request, animation, zip_bytes
 from cxr_ldm.data.browse import Catalogue
 from cxr_ldm.errors import UserError
@@ -26,13 +25,15 @@ EVERY = 0.15  # seconds between two previews: a browser shows no more
 
 def settings() -> Request:
     """The left side of the page."""
-    example = st.selectbox("Example by finding", [*EXAMPLES, OWN], index=1, key="example")
-    if example != st.session_state.get("example_taken"):
-        st.session_state["example_taken"] = example
-        if example != OWN:
-            st.session_state["prompt"] = EXAMPLES[example]
-    prompt = st.text_area("Prompt", key="prompt", height=100, max_chars=2000)
     model = ui.choose_model()
+    prompts = ui.examples()
+    example = st.selectbox("Example by finding", [*prompts, OWN], index=1, key="example")
+    taken = prompts.get(example)  # another model has other words for it
+    if (example, taken) != st.session_state.get("example_taken"):
+        st.session_state["example_taken"] = example, taken
+        if taken is not None:
+            st.session_state["prompt"] = taken
+    prompt = st.text_area("Prompt", key="prompt", height=100, max_chars=2000)
     columns = st.columns(2)
     n = columns[0].number_input("Images", 1, 16, 4, key="n")
     seed = columns[1].number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="Image i has the seed seed + i.")

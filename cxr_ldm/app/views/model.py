@@ -58,7 +58,9 @@ def parameters(pipeline: TextToCXR) -> None:
 def training(model: library.Model) -> None:
     """Curves of the run's folder and the pictures of its validations."""
     if model.run is None:
-        st.caption("The package's own model comes without its run folder; `make demo-model` makes both.")
+        st.caption(
+            "A model of the package comes without its run folder; conf/experiment lists the commands that make both."
+        )
         return
     table = pd.DataFrame(read_history(model.run / HISTORY))
     if table.empty:

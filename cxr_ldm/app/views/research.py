@@ -10,7 +10,6 @@ import torch
 from PIL.PngImagePlugin import PngInfo
 
 from cxr_ldm.app import library, ui
-from cxr_ldm.app.examples import EXAMPLES
 from cxr_ldm.app.generation import Request
 from cxr_ldm.attention import attention_maps
 from cxr_ldm.data.columns import defused
@@ -25,8 +24,9 @@ MOST = 36  # images of one comparison
 def values(axis: str, key: str) -> list[Any]:
     """What an axis runs over."""
     if axis == "finding":
-        chosen = st.multiselect("Findings", list(EXAMPLES), list(EXAMPLES)[:3], key=key)
-        return [EXAMPLES[name] for name in chosen]
+        prompts = ui.examples()
+        chosen = st.multiselect("Findings", list(prompts), list(prompts)[:3], key=key)
+        return [prompts[name] for name in chosen]
     if axis == "prompt":
         text = st.text_area(
             "Prompts, one a line", "Normal chest X-ray, clear lungs.\nLarge left pleural effusion.", key=key
@@ -68,7 +68,7 @@ def compare() -> None:
         across_values = values(across, f"values_columns_{across}")
     with st.expander("Everything else"):
         model = ui.choose_model()
-        prompt = st.text_input("Prompt", EXAMPLES["pleural effusion"], key="base_prompt")
+        prompt = st.text_input("Prompt", ui.examples()["pleural effusion"], key="base_prompt")
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="base_seed")
         steps = st.number_input("Steps", 1, 1000, 20, key="base_steps")
         guidance = st.number_input(
@@ -150,7 +150,7 @@ def attention() -> None:
         "contributed to, not what the model understood."
     )
     model = ui.choose_model(key="attention_model")
-    prompt = st.text_input("Prompt", EXAMPLES["pleural effusion"], key="attention_prompt")
+    prompt = st.text_input("Prompt", ui.examples("attention_model")["pleural effusion"], key="attention_prompt")
     columns = st.columns(2)
     seed = columns[0].number_input("Seed", 0, 2**31 - 1, 0, key="attention_seed")
     steps = columns[1].number_input("Steps", 1, 1000, 20, key="attention_steps")
