@@ -66,7 +66,7 @@ def test_intervals_over_patients_cover_the_truth():
         weights = patient_weights([str(i // 2) for i in range(200)], seed, draws=300)
         low, high = np.nanquantile(auroc(scores, sick, weights=weights), [0.025, 0.975])
         covered += low <= truth_value <= high
-    assert covered >= 0.90 * 300
+    assert 0.90 * 300 <= covered <= 0.985 * 300
 
 
 def test_patients_are_drawn_with_all_of_their_images():

@@ -129,11 +129,14 @@ def test_the_interval_of_a_distance_covers_its_expectation():
         return torch.from_numpy(np.random.default_rng(seed).standard_normal(80) + shift)
 
     pairs = [(draw(2 * i, 0.8), draw(2 * i + 1)) for i in range(1000)]
-    truth = np.mean([relative_distance(*pair) for pair in pairs])
+    values = np.array([relative_distance(*pair) for pair in pairs])
+    truth, width = values.mean(), 0.0
     people = [f"g{i}" for i in range(80)], [f"r{i}" for i in range(80)]
     covered = 0
     for one, two in pairs[:60]:
         found = spread(lambda a, b: [relative_distance(a, b)], [one, two], people)
         low, high = found.interval(relative_distance(one, two), low=0.0)
         covered += low <= truth <= high
+        width += (high - low) / 60
+    assert 0.75 <= width / (2 * 1.96 * values.std()) <= 1.5  # one of any width would hold it, too
     assert covered / 60 >= 0.86

@@ -56,19 +56,22 @@ def few_halves(monkeypatch):
     monkeypatch.setattr(statistics, "HALVES", 60)
 
 
-def share_covered(statistic, n, width, shift, images, runs=100):
-    """How often intervals hold the expectation of the statistic at n, which is the mean of many other draws."""
+def share_covered(statistic, n, features, shift, images, runs=100):
+    """How often intervals hold the expectation of the statistic at n, which is the mean of many other draws, and their
+    mean width over that of ±1.96 standard deviations of these draws: an interval of any width would hold it, too.
+    """
     sets = [
-        (draw(2 * i, n, width, images=images), draw(2 * i + 1, n, width, shift=shift, images=images))
+        (draw(2 * i, n, features, images=images), draw(2 * i + 1, n, features, shift=shift, images=images))
         for i in range(10_000, 10_000 + 3 * runs)
     ]
-    truth = np.mean([statistic(*pair) for pair in sets], axis=0)
-    covered = np.zeros(len(truth))
+    values = np.array([statistic(*pair) for pair in sets])
+    truth, covered, width = values.mean(axis=0), np.zeros(values.shape[1]), np.zeros(values.shape[1])
     for one, two in sets[:runs]:
         found = spread(statistic, [one, two], [people("r", n, images), people("g", n, images)])
         ends = [found.interval(value, index) for index, value in enumerate(statistic(one, two))]
         covered += [low <= expected <= high for (low, high), expected in zip(ends, truth, strict=True)]
-    return covered / runs
+        width += [high - low for low, high in ends]
+    return covered / runs, width / runs / (2 * 1.96 * values.std(axis=0))
 
 
 def frechet(one, two):
@@ -82,14 +85,18 @@ def shares(one, two):
 @pytest.mark.parametrize("images", [1, 2])
 def test_subsampling_covers_the_expected_frechet_distance(images, few_halves):
     # 100 runs: of a true 0.95 the share is above 0.87 with a probability of 0.999.
-    assert share_covered(frechet, 80, 4, 1.0, images).item() >= 0.87
+    covered, width = share_covered(frechet, 80, 4, 1.0, images)
+    assert covered.item() >= 0.87
+    assert 0.75 <= width.item() <= 1.5
 
 
 @pytest.mark.parametrize(("n", "width", "shift"), [(60, 12, 0.3), (80, 4, 1.0)])
 def test_subsampling_covers_the_expected_precision_recall_density_and_coverage(n, width, shift, few_halves):
     # Not smooth in the features, so the rate is met less well: 0.92 to 0.99 in 300 simulations of these kinds, of which
     # 60 stand here. The quantiles of the halves in place of their spread give 0.78.
-    assert (share_covered(shares, n, width, shift, 1, 60) >= 0.85).all()
+    covered, ratio = share_covered(shares, n, width, shift, 1, 60)
+    assert (covered >= 0.85).all()
+    assert ((ratio >= 0.7) & (ratio <= 1.8)).all(), ratio
 
 
 def test_subsampling_of_a_mean_is_its_standard_error_and_patients_widen_it():

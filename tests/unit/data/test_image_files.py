@@ -229,6 +229,9 @@ def test_enlarging_does_not_wrap_at_an_edge():
     large = resize_square(edge, 64, "pad")
     assert large[:, :24].max() < 30
     assert large[:, 40:].min() > 225
+    ramp = large[:, 24:40].astype(int)
+    assert (np.diff(ramp) >= 0).all()
+    assert ramp.mean() == pytest.approx(127.5, abs=3)
 
 
 def test_an_unknown_fit_is_refused():

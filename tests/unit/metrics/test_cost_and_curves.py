@@ -47,7 +47,7 @@ def test_peak_memory_is_that_of_a_process_with_the_model_in_it():
     ballast = torch.ones(500_000_000)  # 2 GB in this process, which are none of the other's
     (metric,) = peak_memory(DEMO, "cpu", [], 3, Sampling(Guidance(), ddim, trailing)).values()
     del ballast
-    assert metric.value == pytest.approx(800, rel=0.9)  # MB: torch alone takes some 300
+    assert 250 < metric.value < 1500  # MB: torch alone takes some 300
     assert metric.settings["device"] == "cpu"
     assert metric.settings["steps"] == 3
 
