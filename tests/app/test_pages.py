@@ -20,7 +20,7 @@ from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import DEMO, MODELS
 from cxr_ldm.bundle import load_bundle, save_again, save_bundle
-from cxr_ldm.data.prepared import IMAGES
+from cxr_ldm.data.prepared import IMAGES, Prepared
 from cxr_ldm.imaging.dicom import Study, dataset
 from cxr_ldm.imaging.grids import KEY, to_uint8
 from cxr_ldm.imaging.provenance import read_png
@@ -95,11 +95,16 @@ def test_empty_prompt_is_refused(page):
 
 def test_another_sampler(page):
     """One that draws fresh noise in every step, so the page has to hand on more than a name."""
+    usual = generated(page("generate"), steps=2)
     app = page("generate")
     app.selectbox(key="sampler").set_value("ddpm")
     app = generated(app, steps=2)
     assert not app.error
-    assert len(app.session_state["result"]["images"]) == 2
+    images = app.session_state["result"]["images"]
+    assert len(images) == 2
+    assert (images - usual.session_state["result"]["images"]).abs().mean() > 0.01
+    assert "sampler=ddpm" in app.code[0].value
+    assert "sampler=ddpm" not in usual.code[0].value
 
 
 def test_nearest_training_image_is_shown_and_a_copy_is_called_one(page, outputs, monkeypatch, tmp_path):
@@ -294,8 +299,13 @@ def test_dataset_filters_and_real_beside_generated(page, outputs):
     assert app.markdown[0].value == "**150** of 150 images"
     app.multiselect(key="findings").set_value(["pleural effusion"]).run()
     healthy(app)
-    found = app.markdown[0].value
-    assert found not in ("**150** of 150 images", "**0** of 150 images")
+    (folder,) = library.collections().values()
+    named = [
+        any(each["name"] == "pleural effusion" and each["certainty"] == "present" for each in findings)
+        for findings in Prepared(folder).manifest["findings"]
+    ]
+    assert 0 < sum(named) < 150
+    assert app.markdown[0].value == f"**{sum(named)}** of 150 images"
     app.multiselect(key="findings").set_value([])
     app.text_input(key="text").set_value("no such words").run()
     healthy(app)
