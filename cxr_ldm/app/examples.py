@@ -23,7 +23,6 @@ LABELLED = {
     "nodule": "Chest X-ray, PA view, adult male. Lung nodule.",
     "edema": "Chest X-ray, AP view, adult female. Pulmonary edema.",
     "pneumonia of a child": "Chest X-ray, child. Bacterial pneumonia.",
-    "COVID-19": "Chest X-ray, AP view, adult male. COVID-19.",
 }
 KINDS = {"free256": LABELLED, "nih": LABELLED}
 
