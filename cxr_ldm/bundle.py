@@ -14,6 +14,7 @@ from torch import nn
 
 import cxr_ldm
 from cxr_ldm import artifacts, content, register
+from cxr_ldm.assets import MODELS
 from cxr_ldm.card import card
 from cxr_ldm.errors import UserError
 
@@ -267,6 +268,25 @@ def load_bundle(folder: Path | str, kind: str, packages: Sequence[str] = ()) -> 
             load_strictly(part.eval(), folder / f"{name}.safetensors")
         parts[name] = part
     return Bundle(folder, kind, parts, config["parts"], config["info"], bundle_sha256(folder))
+
+
+def load_vae(folder: Path | str, packages: Sequence[str] = ()) -> Bundle:
+    """The VAE of a bundle of its own, or the one within a model, so that others can be trained on the same latents.
+
+    Args:
+        folder: the bundle's folder, or the name of a model of the package.
+
+    Raises:
+        UserError: as `load_bundle`.
+    """
+    folder = MODELS.get(str(folder), Path(folder))
+    verify(folder)
+    if read_config(folder).get("kind") != "ldm":
+        return load_bundle(folder, "vae", packages)
+    model = load_bundle(folder, "ldm", packages)
+    info = model.info | {"data": model.info.get("vae_data", model.info.get("data", {}))}
+    parts, spec = ({"autoencoder": every["autoencoder"]} for every in (model.parts, model.spec))
+    return Bundle(folder, "vae", parts, spec, info, model.sha256)
 
 
 def load_strictly(module: nn.Module, weights: Path) -> None:

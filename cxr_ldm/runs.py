@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import artifacts, naming, runs_copies, training
-from cxr_ldm.bundle import Bundle, load_bundle, save_bundle
+from cxr_ldm.bundle import Bundle, load_bundle, load_vae, save_bundle
 from cxr_ldm.checkpoints import read_checkpoint
 from cxr_ldm.compose import (
     check_values,
@@ -115,7 +115,7 @@ def train_vae(cfg: DictConfig) -> Path:
     autoencoder.encode(prepared.pixels(prepared.rows("val")[:1]))  # refuses a size that the levels do not divide
     crop_of(recipe, prepared, cfg.seed)
     settings = common_settings(cfg, prepared, recipe) | {"vae": plain(cfg.vae)}
-    source = load_bundle(cfg.vae_bundle, "vae", cfg.bundle_packages) if cfg.vae_bundle else None
+    source = load_vae(cfg.vae_bundle, cfg.bundle_packages) if cfg.vae_bundle else None
     if source is not None:
         check_same_network(cfg, source)
         settings["decoder_of"] = source.sha256
@@ -214,7 +214,7 @@ def train_ldm(cfg: DictConfig) -> Path:
     chosen = any(word.startswith(("vae=", "vae.")) for word in overrides())  # a VAE that was asked for must be that one
     needed = {"vae": plain(cfg.vae)} if chosen else None
     newest = cfg.vae_bundle or naming.newest_bundle(Path(cfg.paths.outputs), "vae", prepared.name, needed)
-    vae = load_bundle(newest, "vae", cfg.bundle_packages)
+    vae = load_vae(newest, cfg.bundle_packages)
     if vae.info["size"] != prepared.size:
         raise UserError(
             f"{vae.folder} was trained at {vae.info['size']} pixels and {prepared.folder} has {prepared.size}; "

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from cxr_ldm import content
-from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, save_again, save_bundle
+from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, load_vae, save_again, save_bundle
 from cxr_ldm.cli import CONF
 from cxr_ldm.diffusion import samplers
 from cxr_ldm.diffusion.guidance_rule import Guidance
@@ -273,6 +273,14 @@ def test_guidance_and_prompt_change_the_image(folder):
         assert (images[index] - images[index + 1]).abs().max() > 1e-4
     unconditional = pipeline(TEXTS[1:2], [0], steps=3, guidance=0.0)
     torch.testing.assert_close(images[0], unconditional, rtol=0, atol=1e-5)
+
+
+def test_the_vae_of_a_model_can_be_trained_on(folder):
+    vae, model = load_vae(folder), load_bundle(folder, "ldm")
+    assert (vae.kind, set(vae.parts), vae.sha256) == ("vae", {"autoencoder"}, model.sha256)
+    weights = model.parts["autoencoder"].state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in vae.parts["autoencoder"].state_dict().items())
+    assert load_vae("chest256").info["size"] == 256
 
 
 def test_a_bundle_brings_the_guidance_that_its_model_is_used_with(folder, tmp_path):
