@@ -65,7 +65,7 @@ def card(config: Mapping[str, Any]) -> str:
     info = config["info"]
     size = f", {info['size']} pixels" if "size" in info else ""
     lines = [f"# {info.get('run', config['kind'])}", ""]
-    lines.append(f"{KINDS[config['kind']]} of chest radiographs{size}, by {config['software']}.")
+    lines.append(f"{KINDS.get(config['kind'], 'A model')} of chest radiographs{size}, by {config['software']}.")
     if config["kind"] == "ldm":
         lines += ["", WARNING]
         guidance = info.get("guidance", {})

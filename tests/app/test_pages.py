@@ -20,7 +20,7 @@ from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import DEMO, MODELS
 from cxr_ldm.bundle import load_bundle, save_again, save_bundle
-from cxr_ldm.data.prepared import IMAGES, Prepared
+from cxr_ldm.data.prepared import IMAGES, Prepared, checksums
 from cxr_ldm.imaging.dicom import Study, dataset
 from cxr_ldm.imaging.grids import KEY, to_uint8
 from cxr_ldm.imaging.provenance import read_png
@@ -116,12 +116,12 @@ def test_nearest_training_image_is_shown_and_a_copy_is_called_one(page, outputs,
     request = Request(model, "Left pneumothorax.", n=2, steps=3)
     image = request.generate(TextToCXR.from_bundle(model.folder))[0]
     folder = library.collection_of(model)
-    from cxr_ldm.data.prepared import Prepared
-
     row = Prepared(folder).rows("train")[5]
     array = np.load(folder / IMAGES)
     array[row] = to_uint8(image[0])
     np.save(folder / IMAGES, array)
+    record = artifacts.read_record(folder) | {"files": checksums(folder)}
+    artifacts.write_json(folder / artifacts.RECORD, content.sealed(record))
 
     app = generated(page("generate"))
     assert len(app.error) == 1

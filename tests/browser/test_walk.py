@@ -53,7 +53,9 @@ def test_walk(visit):
     # generate
     expect(page.get_by_role("heading", name="Generate", exact=True)).to_be_visible()
     expect(page.get_by_text("Not for diagnosis")).to_be_visible()
-    expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Large right pleural effusion.")
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(
+        "Chest X-ray, AP view, adult male. Pleural effusion."
+    )
     page.get_by_role("spinbutton", name="Steps").fill("8")
     page.get_by_role("spinbutton", name="Steps").press("Enter")
     page.get_by_role("button", name="Generate", exact=True).click()
@@ -70,10 +72,10 @@ def test_walk(visit):
         names = sorted(archive.namelist())
         assert names == sorted([f"{i:04d}.{end}" for i in range(4) for end in ("png", "dcm")])
         image = Image.open(io.BytesIO(archive.read("0000.png")))
-        assert image.size == (64, 64)
+        assert image.size == (256, 256)
         assert '"synthetic": true' in image.info[KEY]
         header = pydicom.dcmread(io.BytesIO(archive.read("0003.dcm")))
-        assert header.pixel_array.shape == (64, 64)
+        assert header.pixel_array.shape == (256, 256)
 
     # enhance: what was just made, through a preset; the divider moves by the keyboard
     open_page("Enhance")

@@ -159,4 +159,4 @@ def test_weights_are_as_readable_as_their_config(tmp_path):
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "bundle").iterdir()}
-    assert modes == dict.fromkeys(["SHA256SUMS", "config.json", "net.safetensors"], 0o640)
+    assert modes == dict.fromkeys(["README.md", "SHA256SUMS", "config.json", "net.safetensors"], 0o640)

@@ -87,5 +87,5 @@ def test_an_image_of_two_parts_is_kept_once(parts, tmp_path, table_root, table_o
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -2.0]])
 def test_impossible_weights_are_refused(parts, weights):
-    with pytest.raises(UserError, match=r"one number above 0 for each of the 2 data\.reader\.folders"):
+    with pytest.raises(UserError, match=r"one number above 0, at most 1000, for each of the 2 data\.reader\.folders"):
         MixReader([part.folder for part in parts], weights)

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers import CSVLogger
+from miniature import RECIPE, TRAINER, ldm_stage
 from omegaconf import OmegaConf
-from test_stages import RECIPE, TRAINER, ldm_stage
 
 from cxr_ldm import training
 from cxr_ldm.callbacks.copies import CLEAN, Copies

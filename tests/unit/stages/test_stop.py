@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from miniature import RECIPE, TRAINER, ldm_stage
 from omegaconf import OmegaConf
-from test_stages import RECIPE, TRAINER, ldm_stage
 
 from cxr_ldm import training
 from cxr_ldm.callbacks.history import read_history
@@ -58,4 +58,8 @@ def test_stopped_and_started_again_ends_with_the_same_weights(tmp_path, accumula
     assert fitter.global_step == 8 // accumulate
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
-    assert read_history(tmp_path / "parts" / "history.csv") == read_history(tmp_path / "whole" / "history.csv")
+    curves = [
+        [row for row in read_history(tmp_path / name / "history.csv") if row["name"] != "train/images_per_second"]
+        for name in ("parts", "whole")
+    ]
+    assert curves[0] == curves[1]
