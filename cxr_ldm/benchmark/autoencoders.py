@@ -84,7 +84,7 @@ def linear_start(network: Autoencoder, training: Tensor) -> Autoencoder | None:
 
 
 def run(
-    bundle: str | None, folders: Mapping[str, str], taesd: str, n: int, linear_images: int, seed: int
+    bundle: str | None, folders: Mapping[str, str] | None, taesd: str, n: int, linear_images: int, seed: int
 ) -> dict[str, Metric]:
     """PSNR, SSIM, FID over its floor and KID of each autoencoder on the test images of each collection.
 
