@@ -8,13 +8,13 @@ from typing import Any
 
 from cxr_ldm import naming
 from cxr_ldm.artifacts import RECORD, read_json
-from cxr_ldm.assets import KNOWS, MODELS
+from cxr_ldm.assets import MODELS
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
-PACKAGED = {name: f"{name} (comes with the package: {knows})" for name, knows in KNOWS.items()}
+PACKAGED = {name: f"{name} (of the package)" for name in MODELS}
 
 
 def outputs() -> Path:

@@ -7,6 +7,6 @@ DEMO = Path(__file__).parent / "demo"
 # by the name that `bundle=` takes; the first is what draws where nobody trained anything
 MODELS = {"chest256": CHEST, "phantom": DEMO}
 KNOWS = {
-    "chest256": "radiographs of 256 pixels; it knows labels, view, age and sex, and no sides",
+    "chest256": "radiographs of 256 pixels; trained on labels, view, age and sex, and on no sides",
     "phantom": "generated phantoms of 64 pixels, no real chest",
 }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from miniature import RECIPE, TRAINER
 from omegaconf import OmegaConf
 
 from cxr_ldm import training
@@ -16,24 +17,6 @@ from cxr_ldm.errors import Paused
 from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.stages.classifier import ClassifierStage, masked_cross_entropy
 
-RECIPE = {
-    "batch_size": 4,
-    "images": 32,
-    "validate_every": 8,
-    "checkpoint_every": 8,
-    "accumulate": 1,
-    "ema": 0.9,
-    "patience": None,
-}
-TRAINER = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "precision": 32,
-    "gradient_clip": 1.0,
-    "log_every": 1,
-    "compile": None,
-    "max_minutes": None,
-}
 CLASSES = ["bright", "bright left", "unknown"]
 
 

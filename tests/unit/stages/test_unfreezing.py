@@ -8,6 +8,7 @@ import pandas
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from miniature import RECIPE, TEXTS, TRAINER
 from omegaconf import OmegaConf
 
 from cxr_ldm import training
@@ -28,25 +29,6 @@ from cxr_ldm.text.encoders import TextEncoder
 from cxr_ldm.text.tokenizer import learn_wordpiece
 from cxr_ldm.text.unfreezing import Unfreezing
 
-TEXTS = ["Right pleural effusion.", "Left pleural effusion, small.", "Normal.", "Normal."]
-RECIPE = {
-    "batch_size": 4,
-    "images": 32,
-    "validate_every": 8,
-    "checkpoint_every": 8,
-    "accumulate": 1,
-    "ema": 0.9,
-    "patience": None,
-}  # 8 steps
-TRAINER = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "precision": 32,
-    "gradient_clip": 1.0,
-    "log_every": 1,
-    "compile": None,
-    "max_minutes": None,
-}
 ARCHITECTURE = {"model_type": "bert", "vocab_size": 100, "hidden_size": 16, "num_hidden_layers": 2}
 ARCHITECTURE |= {"num_attention_heads": 2, "intermediate_size": 32}
 TOKENIZER = learn_wordpiece(TEXTS * 3, 60)
