@@ -12,7 +12,8 @@ class Adversary(nn.Module):
     """A discriminator that learns beside the autoencoder, and what the autoencoder learns from it.
 
     Both learn in one backward pass and by one optimiser: the autoencoder's term holds the discriminator's weights
-    fixed, and the discriminator's term holds the reconstruction fixed. Everything runs in float32.
+    fixed, and the discriminator's term holds the reconstruction fixed. It runs in bfloat16 where the training does, and
+    else in float32: float16 is too narrow for its gradients.
 
     Args:
         network: pixels `[N,1,H,W]` in [-1, 1] -> scores, above 0 for what looks real.
@@ -32,10 +33,12 @@ class Adversary(nn.Module):
             reconstruction: of these pixels, with its graph.
             loss: the reconstruction loss, with its graph.
         """
-        with torch.autocast(pixels.device.type, enabled=False):
+        device = pixels.device.type
+        narrow = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+        with torch.autocast(device, torch.bfloat16, enabled=narrow):
             fixed = {name: value.detach() for name, value in self.network.named_parameters()}
-            convince = generator_loss(functional_call(self.network, fixed, (reconstruction,)))
-            scores = self.network(torch.cat([pixels, reconstruction.detach()]))
+            convince = generator_loss(functional_call(self.network, fixed, (reconstruction,)).float())
+            scores = self.network(torch.cat([pixels, reconstruction.detach()])).float()
             judge = discriminator_loss(*scores.chunk(2))
         balance = self.weight * gradient_ratio(loss, convince, reconstruction)
         return {"adversary": balance * convince, "discriminator": judge, "balance": balance}

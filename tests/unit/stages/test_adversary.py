@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import l1_loss
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.networks.discriminator import PatchDiscriminator
+from cxr_ldm.networks.discriminator import PatchDiscriminator, fine_detail
 from cxr_ldm.stages.adversary import Adversary, discriminator_loss, generator_loss, gradient_ratio
 
 
@@ -40,7 +40,9 @@ def test_the_discriminators_term_trains_the_discriminator_alone(images, adversar
     terms = adversary(*images, l1_loss(*reversed(images)))
     terms["discriminator"].backward()
     assert images[1].grad is None
-    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in adversary.parameters())
+    last = adversary.network.conv_out.bias  # it moves both scores alike: no gradient where all are within the hinge
+    learning = [weight for weight in adversary.parameters() if weight is not last]
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in learning)
 
 
 def test_its_pull_is_the_stated_share_of_the_reconstruction_losss(images, adversary):
@@ -84,3 +86,29 @@ def test_a_score_looks_at_its_patch_and_the_shape_is_as_stated():
 def test_groups_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(UserError, match="must divide every entry of channels"):
         PatchDiscriminator([8, 10], groups=4)
+
+
+def test_it_runs_in_bfloat16_where_the_training_does_and_never_in_float16(images, adversary):
+    def widest(dtype):
+        seen = []
+        hook = adversary.network.conv_out.register_forward_hook(lambda *parts: seen.append(parts[-1].dtype))
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            terms = adversary(*images, l1_loss(*reversed(images)))
+        hook.remove()
+        assert all(term.dtype == torch.float32 for term in terms.values())
+        return set(seen)
+
+    assert widest(torch.bfloat16) == {torch.bfloat16}
+    assert widest(torch.float16) == widest(None) == {torch.float32}
+
+
+def test_a_discriminator_of_detail_sees_grain_and_no_brightness(images):
+    torch.manual_seed(0)
+    network, pixels = PatchDiscriminator([8, 8, 16], 4, detail=5), images[0]
+    slope = torch.linspace(-0.5, 0.5, 16).expand_as(pixels)
+    inner = (..., slice(1, -1), slice(1, -1))  # a slope has a mean of its own at the border, where it is mirrored
+    assert torch.allclose(network(pixels + 0.3), network(pixels), atol=1e-4)
+    assert torch.allclose(fine_detail(slope, 5)[..., 2:-2], torch.zeros(()), atol=1e-5)
+    assert (network(pixels + 0.02 * torch.randn(pixels.shape)) - network(pixels))[inner].abs().max() > 0.01
+    with pytest.raises(UserError, match="detail=4 must be odd"):
+        PatchDiscriminator([8], 4, detail=4)
