@@ -1,5 +1,7 @@
 """The curves of a run as a table in its folder, whatever logger is chosen, and however often the run was resumed."""
 
+import csv
+import io
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,8 +69,24 @@ def lines(rows: Iterable[dict[str, Any]]) -> str:
     >>> lines([{"step": 2, "name": "train/loss", "value": 0.5}])
     '2,train/loss,0.5,2e15ecc4\\n'
     """
-    texts = (f"{row['step']},{row['name']},{row['value']!r}" for row in rows)
-    return "".join(f"{text},{zlib.crc32(text.encode()):08x}\n" for text in texts)
+    texts = (f"{row['step']},{quoted(row['name'])},{row['value']!r}" for row in rows)
+    return "".join(f"{text},{checksum(text)}\n" for text in texts)
+
+
+def quoted(name: str) -> str:
+    """A name as a cell of the table: a collection may call a finding "aorta, thoracic".
+
+    >>> quoted("val/auroc_aorta,_thoracic"), quoted("val/loss")
+    ('"val/auroc_aorta,_thoracic"', 'val/loss')
+    """
+    cell = io.StringIO()
+    csv.writer(cell, lineterminator="").writerow([name])
+    return cell.getvalue()
+
+
+def checksum(text: str) -> str:
+    """CRC-32 of a row, 8 hex digits."""
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
@@ -92,8 +110,10 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def _row(line: str, header: str) -> dict[str, Any]:
-    step, name, value, *check = line.split(",")
-    row = {"step": int(step), "name": name, "value": float(value)}
-    if len(check) != header.count(",") - BEFORE.count(",") or (check and lines([row]) != f"{line}\n"):
+    text, check = line, None
+    if header == HEADER:
+        text, _, check = line.rpartition(",")
+    step, *name, value = next(csv.reader([text]), [""])  # a name with a comma was not always quoted
+    if not name or check not in (None, checksum(text)):
         raise ValueError(f"the row {line[:60]!r} is not what was written")
-    return row
+    return {"step": int(step), "name": ",".join(name), "value": float(value)}

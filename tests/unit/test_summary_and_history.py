@@ -1,10 +1,13 @@
 """The blocks of a model as they ran, their drawing, and the curves of a run."""
 
+import pandas as pd
+import pytest
 import torch
 
 from cxr_ldm.app.drawing import architecture
 from cxr_ldm.assets import DEMO
-from cxr_ldm.callbacks.history import History, read_history
+from cxr_ldm.callbacks.history import HEADER, History, checksum, lines, read_history
+from cxr_ldm.errors import UserError
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.summary import layers
 from cxr_ldm.pipeline import TextToCXR
@@ -67,3 +70,14 @@ def test_history_of_a_resumed_run_has_each_step_once(tmp_path):
 
 def test_no_history_is_no_rows(tmp_path):
     assert read_history(tmp_path / "history.csv") == []
+
+
+def test_a_name_with_a_comma_is_read_back_also_as_it_was_written_before(tmp_path):
+    row, before = {"step": 8, "name": 'val/auroc_aorta,_"thoracic"', "value": 0.5}, "8,val/auroc_aorta,_thoracic,0.5"
+    path = tmp_path / "history.csv"
+    path.write_text(f"{HEADER}\n{lines([row])}{before},{checksum(before)}\n")
+    assert read_history(path) == [row, {"step": 8, "name": "val/auroc_aorta,_thoracic", "value": 0.5}]
+    assert pd.read_csv(path, nrows=1)["name"].tolist() == [row["name"]]
+    path.write_text(f"{HEADER}\n{before},{checksum(before + '0')}\n")
+    with pytest.raises(UserError, match="is not what was written"):
+        read_history(path)
