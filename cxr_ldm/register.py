@@ -17,6 +17,7 @@ PARTS = {
     "Epsilon": "cxr_ldm.diffusion.scaling.Epsilon",
     "LinearBeta": "cxr_ldm.diffusion.schedules.LinearBeta",
     "PatientAttributes": "cxr_ldm.text.attributes.PatientAttributes",
+    "Probe": "cxr_ldm.metrics.probe.Probe",
     "RectifiedFlow": "cxr_ldm.diffusion.schedules.RectifiedFlow",
     "TextEncoder": "cxr_ldm.text.encoders.TextEncoder",
     "UNet": "cxr_ldm.networks.unet.UNet",

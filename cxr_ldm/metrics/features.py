@@ -129,15 +129,18 @@ class EfficientNetLite0(nn.Module):
         """Features, float64 [N, 1280], of pixels [N, 1, H, W] in [-1, 1]."""
         if pixels.ndim != 4 or pixels.shape[1] != 1 or not pixels.is_floating_point():
             raise ValueError(f"expected floating-point pixels [N, 1, H, W], got {pixels.dtype} {tuple(pixels.shape)}")
-        images = preprocess(pixels.float()).expand(-1, 3, -1, -1)
-        return self.pooled(images.contiguous(memory_format=torch.channels_last)).double()
+        return self.pooled(normalised(pixels)).double()
 
     def pooled(self, images: Tensor) -> Tensor:
         """Pooled features [N, 1280] of normalised images [N, 3, H, W]."""
+        return self.maps(images).mean(dim=(2, 3))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """The last feature maps [N, 1280, H/32, W/32] of normalised images [N, 3, H, W]."""
         hidden = F.relu6(self._bn0(self._conv_stem(images)))
         for block in self._blocks:
             hidden = block(hidden)
-        return F.relu6(self._bn1(self._conv_head(hidden))).mean(dim=(2, 3))
+        return F.relu6(self._bn1(self._conv_head(hidden)))
 
     def classify(self, images: Tensor) -> Tensor:
         """ImageNet logits [N, 1000] of normalised images [N, 3, H, W]; the witness that the weights are understood."""
@@ -151,6 +154,12 @@ class EfficientNetLite0(nn.Module):
             "input": INPUT_SIZE,
             "resize": "bilinear antialias",
         }
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """Pixels [N, 1, H, W] in [-1, 1] as the network takes them, [N, 3, 224, 224]."""
+    images = preprocess(pixels.float()).expand(-1, 3, -1, -1)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def preprocess(pixels: Tensor) -> Tensor:
