@@ -17,20 +17,22 @@ UNCOMMITTED = "Not to be published: made by code that differs from its commit, s
 
 
 def write_page(folder: Path, page: Path, before: Path | None = None) -> Path:
-    """Write a Markdown page from `folder`/metrics.json, and its grid of generated images beside it.
+    """Write a Markdown page from `folder`/metrics.json, and a grid of generated images beside it.
 
     Args:
         before: a page that an earlier evaluation wrote; its figures stand beside the new ones.
 
-    Pages are published: a grid that shows real radiographs (the autoencoder's), or that was not found free of near
-    copies of training images, is left out, and the page says so.
+    The grid is that of prompts in our own words where there is one: the other has sentences of the collection's
+    reports, which its terms may forbid to show. Pages are published: a grid that shows real radiographs (the
+    autoencoder's), or that was not found free of near copies of training images, is left out, and the page says so.
     """
     content = read_metrics(folder / "metrics.json")
     earlier = figures(before) if before is not None else {}
     copies = content.get("near_copies", {}).get("value")
-    if copies == 0 and (folder / "grid.png").exists():
+    grid = next((path for name in ("own.png", "grid.png") if (path := folder / name).exists()), None)
+    if copies == 0 and grid is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / "grid.png", page.with_suffix(".png"))
+        shutil.copyfile(grid, page.with_suffix(".png"))
         text = render_markdown(content, title(content), image=page.with_suffix(".png").name, earlier=earlier)
     else:
         page.with_suffix(".png").unlink(missing_ok=True)

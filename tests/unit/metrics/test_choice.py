@@ -36,7 +36,7 @@ def written(folder, kids, groups=None, *, split="val", sha256="ab" * 32):
             (0.051, 0.050, 0.051),
             {"auroc_mean": (0.7, 0.8, 0.9), "side_accuracy": (0.9, 0.5, 0.3)},
             2.0,
-        ),  # the side says nothing
+        ),  # no side
         ((0.051, 0.050, 0.051), {"adherence_side_texts": (0.9, 0.8, 0.8), "auroc_mean": (0.1, 0.9, 0.9)}, 1.0),
         ((0.060, 0.050, 0.051), None, 1.5),  # KID alone
     ],

@@ -108,6 +108,9 @@ def test_page_shows_generated_images_only_when_none_is_a_near_copy(folder):
     assert "![generated images](small.png)" in text
     assert (folder / "docs" / "small.png").exists()
     assert "| `adherence_side` | 0.9531 | 0.8700 to 0.9800 | 64 |" in text
+    (folder / "own.png").write_bytes(b"prompts in our own words")
+    write_page(folder, folder / "docs" / "small.md")
+    assert (folder / "docs" / "small.png").read_bytes() == b"prompts in our own words"
     content = json.loads((folder / "metrics.json").read_text())
     for copies, why in ((2, "near copies"), (None, "free of real images")):
         changed = {key: value for key, value in content.items() if key != "near_copies" or copies is not None}
