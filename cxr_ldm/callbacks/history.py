@@ -113,7 +113,7 @@ def _row(line: str, header: str) -> dict[str, Any]:
     text, check = line, None
     if header == HEADER:
         text, _, check = line.rpartition(",")
-    step, *name, value = next(csv.reader([text]), [""])  # a name with a comma was not always quoted
-    if not name or check not in (None, checksum(text)):
+    if check not in (None, checksum(text)):
         raise ValueError(f"the row {line[:60]!r} is not what was written")
+    step, *name, value = next(csv.reader([text]))  # a name with a comma was not always quoted
     return {"step": int(step), "name": ",".join(name), "value": float(value)}
