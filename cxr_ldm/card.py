@@ -63,7 +63,7 @@ def card(config: Mapping[str, Any]) -> str:
             is known, and `info.vae_data` is the same of the VAE within, where that was trained on other images.
     """
     info = config["info"]
-    size = f", {info['size']} pixels" if "size" in info else ""
+    size = f", {info['size']} pixels" if info.get("size") else ""
     lines = [f"# {info.get('run', config['kind'])}", ""]
     lines.append(f"{KINDS.get(config['kind'], 'A model')} of chest radiographs{size}, by {config['software']}.")
     if config["kind"] == "ldm":

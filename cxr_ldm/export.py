@@ -10,11 +10,14 @@ def main(cfg: Any) -> None:
     from cxr_ldm.bundle import save_again, save_with_decoder
     from cxr_ldm.compose import data_name
     from cxr_ldm.errors import UserError
+    from cxr_ldm.networks.tiny import PUBLISHED
 
     if cfg.out is None:
         raise UserError("out is not set; name the folder to write, for example out=exported.")
+    if cfg.form in PUBLISHED:
+        return write_published(cfg)
     if cfg.form not in ("half", "full"):
-        raise UserError(f"form={cfg.form} cannot be written; form=half and form=full can.")
+        raise UserError(f"form={cfg.form} cannot be written; {', '.join(('half', 'full', *PUBLISHED))} can.")
     if cfg.decoder is not None and cfg.form != "full":
         raise UserError("decoder= and form=full go together; form=half makes what they wrote smaller.")
     bundle = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg)))
@@ -27,6 +30,24 @@ def main(cfg: Any) -> None:
         save_again(bundle, Path(cfg.out), half=cfg.form == "half", **changes)
     megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6
     print(f"  {cfg.out} ({megabytes:.1f} MB)")
+
+
+def write_published(cfg: Any) -> None:
+    """TAESD's published files in the folder `bundle` as the bundle of a VAE."""
+    from cxr_ldm.bundle import save_bundle
+    from cxr_ldm.errors import UserError
+    from cxr_ldm.networks.tiny import PUBLISHED, published
+
+    if cfg.bundle is None:
+        raise UserError(f"form={cfg.form} needs bundle=DIR, the folder of the published files.")
+    if Path(cfg.out).exists():
+        raise UserError(f"out={cfg.out} exists already; delete it or name another folder.")
+    network = published(Path(cfg.bundle), cfg.form)
+    specs = {"autoencoder": {"part": "TinyAutoencoder", "latent_channels": PUBLISHED[cfg.form]}}
+    name = f"photographs, by the authors of {cfg.form.upper()} (MIT licence)"
+    info = {"run": cfg.form, "size": None, "data": {"name": name, "kind": "published"}}
+    save_bundle(Path(cfg.out), "vae", specs, {"autoencoder": network}, info)
+    print(f"  {cfg.out}")
 
 
 def guidance_of(cfg: Any, bundle: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ PARTS = {
     "Probe": "cxr_ldm.metrics.probe.Probe",
     "RectifiedFlow": "cxr_ldm.diffusion.schedules.RectifiedFlow",
     "TextEncoder": "cxr_ldm.text.encoders.TextEncoder",
+    "TinyAutoencoder": "cxr_ldm.networks.tiny.TinyAutoencoder",
     "UNet": "cxr_ldm.networks.unet.UNet",
     "VPrediction": "cxr_ldm.diffusion.scaling.VPrediction",
     "Velocity": "cxr_ldm.diffusion.scaling.Velocity",

@@ -215,7 +215,7 @@ def train_ldm(cfg: DictConfig) -> Path:
     needed = {"vae": plain(cfg.vae)} if chosen else None
     newest = cfg.vae_bundle or naming.newest_bundle(Path(cfg.paths.outputs), "vae", prepared.name, needed)
     vae = load_vae(newest, cfg.bundle_packages)
-    if vae.info["size"] != prepared.size:
+    if vae.info["size"] not in (None, prepared.size):  # a published one is of no size
         raise UserError(
             f"{vae.folder} was trained at {vae.info['size']} pixels and {prepared.folder} has {prepared.size}; "
             "train a VAE at this size or prepare the data at that one."
@@ -284,6 +284,7 @@ def fit_ldm(
     # not the config: when layers are freed, and how fast they train, changes nothing that is cached
     made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
     table = text_table(encoder, worded, cache, made_by, device, cfg.verify)
+    table.whole = cfg.trainer.graphs
     whitening = whitening_of(torch.from_numpy(moments[prepared.rows("train")]), recipe.live_signal)
 
     denoiser, loss = objective(cfg, whitening.channels, encoder)

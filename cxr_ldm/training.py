@@ -23,6 +23,7 @@ from cxr_ldm import artifacts
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.callbacks.ema import EMA
+from cxr_ldm.callbacks.graphs import Graphs
 from cxr_ldm.callbacks.grids import Draw, ImageGrid
 from cxr_ldm.callbacks.history import History
 from cxr_ldm.callbacks.pace import Pace
@@ -150,6 +151,8 @@ def fit(
         callbacks.append(EMA(recipe.ema))
     if trainer.max_minutes is not None:
         callbacks.append(Slice(trainer.max_minutes))
+    if trainer.graphs and isinstance(module, LatentDiffusionStage) and torch.cuda.is_available():
+        callbacks.append(Graphs())
     stop = Stop(last)
     callbacks.append(stop)
     if recipe.patience:

@@ -53,7 +53,10 @@ class TextTable:
         cached: ids int64 `[U,L]` or states float `[U,L,D]`, those below the first layer that ever trains.
         mask: bool `[U,L]`.
         number: int64 `[N,K]`, the K wordings of each image's text; the first is the text itself.
+        whole: whether batches keep the whole window, L, in place of the length of their longest text.
     """
+
+    whole = False
 
     def __init__(self, cached: np.ndarray, mask: np.ndarray, number: np.ndarray) -> None:
         self.cached, self.mask, self.number = cached, mask, number
@@ -66,7 +69,7 @@ class TextTable:
         """
         distinct, text = np.unique(np.append(self.number[rows, wordings], 0), return_inverse=True)
         mask = self.mask[distinct]
-        longest = int(mask.sum(axis=1).max())
+        longest = mask.shape[1] if self.whole else int(mask.sum(axis=1).max())
         return {
             "cached": torch.from_numpy(self.cached[distinct, :longest].astype(self.dtype, copy=False)),
             "mask": torch.from_numpy(mask[:, :longest]),

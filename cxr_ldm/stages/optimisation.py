@@ -74,6 +74,9 @@ def clip(module: Any, groups: Iterable[Iterable[nn.Parameter]], largest: float |
     norms = [nn.utils.clip_grad_norm_(list(weights), largest or float("inf")) for weights in groups]
     norm = module.gradient_norm = torch.stack(norms).max()
     if not torch.isfinite(norm) and module.trainer.precision != "16-mixed":
+        unchecked = getattr(module, "unchecked", None)
+        if unchecked is not None:
+            check_loss(*unchecked, module)
         raise UserError(
             f"the gradient is {norm.item()} at step {module.global_step} (precision {module.trainer.precision}); lower "
             "the learning rate, or train with trainer.precision=32."
@@ -81,18 +84,28 @@ def clip(module: Any, groups: Iterable[Iterable[nn.Parameter]], largest: float |
 
 
 def finite(loss: Tensor, module: Any, rows: Tensor) -> Tensor:
-    """The loss itself; a NaN or an infinity stops the run.
+    """The loss itself; a NaN or an infinity stops the run, before any weight changes.
+
+    On a GPU to ask would be to wait for it, so the question is left to `clip`, which waits anyway.
 
     Raises:
-        UserError: the loss is not finite; names the step, the images and the precision.
+        UserError: as `check_loss`.
     """
+    waits = loss.is_cuda and module.training and module.trainer.precision != "16-mixed"
+    module.unchecked = (loss.detach(), rows) if waits else None
+    if not waits:
+        check_loss(loss, rows, module)
+    return loss
+
+
+def check_loss(loss: Tensor, rows: Tensor, module: Any) -> None:
+    """Raises UserError where the loss is not finite; names the step, the images and the precision."""
     if not torch.isfinite(loss):
         ids = module.trainer.datamodule.prepared.ids(rows.cpu().numpy())
         raise UserError(
             f"the loss is {loss.item()} at step {module.global_step} (images {', '.join(ids)}; precision "
             f"{module.trainer.precision}); lower the learning rate, or train with trainer.precision=32."
         )
-    return loss
 
 
 def batch_number(module: Any, batch_index: int) -> int:

@@ -44,6 +44,21 @@ ldm() { # name, free or indiana, images, seed
   train $1 stage=ldm $data training=gpu256 vae_bundle=$L/out/vae/vae/bundle seed=${4:-0} training.ldm.images=$3 \
     training.ldm.validate_every=${VALIDATE:-$(($3 / 2))} name=$1
 }
+tune() { # name, images, noise on the latents: TAESD's decoder learns on with Indiana images
+  local data="experiment=chest256_decoder data=indiana256 vae=taesd data.root=- prepared=$L/out/prepared/indiana256"
+  train $1 stage=vae $data training.vae.images=$2 training.vae.validate_every=$2 training.vae.latent_noise=$3 \
+    training.vae.checkpoint_every=20000 training.vae.batch_size=${BATCH:-32} training.vae.workers=4 vae_bundle=$L/taesd name=$1
+}
+arm() { # name, folder of a VAE's bundle, images, further settings
+  local name=$1 vae=$2 images=$3
+  shift 3
+  train $name stage=ldm $INDIANA $MINILM training=gpu256 trainer.graphs=${GRAPHS:-true} vae_bundle=$vae \
+    training.ldm.images=$images training.ldm.validate_every=$images "$@" name=$name
+}
+draw() { # name, N, guidance
+  (cd $L/code && $PY $L/draw.py $L/out/ldm/$1/bundle $L/out/prepared/indiana256 $2 $3 $L/$1_$3.npz) >> $L/draw.log 2>&1
+  echo "$(date +%T) drew $1 at $3: $?" >> $L/events
+}
 deck() { # images of the VAE, of the model: the slides' settings for the same minutes
   local data="experiment=deck data=indiana256 data.root=- prepared=$L/out/prepared/indiana256 text_encoder=minilm $MINILM"
   PRECISION=16 train deck_vae stage=vae $data training.vae.images=$1 training.vae.validate_every=$(($1 / 2)) \

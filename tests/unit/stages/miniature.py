@@ -46,6 +46,7 @@ TRAINER = {
     "log_every": 1,
     "compile": None,
     "max_minutes": None,
+    "graphs": False,
 }
 
 
