@@ -33,7 +33,7 @@ class Clamp(nn.Module):
 
 
 class TinyAutoencoder(nn.Module):
-    """TAESD (O. B. Bohan, github.com/madebyollin/taesd) of grey images, 8 times smaller, with a posterior without noise.
+    """TAESD (O. B. Bohan, github.com/madebyollin/taesd) of grey images: 8 times smaller, a posterior without noise.
 
     Names and order of its layers are the published ones; only the first and the last have one channel of pixels.
 
@@ -76,7 +76,7 @@ class TinyAutoencoder(nn.Module):
 
 
 def published(folder: Path, name: str) -> TinyAutoencoder:
-    """TAESD as its publisher trained it on photographs, given the grey image in three channels, and the mean of its own.
+    """TAESD as published, trained on photographs: given the grey image in three channels, and the mean of its own.
 
     Args:
         folder: holds NAME_encoder.safetensors and NAME_decoder.safetensors.

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cxr_ldm import artifacts, content
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.text.encoders import TextEncoder
 
 
@@ -33,9 +34,10 @@ def moments_of(
     target = folder / f"moments-{artifacts.fingerprint(settings)}"
 
     def fill(partial: Path) -> None:
-        encoder, rows, values = autoencoder.to(device).eval(), np.arange(len(prepared.manifest)), None
+        encoder, rows, values = channels_last(autoencoder).to(device).eval(), np.arange(len(prepared.manifest)), None
         for chunk in tqdm(np.array_split(rows, max(1, len(rows) // 64)), desc="encoding images", unit="batch"):
-            moments = encoder.encode(prepared.pixels(chunk).to(device)).half().cpu().numpy()
+            pixels = prepared.pixels(chunk).to(device, memory_format=torch.channels_last)
+            moments = encoder.encode(pixels).half().cpu().numpy()
             if values is None:
                 values = content.new_array(partial / "moments.npy", np.float16, (len(rows), *moments.shape[1:]))
             values[chunk] = moments

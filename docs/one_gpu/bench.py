@@ -56,7 +56,7 @@ def difference(one: UNet, other: UNet) -> float:
     if not SMALL:
         capture(other, given, torch.bfloat16)
     for network in (one, other):
-        for again in range(2):  # replayed, not captured
+        for _ in range(2):  # replayed, not captured
             network.zero_grad()
             step(network, given)
     pairs = zip(one.parameters(), other.parameters(), strict=True)
