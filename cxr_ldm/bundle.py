@@ -14,7 +14,7 @@ from torch import nn
 
 import cxr_ldm
 from cxr_ldm import artifacts, content, register
-from cxr_ldm.assets import MODELS
+from cxr_ldm.assets import MODELS, VAES
 from cxr_ldm.card import card
 from cxr_ldm.errors import UserError
 
@@ -274,12 +274,12 @@ def load_vae(folder: Path | str, packages: Sequence[str] = ()) -> Bundle:
     """The VAE of a bundle of its own, or the one within a model, so that others can be trained on the same latents.
 
     Args:
-        folder: the bundle's folder, or the name of a model of the package.
+        folder: the bundle's folder, or the name of a model or an autoencoder of the package.
 
     Raises:
         UserError: as `load_bundle`.
     """
-    folder = MODELS.get(str(folder), Path(folder))
+    folder = (MODELS | VAES).get(str(folder), Path(folder))
     verify(folder)
     if read_config(folder).get("kind") != "ldm":
         return load_bundle(folder, "vae", packages)

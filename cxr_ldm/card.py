@@ -65,7 +65,8 @@ def card(config: Mapping[str, Any]) -> str:
     info = config["info"]
     size = f", {info['size']} pixels" if info.get("size") else ""
     lines = [f"# {info.get('run', config['kind'])}", ""]
-    lines.append(f"{KINDS.get(config['kind'], 'A model')} of chest radiographs{size}, by {config['software']}.")
+    of = "photographs" if info.get("data", {}).get("kind") == "published" else "chest radiographs"
+    lines.append(f"{KINDS.get(config['kind'], 'A model')} of {of}{size}, by {config['software']}.")
     if config["kind"] == "ldm":
         lines += ["", WARNING]
         guidance = info.get("guidance", {})
@@ -86,7 +87,9 @@ def sources(data: Mapping[str, Any]) -> list[str]:
     """
     counts = data.get("sources")
     if counts is None:
-        return [f"{data.get('name', 'images that nobody stated')}; no sources were counted when this was written."]
+        name = data.get("name", "images that nobody stated")
+        stated = data.get("kind") == "published"
+        return [f"{name}." if stated else f"{name}; no sources were counted when this was written."]
     rows = ["| collection | images | terms | to name |", "| --- | ---: | --- | --- |"]
     for source, count in counts.items():
         known = COLLECTIONS.get(source, Collection(source, "its owner's", ""))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,11 +19,12 @@ from cxr_ldm.metrics.frechet import frechet_distance
 from cxr_ldm.metrics.report import cell
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.networks.tiny import PUBLISHED, TinyAutoencoder, published
 
 Reconstruct = Callable[[Tensor], Tensor]
 POOL, REPEATS = 3, 5  # real images behind the floor as a multiple of n, and splits of them
 NO_INTERVAL = "the makers are compared on the same images; evaluate.py stage=vae gives the interval of one"
-PEERS = {"taesd": 4, "taesd3": 16}  # latent channels of TAESD for Stable Diffusion 1 and 3
+PEERS = tuple(PUBLISHED)
 INTRO = """Images of people whom no row of the table was trained on, encoded and decoded from the posterior's mean.
 
 - *PSNR*, *SSIM*: means over images with 95 % intervals over patients.
@@ -35,41 +35,7 @@ INTRO = """Images of people whom no row of the table was trained on, encoded and
   image in three channels; the mean of theirs is compared."""
 
 
-class Tiny:
-    """TAESD by diffusers' `AutoencoderTiny`, from its published files.
-
-    Args:
-        folder: holds NAME_encoder.safetensors and NAME_decoder.safetensors.
-        name: a key of PEERS.
-
-    Raises:
-        UserError: diffusers or a file is missing.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        try:
-            from diffusers import AutoencoderTiny
-        except ImportError:
-            raise UserError('suite=autoencoders needs diffusers; `pip install -e ".[test]"` brings it.') from None
-        network: Any = AutoencoderTiny(latent_channels=PEERS[name])
-        weights: dict[str, Tensor] = {}
-        for half, first in (("encoder", 0), ("decoder", 1)):  # the published decoder counts a clamp as its layer 0
-            path = folder / f"{name}_{half}.safetensors"
-            if not path.is_file():
-                raise UserError(f"{path} does not exist; suite.run.taesd=DIR names the folder of TAESD's weights.")
-            for key, value in load_file(path).items():
-                layer, _, rest = key.partition(".")
-                weights[f"{half}.layers.{int(layer) - first}.{rest}"] = value
-        network.load_state_dict(weights, strict=True)
-        self.network = network.eval()
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Pixels `[N,1,H,W]` in [-1, 1] -> reconstruction `[N,1,H,W]`."""
-        latents = self.network.encoder(pixels.expand(-1, 3, -1, -1))
-        return self.network.decoder(latents).mean(dim=1, keepdim=True)
-
-
-def of_autoencoder(network: Autoencoder) -> Reconstruct:
+def of_autoencoder(network: Autoencoder | TinyAutoencoder) -> Reconstruct:
     """Reconstruction from the posterior's mean."""
     return lambda pixels: network.decode(network.encode(pixels).chunk(2, dim=1)[0])
 
@@ -108,7 +74,7 @@ def run(
             rows = np.random.default_rng(seed).permutation(prepared.rows("train"))[:linear_images]
             begun = linear_start(own, prepared.pixels(np.sort(rows)))
             makers |= {"linear": of_autoencoder(begun)} if begun is not None else {}
-            makers |= {peer: Tiny(Path(taesd), peer) for peer in PEERS}
+            makers |= {peer: of_autoencoder(published(Path(taesd), peer)) for peer in PEERS}
         metrics |= on_collection(name, prepared, makers, n, seed, {"bundle_sha256": vae.sha256})
     return metrics
 

@@ -91,11 +91,16 @@ def finite(loss: Tensor, module: Any, rows: Tensor) -> Tensor:
     Raises:
         UserError: as `check_loss`.
     """
-    waits = loss.is_cuda and module.training and module.trainer.precision != "16-mixed"
-    module.unchecked = (loss.detach(), rows) if waits else None
-    if not waits:
+    later = left_to_clip(loss, module)
+    module.unchecked = (loss.detach(), rows) if later else None
+    if not later:
         check_loss(loss, rows, module)
     return loss
+
+
+def left_to_clip(loss: Tensor, module: Any) -> bool:
+    """Whether `clip` looks at a loss; in float16 it lets gradients pass that are not finite."""
+    return loss.is_cuda and module.training and module.trainer.precision != "16-mixed"
 
 
 def check_loss(loss: Tensor, rows: Tensor, module: Any) -> None:

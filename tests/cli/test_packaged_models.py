@@ -3,11 +3,14 @@
 import json
 
 import numpy as np
+import torch
 from PIL import Image
 
-from cxr_ldm.assets import CHEST, DEMO
+from cxr_ldm.assets import CHEST, DEMO, VAES
 from cxr_ldm.benchmark.guidance import real
-from cxr_ldm.bundle import CARD, load_bundle
+from cxr_ldm.bundle import CARD, load_bundle, load_vae
+from cxr_ldm.data.phantom import PhantomReader
+from cxr_ldm.data.prepare import Target, prepare
 from cxr_ldm.diffusion.samplers import dpmpp_2m
 from cxr_ldm.metrics.adherence import PhantomAdherence
 from cxr_ldm.pipeline import TextToCXR
@@ -31,6 +34,22 @@ def test_the_chest_model_is_of_collections_that_may_be_shipped_and_says_so():
     text = (CHEST / CARD).read_text()
     for words in ("NIH Clinical Center", "CC BY 4.0", "CC BY 3.0", "no basis for a diagnosis"):
         assert words in text
+
+
+def test_the_public_autoencoder_is_small_and_keeps_a_picture(tmp_path):
+    assert sum(path.stat().st_size for path in VAES["taesd"].iterdir()) <= 5e6
+    assert "MIT License" in (VAES["taesd"] / "LICENSE").read_text()
+    vae = load_vae("taesd")
+    splits = {"seed": 0, "val": 0.2, "test": 0.2}
+    picture = prepare(PhantomReader(20, 64, 0), tmp_path / "data", Target(64), name="p", splits=splits).pixels(
+        np.array([0])
+    )
+    with torch.inference_mode():
+        mean, log_variance = vae.parts["autoencoder"].encode(picture).chunk(2, dim=1)
+        error = (vae.parts["autoencoder"].decode(mean) - picture).square().mean()
+    assert mean.shape == (1, 4, 8, 8)
+    assert (log_variance.exp() < 1e-12).all()
+    assert 10 * torch.log10(4 / error) > 25  # dB
 
 
 def test_sample_draws_radiographs_where_nothing_was_trained(command, tmp_path):
