@@ -1,5 +1,7 @@
 """Building blocks shared by the autoencoder and the UNet."""
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -198,6 +200,9 @@ def parameter_count(module: nn.Module, trainable_only: bool = False) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
 
 
-def channels_last(module: nn.Module) -> nn.Module:
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def channels_last(module: Net) -> Net:
     """Keep 4-D weights in channels-last memory, which CPU and tensor-core convolutions prefer."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -76,7 +76,8 @@ def clip(module: Any, groups: Iterable[Iterable[nn.Parameter]], largest: float |
     if not torch.isfinite(norm) and module.trainer.precision != "16-mixed":
         unchecked = getattr(module, "unchecked", None)
         if unchecked is not None:
-            check_loss(*unchecked, module)
+            loss, rows = unchecked
+            check_loss(loss, rows, module)
         raise UserError(
             f"the gradient is {norm.item()} at step {module.global_step} (precision {module.trainer.precision}); lower "
             "the learning rate, or train with trainer.precision=32."

@@ -1,4 +1,4 @@
-"""The arms that draw.py drew, beside what each autoencoder makes of real images: `compare.py PREPARED ARMS VAE… > TABLE`.
+"""The arms that draw.py drew, beside reconstructions of real images: `compare.py PREPARED ARMS VAE… > TABLE`.
 
 ARMS holds NAME_GUIDANCE.npz; a VAE is a bundle, or a name of the package. Real images are others of training than those
 whose texts were drawn. A picture of the first six images of each arm is written beside the arms.
