@@ -38,9 +38,8 @@ def row(name: str, pixels: Tensor, rows: np.ndarray) -> str:
     return f"| {name} | {found.value:.3f} ({low:.3f} to {high:.3f}) | {sharp:.2f} |"
 
 
-print(
-    f"n = {len(drawn)} against {len(real)} real images\n\n| | KID (95 % interval) | sharpness over real |\n| --- | --- | --- |"
-)
+print(f"n = {len(drawn)} against {len(real)} real images\n")
+print("| | KID (95 % interval) | sharpness over real |\n| --- | --- | --- |")
 shown = []
 for file in files:
     content = np.load(file)

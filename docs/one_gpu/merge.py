@@ -6,6 +6,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save
 
 from cxr_ldm.artifacts import read_json
+from cxr_ldm.assets import VAES
 from cxr_ldm.bundle import SUMS, halved, load_bundle, write_sums
 from cxr_ldm.text.encoders import pretrained
 from cxr_ldm.text.unfreezing import Unfreezing
@@ -14,7 +15,15 @@ VAE_OF = {"deck": "deck_vae"}  # of every other model: "vae"
 
 root = Path(sys.argv[1])
 for bundle in sorted(root.glob("ldm/*/bundle")):
-    vae = root / "vae" / VAE_OF.get(bundle.parent.name, "vae") / "bundle" / "autoencoder.safetensors"
+    public = read_json(bundle / "config.json")["parts"]["autoencoder"] == {
+        "part": "TinyAutoencoder",
+        "latent_channels": 4,
+    }
+    vae = (
+        VAES["taesd"] / "autoencoder.safetensors"
+        if public
+        else root / "vae" / VAE_OF.get(bundle.parent.name, "vae") / "bundle" / "autoencoder.safetensors"
+    )
     (bundle / vae.name).write_bytes(vae.read_bytes())
     spec, encoder = read_json(bundle / "config.json")["parts"]["text_encoder"], bundle / "text_encoder.safetensors"
     if spec["trained_layers"] is not None:

@@ -37,25 +37,14 @@ decoder() { # name, images, noise on the latents, free or indiana, the VAE that 
     training.vae.checkpoint_every=20000 training.vae.batch_size=32 training.vae.workers=4 vae_bundle=$L/out/vae/$5/bundle name=$1
 }
 decoders() { decoder dec $1 $3 free vae && decoder dec_indiana $2 $3 indiana dec; } # images of either, noise
-ldm() { # name, free or indiana, images, seed
-  local data=$FREE
+ldm() { # name, free or indiana, images, seed, its autoencoder: a name of the package or a folder, vae is the one made here
+  local data=$FREE vae=${5:-taesd}
   [ "$2" = indiana ] && data="$INDIANA $MINILM"
-  wait_for vae.done
-  train $1 stage=ldm $data training=gpu256 vae_bundle=$L/out/vae/vae/bundle seed=${4:-0} training.ldm.images=$3 \
-    training.ldm.validate_every=${VALIDATE:-$(($3 / 2))} name=$1
+  [ "$vae" = vae ] && wait_for vae.done && vae=$L/out/vae/vae/bundle
+  train $1 stage=ldm $data training=gpu256 trainer.graphs=${GRAPHS:-true} vae_bundle=$vae seed=${4:-0} \
+    training.ldm.images=$3 training.ldm.validate_every=${VALIDATE:-$3} name=$1
 }
-tune() { # name, images, noise on the latents: TAESD's decoder learns on with Indiana images
-  local data="experiment=chest256_decoder data=indiana256 vae=taesd data.root=- prepared=$L/out/prepared/indiana256"
-  train $1 stage=vae $data training.vae.images=$2 training.vae.validate_every=$2 training.vae.latent_noise=$3 \
-    training.vae.checkpoint_every=20000 training.vae.batch_size=${BATCH:-32} training.vae.workers=4 vae_bundle=$L/taesd name=$1
-}
-arm() { # name, folder of a VAE's bundle, images, further settings
-  local name=$1 vae=$2 images=$3
-  shift 3
-  train $name stage=ldm $INDIANA $MINILM training=gpu256 trainer.graphs=${GRAPHS:-true} vae_bundle=$vae \
-    training.ldm.images=$images training.ldm.validate_every=$images "$@" name=$name
-}
-draw() { # name, N, guidance
+draw() { # name of an Indiana model, images, guidance
   (cd $L/code && $PY $L/draw.py $L/out/ldm/$1/bundle $L/out/prepared/indiana256 $2 $3 $L/$1_$3.npz) >> $L/draw.log 2>&1
   echo "$(date +%T) drew $1 at $3: $?" >> $L/events
 }
@@ -74,10 +63,14 @@ poll() { # seconds to wait before
     [ -s $log ] && echo "$(basename $log): $(tail -c 400 $log | tr '\r' '\n' | grep -v '^$' | tail -1 | cut -c1-170)"
   done
 }
-rescue() { # name, free or indiana, seed: a bundle of what the last checkpoint of a model holds
+rescue() { # name, free or indiana, seed, autoencoder: a bundle of what the last checkpoint of a model holds
   local seen
   seen=$(cd $L/code && $PY $L/rescue.py $L/out/ldm/$1 | tail -1)
-  VALIDATE=$seen ldm $1_r $2 $seen $3
+  VALIDATE=$seen ldm $1_r $2 $seen $3 $4
+}
+hold() { # name, seconds: until a run has ended, or so long; the machine goes back 30 s after the last call has
+  for _ in $(seq $2); do grep -q "name=$1$" $L/events 2> /dev/null && break; sleep 1; done
+  poll 0
 }
 back() { # names; writes parts of 15 MB into $OUT
   rm -rf $L/back && (cd $L/code && $PY $L/back.py $L/out $L/back "$@") && tar -C $L/back -c . | split -b 15M -d - $OUT/part.
