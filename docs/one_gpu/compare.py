@@ -1,7 +1,7 @@
-"""docs/results/latents.md: models that differ in their autoencoder alone, and what each autoencoder makes of real images.
+"""docs/results/latents.md: models that differ in their autoencoder alone, and what that makes of real images.
 
-`compare.py PREPARED ARMS VAE…`: ARMS holds the NAME_GUIDANCE.npz of draw.py, a VAE is a bundle or a name of the package.
-Real images are other ones of training than those whose texts were drawn.
+`compare.py PREPARED ARMS VAE…`: ARMS holds the NAME_GUIDANCE.npz of draw.py, a VAE is a bundle or a name of the
+package. Real images are other ones of training than those whose texts were drawn.
 """
 
 import sys
@@ -24,14 +24,16 @@ from cxr_ldm.metrics.report_page import publish
 from cxr_ldm.metrics.results import run_entry
 
 PAGE = Path("docs/results/latents.md")
-INTRO = """Three models of Indiana reports, alike but for the autoencoder beneath: 115,200 images in 900 steps of 128, at the
-same time on one H100 (`docs/one_gpu/there.sh`, in two minutes and a half). *own* has 8 channels and was trained on radiographs
-(`vae_bundle=chest256`), *taesd* (4 channels) and *taesd3* (16) are public ones of photographs. Each drew the texts of the same {n}
-training images from the same seeds, in 20 steps; the {real} real images are others. The models did not come back, their images did.
+INTRO = """Three models of Indiana reports, alike but for the autoencoder beneath: 115,200 images in 900 steps of 128,
+at the same time on one H100 (`docs/one_gpu/there.sh`, in two minutes and a half). *own* has 8 channels and was trained
+on radiographs (`vae_bundle=chest256`), *taesd* (4 channels) and *taesd3* (16) are public ones of photographs. Each drew
+the texts of the same {n} training images from the same seeds, in 20 steps; the {real} real images are others. The
+models did not come back, their images did.
 
 - *KID*: kernel distance of EfficientNet-lite0 features. *sharpness*: variance of the Laplacian.
-- *reconstructions*: the {n} images themselves, encoded and decoded; *tuned* is TAESD whose decoder learnt on for 96,000 Indiana
-  crops with the adversary of `experiment=chest256_decoder`, in batches of 32, with noise of 0.1 on the latents."""
+- *reconstructions*: the {n} images themselves, encoded and decoded; *tuned* is TAESD whose decoder learnt on for
+  96,000 Indiana crops with the adversary of `experiment=chest256_decoder`, in batches of 32, with noise of 0.1 on the
+  latents."""
 SHOWN = 6
 
 prepared, arms = Prepared(Path(sys.argv[1])), Path(sys.argv[2])
