@@ -120,6 +120,7 @@ def test_walk(visit):
     picture("research")
 
 
+@pytest.mark.campaign
 def test_two_visitors_at_once_both_get_their_images(browser, server):
     """The second is told that one is before, and both end with the images of their own prompts."""
     visitors = [browser.new_context().new_page() for _ in range(2)]

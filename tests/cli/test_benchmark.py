@@ -69,6 +69,7 @@ def test_the_prepare_suite_measures_both_ratios(command, tmp_path):
     assert metrics["prepare_speed_to_peer"]["settings"]["files"].startswith("12 generated DICOM files, 2828 × 2320")
 
 
+@pytest.mark.campaign
 def test_the_text_encoder_suite_measures_speed_and_memory(command, tmp_path):
     sizes = ["vocab_size=50", "hidden_size=32", "num_hidden_layers=3", "num_attention_heads=2", "intermediate_size=64"]
     small = [f"suite.run.architecture.{size}" for size in sizes] + ["suite.run.repeats=1", "suite.run.tokens=16"]

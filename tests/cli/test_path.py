@@ -88,6 +88,7 @@ def test_what_cannot_work_together_is_refused_before_anything_is_written(outputs
     assert sorted(outputs.glob("ldm/*")) == before
 
 
+@pytest.mark.campaign
 def test_a_comparison_is_trained_measured_and_collected(outputs, command):
     """The ablation in miniature: two arms, each evaluated, one page."""
     where = f"paths.outputs={outputs}"

@@ -24,7 +24,7 @@ from cxr_ldm.metrics.memorisation import (
     search_features,
 )
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.campaign]
 SIZE, COUNT = 64, 110
 
 
