@@ -28,7 +28,6 @@ from cxr_ldm.compose import (
 )
 from cxr_ldm.data.captions import Wording
 from cxr_ldm.data.datamodule import Crop, ImageDataModule
-from cxr_ldm.data.findings import read_findings
 from cxr_ldm.data.latents import LatentDataModule
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.data.transforms import Augment
@@ -46,6 +45,7 @@ from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.stages.vae import DATA_RANGE, VAEStage
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.encoders import TextEncoder, counts
+from cxr_ldm.text.reading import nameable
 
 FAINT = 0.5  # share of signal of the best latent channel, below which a VAE is hardly trained
 SHORTCUT_IMAGES = 1000  # training images whose principal components a VAE with a shortcut starts from
@@ -252,7 +252,7 @@ def train_ldm(cfg: DictConfig) -> Path:
                 parts["attributes"] = module.attributes
             info = bundle_info(prepared, folder) | {"guidance": Guidance().settings() | {"chosen": "default"}}
             info["vae_data"] = vae.info["data"]
-            info["findings"] = sorted({each["name"] for text in reports for each in read_findings(text)})
+            info["findings"] = nameable(reports, prepared.labels("train"))
             save_bundle(folder / "bundle", "ldm", specs, parts, info)
             stated = {
                 "split": "val",

@@ -118,6 +118,11 @@ class Prepared:
         """Patient ids of `rows`."""
         return self.manifest["patient_id"].iloc[np.asarray(rows)].tolist()
 
+    def labels(self, split: str) -> set[str]:
+        """All labels of a split's images, as their sources give them."""
+        stated = self.manifest.loc[self.manifest["split"] == split, "labels"]
+        return {label for labels in stated if labels is not None for label in labels}
+
     def sources(self) -> dict[str, int]:
         """Training images of each collection, by name."""
         return self.manifest.loc[self.manifest["split"] == "train", "source"].value_counts().sort_index().to_dict()

@@ -46,12 +46,35 @@ class Reading:
         return {name: value for name, value in stated.items() if value}
 
 
+def nameable(texts: Collection[str], labels: Collection[str]) -> list[str]:
+    """What a prompt to a model of these texts can name, in lower case and in order.
+
+    That is every finding that is read in a text, and every label of their images that stands in a text word for word:
+    tables name what no reader of reports looks for.
+
+    >>> nameable(["Adult. Emphysema.", "Left effusion."], ["Emphysema", "Hernia"])
+    ['emphysema', 'pleural effusion']
+    """
+    together = "\n".join(texts)
+    read = {each["name"] for text in texts for each in read_findings(text)}
+    return sorted(read | {label.lower() for label in labels if stands(label, together)})
+
+
+def stands(words: str, text: str) -> bool:
+    """Whether words stand in a text, in capitals or not.
+
+    >>> [stands("COVID-19", text) for text in ("covid-19.", "COVID-190")]
+    [True, False]
+    """
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE) is not None
+
+
 def read_prompt(encoder: TextEncoder, prompt: str, findings: Collection[str] | None) -> Reading:
     """How a model reads a prompt; the empty one, which stands for the model without text, is known.
 
     Args:
-        findings: names of `read_findings` that the model's training texts hold; None for bundles that do not say it: a
-            finding then counts as known where the vocabulary has its words.
+        findings: what can be named (see `nameable`); None for bundles that do not say it: a finding then counts as
+            known where the vocabulary has its words.
     """
     tokenizer = encoder.tokenizer
     kept = tokenizer.kept(prompt)
@@ -59,5 +82,8 @@ def read_prompt(encoder: TextEncoder, prompt: str, findings: Collection[str] | N
     unknown = tokenizer.unknown_words(kept, pieces=encoder.from_ids)
     foreign = "|".join(map(re.escape, unknown))
     named = [each["name"] for each in read_findings(re.sub(rf"\b(?:{foreign})\b", "", kept) if foreign else kept)]
-    nothing_known = bool(prompt.strip()) and not any(findings is None or name in findings for name in named)
+    known = any(findings is None or name in findings for name in named) or any(
+        stands(name, kept) for name in findings or ()
+    )
+    nothing_known = bool(prompt.strip()) and not known
     return Reading(tokenizer.length, prompt[len(kept) :].strip(), tuple(dict.fromkeys(unknown)), nothing_known)

@@ -5,13 +5,14 @@ import json
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cxr_ldm.assets import DEMO
+from cxr_ldm.assets import CHEST, DEMO
+from cxr_ldm.bundle import load_bundle
 from cxr_ldm.cli import CONF
 from cxr_ldm.imaging.provenance import read_png
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.sampling import sample
 from cxr_ldm.text.encoders import pretrained
-from cxr_ldm.text.reading import read_prompt
+from cxr_ldm.text.reading import nameable, read_prompt
 from cxr_ldm.text.unfreezing import Unfreezing
 
 
@@ -54,6 +55,20 @@ def test_a_bundle_that_lists_its_findings_is_believed(pipeline):
     encoder = pipeline.text_encoder
     assert read_prompt(encoder, "Left pneumothorax.", ["pneumothorax"]).nothing_known is False
     assert read_prompt(encoder, "Left pneumothorax.", ["pleural effusion"]).nothing_known is True
+
+
+def test_labels_of_tables_can_be_named_where_texts_hold_them():
+    """Emphysema, fibrosis and COVID-19 were said to be nothing that the package's model knows."""
+    assert nameable(["Adult. Emphysema.", "Left effusion."], {"Emphysema", "Hernia"}) == [
+        "emphysema",
+        "pleural effusion",
+    ]
+    encoder = load_bundle(CHEST, "ldm").parts["text_encoder"]
+    findings = load_bundle(CHEST, "ldm").info["findings"]
+    for named in ("Emphysema.", "Chest X-ray, PA view, adult male. COVID-19.", "Fibrosis.", "Pneumothorax."):
+        assert not read_prompt(encoder, named, findings).nothing_known
+    for named in ("Scoliosis.", "Chest X-ray, PA view, adult male."):
+        assert read_prompt(encoder, named, findings).nothing_known
 
 
 def test_a_pretrained_vocabulary_knows_words_in_pieces():
