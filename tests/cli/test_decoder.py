@@ -68,3 +68,16 @@ def test_a_model_takes_the_decoder_of_its_own_encoder_alone(outputs, command, tm
     assert "has another encoder than the model" in error
     assert not (tmp_path / "wrong").exists()
     assert "go together" in command(*export[:-2], f"out={tmp_path}/half", "form=full", code=2).stderr
+
+
+def test_a_model_in_the_latents_of_the_public_autoencoder_needs_none_of_its_own(command, outputs):
+    where = f"paths.outputs={outputs}"
+    lengths = ["training.ldm.images=64", "training.ldm.validate_every=64"]
+    data = [option for option in TINY if option != "vae=tiny"]
+    command("train.py", "stage=ldm", "vae_bundle=taesd", "name=public", *data, *MODEL, *lengths, where)
+    bundle = outputs / "ldm" / "public" / "bundle"
+    loaded = load_bundle(bundle, "ldm")
+    assert loaded.spec["autoencoder"] == {"part": "TinyAutoencoder", "latent_channels": 4}
+    assert loaded.parts["whitening"].channels == 4
+    assert "photographs, by the authors of TAESD (MIT licence)" in (bundle / "README.md").read_text()
+    command("sample.py", "prompt=Normal.", f"bundle={bundle}", "n=1", "sampler.steps=2", where)
