@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.networks.blocks import Downsample, GroupNorm, PixelAttention, ResidualBlock, Upsample
+from cxr_ldm.networks.blocks import Downsample, PixelAttention, ResidualBlock, Upsample
 
 
 class Level(nn.Module):
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
             for i in range(len(channels))
         )
         self.mid_block = Middle(channels[-1], groups, attention)
-        self.conv_norm_out = GroupNorm(groups, channels[-1], eps=1e-6)
+        self.conv_norm_out = nn.GroupNorm(groups, channels[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(channels[-1], 2 * latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
             Level(widths[i], widths[i + 1], blocks + 1, groups, "up" if i < len(channels) - 1 else None)
             for i in range(len(channels))
         )
-        self.conv_norm_out = GroupNorm(groups, channels[0], eps=1e-6)
+        self.conv_norm_out = nn.GroupNorm(groups, channels[0], eps=1e-6)
         self.conv_out = nn.Conv2d(channels[0], planes, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -7,20 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class GroupNorm(nn.GroupNorm):
-    """GroupNorm (Wu & He 2018) that keeps the precision of its input on a GPU.
-
-    Autocast would widen it to float32, and the activation behind it too, which then cost more than the convolution
-    between them; its sums are in float32 anyway.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not x.is_cuda:
-            return super().forward(x)
-        with torch.autocast("cuda", enabled=False):
-            return functional.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
-
-
 class ResidualBlock(nn.Module):
     """Pre-activation residual block with an optional embedding added between its convolutions.
 
@@ -34,10 +20,10 @@ class ResidualBlock(nn.Module):
         self, in_channels: int, out_channels: int, groups: int, embedding_width: int | None = None, eps: float = 1e-6
     ) -> None:
         super().__init__()
-        self.norm1 = GroupNorm(groups, in_channels, eps=eps)
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps=eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time_emb_proj = nn.Linear(embedding_width, out_channels) if embedding_width else None
-        self.norm2 = GroupNorm(groups, out_channels, eps=eps)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps=eps)
         self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
@@ -80,7 +66,7 @@ class PixelAttention(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.group_norm = GroupNorm(groups, channels, eps=1e-6)
+        self.group_norm = nn.GroupNorm(groups, channels, eps=1e-6)
         attention = Attention(channels, heads=1, bias=True)
         self.to_q, self.to_k, self.to_v, self.to_out = attention.to_q, attention.to_k, attention.to_v, attention.to_out
 
@@ -137,7 +123,7 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, heads: int, context_width: int, groups: int) -> None:
         super().__init__()
-        self.norm = GroupNorm(groups, channels, eps=1e-6)
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.proj_in = nn.Conv2d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList([TransformerLayer(channels, heads, context_width)])
         self.proj_out = zeroed(nn.Conv2d(channels, channels, 1))

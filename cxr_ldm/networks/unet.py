@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.networks.blocks import Downsample, GroupNorm, ResidualBlock, SpatialTransformer, Upsample, zeroed
+from cxr_ldm.networks.blocks import Downsample, ResidualBlock, SpatialTransformer, Upsample, zeroed
 
 
 class TimeEmbedding(nn.Module):
@@ -152,7 +152,7 @@ class UNet(nn.Module):
                 up.add_upsample(channels[level])
             self.up_blocks.append(up)
 
-        self.conv_norm_out = GroupNorm(groups, channels[0], eps=1e-5)
+        self.conv_norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
         self.conv_out = zeroed(nn.Conv2d(channels[0], latent_channels, 3, padding=1))
 
     def forward(self, x: Tensor, label: Tensor, context: Tensor, mask: Tensor) -> Tensor:
