@@ -22,7 +22,8 @@ from cxr_ldm.assets import DEMO, MODELS
 from cxr_ldm.bundle import load_bundle, save_again, save_bundle
 from cxr_ldm.data.prepared import IMAGES, Prepared, checksums
 from cxr_ldm.imaging.dicom import Study, dataset
-from cxr_ldm.imaging.grids import KEY, to_uint8
+from cxr_ldm.imaging.grids import KEY, grid, to_uint8
+from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import read_png
 from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
 from cxr_ldm.networks.blocks import parameter_count
@@ -251,6 +252,25 @@ def test_enhance_upload_and_order(page):
         healthy(app)
 
 
+def test_enhance_takes_the_steps_in_their_order(page):
+    """What is shown after is the chain as it stands on the page, and another order is another picture."""
+    app = page("enhance")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    app.file_uploader(key="file").upload("a.png", png(noise), "image/png").run()
+    preset = presets()["balanced"]
+    app.selectbox(key="preset").set_value(preset.label).run()
+    after = {}
+    for steps in (preset.steps, preset.steps[::-1]):
+        names = [step["step"] for step in steps]
+        app.multiselect(key=f"order_{preset.label}").set_value(names).run()
+        healthy(app)
+        shown = app.dataframe[0].value.set_index("statistic").loc["RMS contrast", "after"]
+        assert shown == pytest.approx(apply(noise / np.float32(255), steps)[-1].image.std(), abs=1e-4)
+        after[tuple(names)] = shown
+    assert len(after) == 2
+    assert np.ptp(list(after.values())) > 1e-3
+
+
 def test_enhance_reads_a_dicom_radiograph(page):
     """Its window and its polarity are followed: a MONOCHROME1 file comes out as the picture that it shows."""
     levels = np.tile(np.linspace(40, 200, 64).astype(np.uint8), (64, 1))
@@ -363,7 +383,13 @@ def test_research_grid_attention_and_bad_lists(page):
     figure, data = app.session_state["comparison"]
     assert data[["seed", "guidance"]].values.tolist() == [[0, 1.0], [0, 3.0], [7, 1.0], [7, 3.0]]
     picture = Image.open(io.BytesIO(figure))
-    assert picture.width > 300
+    name, prompt = data.loc[0, ["model", "prompt"]]
+    model = {each.name: each for each in library.models()}[name]
+    cells = [(seed, guidance) for seed in (0, 7) for guidance in (1.0, 3.0)]
+    pipeline = TextToCXR.from_bundle(model.folder, "cpu")
+    drawn = [Request(model, prompt, 1, seed, steps=2, guidance=scale).generate(pipeline) for seed, scale in cells]
+    captions = [f"seed {seed} | guidance scale {scale:g}" for seed, scale in cells]
+    assert np.array_equal(np.asarray(picture), np.asarray(grid(torch.cat(drawn), 2, captions)))
     assert '"synthetic": true' in picture.info[KEY]
     app.text_input(key="values_rows_seed").set_value("0, x").run()
     healthy(app)

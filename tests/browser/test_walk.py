@@ -90,6 +90,17 @@ def test_walk(visit):
     no_sideways_scrolling(page)
     picture("enhance")
 
+    # a file of the visitor's own, and one that is none
+    page.get_by_text("a file of mine").click()
+    own = io.BytesIO()
+    Image.new("L", (64, 48), 99).save(own, "PNG")
+    upload = page.locator("input[type=file]")
+    upload.set_input_files({"name": "own.png", "mimeType": "image/png", "buffer": own.getvalue()})
+    expect(page.get_by_text("own.png")).to_be_visible()
+    expect(page.get_by_role("button", name="PNG of the result")).to_be_visible()
+    upload.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": b"hello, world" * 50})
+    expect(page.get_by_text("is no PNG, JPEG or DICOM file")).to_be_visible()
+
     # dataset
     open_page("Dataset")
     expect(page.get_by_text(re.compile(r"of 120 images"))).to_be_visible()
