@@ -141,6 +141,8 @@ def train_vae(cfg: DictConfig) -> Path:
                 recipe.latent_noise,
             )
             values = fit_vae(cfg, module, prepared, folder)
+            if not module.trainer.is_global_zero:
+                return folder  # of several processes of a run, the first one writes
             specs = {"autoencoder": plain(cfg.vae.network)}
             save_bundle(folder / "bundle", "vae", specs, {"autoencoder": autoencoder}, bundle_info(prepared, folder))
             stated = {"data_range": DATA_RANGE, "split": "val", "reconstruction": "from the posterior's mean, clamped"}
@@ -240,6 +242,8 @@ def train_ldm(cfg: DictConfig) -> Path:
         if unfinished:
             artifacts.write_text(learnt, encoder.tokenizer.definition)
             module, specs, values = fit_ldm(cfg, vae, prepared, worded, encoder, folder)
+            if not module.trainer.is_global_zero:
+                return folder  # as in train_vae
             parts = {
                 "autoencoder": vae.parts["autoencoder"],
                 "network": module.denoiser.network,

@@ -40,6 +40,8 @@ def train_classifier(cfg: DictConfig) -> Path:
             optimizer = instantiate(recipe.optimizer)
             module = ClassifierStage(network, optimizer, recipe.warmup_steps, recipe.last_rate, cfg.seed)
             values = fit(cfg, module, prepared, targets, folder)
+            if not module.trainer.is_global_zero:
+                return folder  # as in runs.train_vae
             known = prepared.rows("train")[targets.known[prepared.rows("train")]]
             info = runs.bundle_info(prepared, folder) | {
                 "classes": targets.classes,

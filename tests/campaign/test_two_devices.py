@@ -21,7 +21,7 @@ ADVERSARY = [
 
 def test_a_vae_whose_adversary_sets_in_later_trains_on_two(command, tmp_path):
     where = f"paths.outputs={tmp_path}"
-    two = ["trainer.accelerator=cpu", "trainer.devices=2", "name=two"]
+    two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.log_every=1", "name=two"]
     command("train.py", "stage=vae", *TINY, *ADVERSARY, *LENGTHS, *two, where)
     run = tmp_path / "vae" / "two"
     assert json.loads((run / "run.json").read_text())["complete"]
