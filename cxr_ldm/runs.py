@@ -56,6 +56,7 @@ def train(cfg: DictConfig) -> None:
     check_values(cfg)
     check_logger(cfg.logger)
     training.check_backend(cfg.trainer.compile)
+    training.check_graphs(cfg.trainer, cfg.training.ldm)
     from cxr_ldm.runs_classifier import train_classifier
 
     stage = stage_of(cfg)

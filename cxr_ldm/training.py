@@ -90,10 +90,14 @@ def cost(fitter: lightning.Trainer) -> dict[str, float]:
     return {"steps": fitter.global_step, "seconds": round(timer.time_elapsed("train"), 1)}
 
 
+def on_gpu(accelerator: str) -> bool:
+    """Whether a training with this `trainer.accelerator` runs on a GPU."""
+    return torch.cuda.is_available() and accelerator != "cpu"
+
+
 def precision_of(requested: int | str, accelerator: str) -> Any:
     """Lightning's name for the precision; 16 on a CPU becomes bf16, which is said."""
-    on_gpu = torch.cuda.is_available() and accelerator != "cpu"
-    if str(requested) == "16" and not on_gpu:
+    if str(requested) == "16" and not on_gpu(accelerator):
         print("trainer.precision=16: this CPU has no float16 training, so the run uses bf16 (bfloat16 mixed).")
         return PRECISIONS["bf16"]
     return PRECISIONS[str(requested)]
@@ -151,7 +155,7 @@ def fit(
         callbacks.append(EMA(recipe.ema))
     if trainer.max_minutes is not None:
         callbacks.append(Slice(trainer.max_minutes))
-    if trainer.graphs and isinstance(module, LatentDiffusionStage) and torch.cuda.is_available():
+    if trainer.graphs and isinstance(module, LatentDiffusionStage) and on_gpu(trainer.accelerator):
         callbacks.append(Graphs())
     stop = Stop(last)
     callbacks.append(stop)
@@ -199,6 +203,20 @@ def check_backend(name: str | None) -> None:
     known = torch.compiler.list_backends(exclude_tags=None)
     if name is not None and name not in known:
         raise UserError(f"trainer.compile={name} is not one of {', '.join(known)}.")
+
+
+def check_graphs(trainer: DictConfig, recipe: DictConfig) -> None:
+    """Raises UserError where CUDA graphs would train on other gradients: each pass writes them to the same memory."""
+    if not trainer.graphs:
+        return
+    others = {
+        "trainer.devices": (trainer.devices, 1),
+        "trainer.compile": (trainer.compile, None),
+        "training.ldm.accumulate": (recipe.accumulate, 1),
+    }
+    for key, (value, needed) in others.items():
+        if value != needed:
+            raise UserError(f"trainer.graphs=true and {key}={value} do not go together; take {key}={needed or 'null'}.")
 
 
 def periods(recipe: Mapping[str, Any]) -> tuple[int, int, int]:

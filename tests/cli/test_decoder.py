@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cxr_ldm.bundle import load_bundle
+from cxr_ldm.bundle import load_bundle, load_vae
 
 TINY = ["data.reader.n=120", "data.size=32", "vae=tiny", "logger=csv"]
 ADVERSARY = [
@@ -81,3 +81,9 @@ def test_a_model_in_the_latents_of_the_public_autoencoder_needs_none_of_its_own(
     assert loaded.parts["whitening"].channels == 4
     assert "photographs, by the authors of TAESD (MIT licence)" in (bundle / "README.md").read_text()
     command("sample.py", "prompt=Normal.", f"bundle={bundle}", "n=1", "sampler.steps=2", where)
+    # and its decoder can learn on
+    learnt = ["vae_bundle=taesd", "vae=taesd", "name=tuned", "training.vae.batch_size=4", "training.vae.images=4"]
+    command("train.py", "stage=vae", *learnt, "training.vae.validate_every=4", *data, where)
+    before, after = load_vae("taesd").parts["autoencoder"].state_dict(), weights(outputs, "tuned")
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert same == {name for name in before if name.startswith("encoder.")}

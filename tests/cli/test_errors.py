@@ -24,6 +24,7 @@ def lines(result):
         ([*VAE, "trainer.accelerator=foo"], "trainer.accelerator=foo is not one of"),
         ([*VAE, "training.vae.images=0"], "training.vae.images=0 must be a whole number of 1 or more"),
         ([*VAE, "trainer.compile=foo"], "trainer.compile=foo is not one of"),
+        ([*VAE, "trainer.graphs=true", "training.ldm.accumulate=2"], "training.ldm.accumulate=2 do not go together"),
         ([*VAE, "training.vae.workers=-1"], "training.vae.workers=-1 must be a whole number of 0 or more"),
         ([*VAE, "training.vae.ema=2"], "training.vae.ema=2 must be a number from 0 to 1"),
         ([*VAE, "data.size=abc"], "data.size=abc must be a whole number"),

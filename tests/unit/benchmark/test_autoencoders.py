@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from safetensors.torch import save_file
 
+from cxr_ldm import export
 from cxr_ldm.benchmark.autoencoders import linear_start, of_autoencoder, page, run
-from cxr_ldm.bundle import save_bundle
+from cxr_ldm.bundle import load_vae, save_bundle
+from cxr_ldm.cli import CONF
 from cxr_ldm.data.phantom import PhantomReader
 from cxr_ldm.data.prepare import Target, prepare
 from cxr_ldm.errors import UserError
@@ -44,6 +47,22 @@ def test_a_peer_is_loaded_as_it_was_published(taesd):
         torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match=r"taesd_encoder\.safetensors does not exist"):
         published(folder / "nowhere", "taesd")
+
+
+def test_published_files_become_the_bundle_of_a_vae(taesd, tmp_path):
+    folder, networks = taesd
+    options = ["form=taesd3", f"bundle={folder}", f"out={tmp_path / 'vae'}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("export", options)
+    export.main(cfg)
+    vae = load_vae(tmp_path / "vae")
+    pixels = torch.rand(1, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        expected = networks["taesd3"].encode(pixels.expand(-1, 3, -1, -1)).latents
+        torch.testing.assert_close(vae.parts["autoencoder"].encode(pixels)[:, :16], expected, rtol=1e-4, atol=1e-5)
+    assert "An autoencoder of photographs" in (tmp_path / "vae" / "README.md").read_text()
+    with pytest.raises(UserError, match="exists already"):
+        export.main(cfg)
 
 
 def test_every_maker_gets_a_row_on_every_collection(taesd, tmp_path):
