@@ -36,14 +36,29 @@ PROMPT = "Normal chest X-ray, clear lungs (no effusion), 'q' [b] {c} ${d}=\"e\".
 
 
 @pytest.fixture(scope="module")
-def outputs(command, tmp_path_factory):
-    """prepare -> vae -> ldm, once for the tests below."""
-    folder = tmp_path_factory.mktemp("outputs")
+def trained(command, tmp_path_factory):
+    """prepare -> vae -> ldm, once; no test writes here."""
+    folder = tmp_path_factory.mktemp("trained")
     where = f"paths.outputs={folder}"
     command("-m", "cxr_ldm.prepare", *DATA, where)
     command("train.py", "stage=vae", *TINY[:-1], *LENGTHS, where)  # with the default logger, W&B offline
     command("train.py", "stage=ldm", "trainer.precision=16", *TINY, *LENGTHS, where)
     return folder
+
+
+@pytest.fixture
+def outputs(trained, tmp_path):
+    """What was trained, for one test alone."""
+    return shutil.copytree(trained, tmp_path / "outputs", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def patient_model(trained, command, tmp_path_factory):
+    """A model of text, view, age and sex in half precision: its bundle, and what its training printed."""
+    outputs = shutil.copytree(trained, tmp_path_factory.mktemp("patient") / "outputs", symlinks=True)
+    half = ["trainer.precision=16", "attributes=patient", "name=patient"]
+    printed = command("train.py", "stage=ldm", *half, *TINY, *LENGTHS, f"paths.outputs={outputs}").stdout
+    return outputs / "ldm" / "patient" / "bundle", printed
 
 
 def only(folder, pattern):
@@ -63,14 +78,12 @@ def test_a_run_leaves_what_the_contract_says(outputs):
     assert list(outputs.glob("vae/*/wandb/offline-run-*"))
 
 
-def test_half_precision_on_a_cpu_is_bf16_and_said(outputs, command):
-    half = ["trainer.precision=16", "attributes=patient", "name=again"]
-    printed = command("train.py", "stage=ldm", *half, *TINY, *LENGTHS, f"paths.outputs={outputs}").stdout
-    assert "bf16" in printed
+def test_half_precision_on_a_cpu_is_bf16_and_said(patient_model):
+    assert "bf16" in patient_model[1]
 
 
-def test_sample_takes_view_age_and_sex(outputs, command):
-    here = [f"bundle={outputs}/ldm/again/bundle", "n=1", "sampler.steps=2", f"paths.outputs={outputs}"]
+def test_sample_takes_view_age_and_sex(patient_model, outputs, command):
+    here = [f"bundle={patient_model[0]}", "n=1", "sampler.steps=2", f"paths.outputs={outputs}"]
     command("sample.py", "prompt=Known.", "patient.view=AP", "patient.age=70", "patient.sex=female", *here)
     facts = json.loads((only(outputs, "samples/Known*") / "0000.json").read_text())
     assert facts["patient"] == {"view": "AP", "age": 70, "sex": "female"}
@@ -111,11 +124,9 @@ def test_a_slice_ends_with_a_code_of_its_own_and_the_next_goes_on(outputs, comma
     assert (outputs / "ldm/sliced/bundle").exists()
 
 
-def test_a_bundle_is_exported_at_half_the_size(outputs, command, tmp_path):
-    command("-m", "cxr_ldm.export", f"out={tmp_path}/half", f"bundle={outputs}/ldm/again/bundle")
-    sizes = [
-        (place / "network.safetensors").stat().st_size for place in (outputs / "ldm/again/bundle", tmp_path / "half")
-    ]
+def test_a_bundle_is_exported_at_half_the_size(patient_model, command, tmp_path):
+    command("-m", "cxr_ldm.export", f"out={tmp_path}/half", f"bundle={patient_model[0]}")
+    sizes = [(place / "network.safetensors").stat().st_size for place in (patient_model[0], tmp_path / "half")]
     assert sizes[1] < 0.6 * sizes[0]
 
 
@@ -172,7 +183,7 @@ def test_sample_records_its_sampler_and_all_of_its_guidance(outputs, command):
 
 
 def test_a_damaged_bundle_is_refused_by_both_commands(outputs, command, tmp_path):
-    bundle = shutil.copytree(next(outputs.glob("ldm/*/bundle")), tmp_path / "bundle")
+    bundle = shutil.copytree(only(outputs, "ldm/*/bundle"), tmp_path / "bundle")
     with open(bundle / "network.safetensors", "r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x7f")
@@ -243,11 +254,11 @@ def test_a_reconstruction_is_measured_against_its_own_image(command, tmp_path):
     assert abs(measured["value"] - mean_ssim(rebuilt.roll(1, 0), original)) > 0.05
 
 
-def test_two_bundles_are_compared_in_pairs(outputs, command):
-    where, runs = f"paths.outputs={outputs}", outputs / "ldm"
+def test_two_bundles_are_compared_in_pairs(patient_model, outputs, command):
+    where, plain = f"paths.outputs={outputs}", only(outputs, "ldm/*/bundle")
     small = ["metrics.n=24", "sampler.steps=2", "logger=csv", *DATA, where]
-    for name, other in (("same", "sliced"), ("other", "again")):
-        bundles = f"compare=[{runs}/sliced/bundle,{runs}/{other}/bundle]"
+    for name, second in (("same", plain), ("other", patient_model[0])):
+        bundles = f"compare=[{plain},{second}]"
         command("evaluate.py", "stage=ldm", bundles, f"name={name}", *small)
     same, other = (json.loads((outputs / f"evaluation/{name}/metrics.json").read_text()) for name in ("same", "other"))
     kid = "kid_efficientnet_lite0_difference"
@@ -265,8 +276,8 @@ def test_two_bundles_are_compared_in_pairs(outputs, command):
     assert "must name two bundles" in error
 
 
-def test_the_guidance_is_chosen_on_validation_and_taken_from_the_bundle(outputs, command, tmp_path):
-    where, source = f"paths.outputs={outputs}", f"bundle={outputs}/ldm/again/bundle"
+def test_the_guidance_is_chosen_on_validation_and_taken_from_the_bundle(patient_model, outputs, command, tmp_path):
+    where, source = f"paths.outputs={outputs}", f"bundle={patient_model[0]}"
     small = ["sampler.steps=2", "logger=csv", *DATA, where]
     curve = ["metrics=guidance", "metrics.curves.n=8", "metrics.curves.guidance=[1,2]", source, *small]
     printed = command("evaluate.py", "stage=ldm", "name=curve", *curve).stdout
@@ -286,7 +297,7 @@ def test_the_guidance_is_chosen_on_validation_and_taken_from_the_bundle(outputs,
 
     command("sample.py", "prompt=Own.", "n=1", f"bundle={tmp_path}/stated", *small[:1], where)
     assert json.loads((only(outputs, "samples/Own*") / "0000.json").read_text())["guidance"] == 1.5
-    pair = ["stage=ldm", f"compare=[{tmp_path}/stated,{outputs}/ldm/again/bundle]", "metrics.n=8", "name=own", *small]
+    pair = ["stage=ldm", f"compare=[{tmp_path}/stated,{patient_model[0]}]", "metrics.n=8", "name=own", *small]
     assert "guidance scales: 1.5, 1\n" in command("evaluate.py", *pair).stdout
     run = read_metrics(outputs / "evaluation" / "own" / "metrics.json")["run"]
     assert ([rule["scale"] for rule in run["guidance"]], run["split"]) == ([1.5, 1.0], "val")
