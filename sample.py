@@ -1,16 +1,6 @@
 """python sample.py: see --help, README.md and conf/sample.yaml."""
 
-from typing import Any
-
-from cxr_ldm.cli import launch
-
-
-def main(cfg: Any, **literal: str) -> None:
-    """Everything heavy is imported here, after the command line was read."""
-    from cxr_ldm import runs
-
-    runs.sample(cfg, **literal)
-
+from cxr_ldm.commands.cli import launch
 
 if __name__ == "__main__":
-    launch(main, "sample")
+    launch("sample")

@@ -47,7 +47,7 @@ def attention_maps(
     Raises:
         UserError: the prompt holds no word, or the denoiser has no cross-attention of this project's blocks.
     """
-    encoded = pipeline.text_encoder.tokenizer.encoding(prompt)
+    encoded = pipeline.conditioner.text_encoder.tokenizer.encoding(prompt)
     numbers = sorted({number for number in encoded.word_ids if number is not None})
     if not numbers:
         raise UserError("the prompt holds no word to look for; write at least one.")
@@ -57,7 +57,9 @@ def attention_maps(
         raise UserError("this model's denoiser has no cross-attention layer that can be read.")
     size = (pipeline.size, pipeline.size)
     mean = torch.stack([functional.interpolate(each[None], size)[0] for each in steps]).mean(0)  # [tokens, H, W]
-    first = len(mean) - len(encoded.ids) if pipeline.attributes is not None else 0  # attributes stand before the text
+    first = (
+        len(mean) - len(encoded.ids) if pipeline.conditioner.takes_patients else 0
+    )  # attributes stand before the text
     tokens = {number: [i for i, owner in enumerate(encoded.word_ids) if owner == number] for number in numbers}
     spans = [(encoded.offsets[places[0]][0], encoded.offsets[places[-1]][1]) for places in tokens.values()]
     maps = [mean[[first + place for place in places]].sum(0) for places in tokens.values()]

@@ -1,10 +1,8 @@
 """W&B as the logger: offline unless told otherwise, without advertisements, and never without a key."""
 
 import os
-from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
-from omegaconf import DictConfig
 
 from cxr_ldm.errors import UserError
 
@@ -49,10 +47,3 @@ def has_key() -> bool:
 
     found: bool = wandb.login(prompt=False, verify=False)
     return found
-
-
-def check_logger(logger: DictConfig) -> None:
-    """Raises UserError where the chosen logger could not start, so that this is known before hours of work."""
-    node: Any = logger
-    if node.get("_target_", "").endswith(wandb_logger.__name__):
-        mode_of(node.offline)

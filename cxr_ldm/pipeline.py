@@ -1,27 +1,29 @@
 """TextToCXR: the one way to generate, for the command line, the metrics and the app alike."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance import guided
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import dpmpp_2m
+from cxr_ldm.diffusion.sampling import STEPS, Sampling
 from cxr_ldm.diffusion.schedules import trailing
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.networks.whitening import Whitening
-from cxr_ldm.register import named_function
-from cxr_ldm.text.attributes import PatientAttributes, with_tokens
-from cxr_ldm.text.encoders import TextEncoder
+from cxr_ldm.text.conditioner import Conditioner
 from cxr_ldm.text.reading import Reading, read_prompt
+
+Progress = Callable[[int], None]
+Preview = Callable[[int, Tensor], None]
+Patients = Sequence[Mapping[str, Any]]
 
 PLAIN = Guidance()
 
@@ -32,11 +34,10 @@ class TextToCXR:
     Args:
         autoencoder: decodes latents.
         denoiser: D(x_t, t) on whitened latents.
-        text_encoder: prompts to states.
+        conditioner: prompts, and patients where the model was trained on them, to what the denoiser attends to.
         whitening: the measured scale of the latents.
         size: height and width of the images, in pixels.
         sha256: identity of the weights, for provenance.
-        attributes: view, age and sex as tokens, where the model was trained on them.
         guidance: what the model is sampled with where a call states nothing else.
         findings: names of the findings that its training texts hold; None where the bundle does not say it.
 
@@ -47,18 +48,22 @@ class TextToCXR:
         self,
         autoencoder: Autoencoder,
         denoiser: Denoiser,
-        text_encoder: TextEncoder,
+        conditioner: Conditioner,
         whitening: Whitening,
         size: int,
         sha256: str,
-        attributes: PatientAttributes | None = None,
         guidance: Guidance = PLAIN,
         findings: Sequence[str] | None = None,
     ) -> None:
-        self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
-        self.text_encoder, self.whitening = text_encoder.eval(), whitening.eval()
+        self.autoencoder, self.denoiser, self.conditioner, self.whitening = (
+            autoencoder,
+            denoiser,
+            conditioner,
+            whitening,
+        )
         self.size, self.sha256, self.guidance, self.findings = size, sha256, guidance, findings
-        self.attributes = None if attributes is None else attributes.eval()
+        for module in (denoiser, whitening, *self.parts().values()):
+            module.eval()
 
     @classmethod
     def from_bundle(cls, folder: Path | str, device: str | None = None, packages: Sequence[str] = ()) -> "TextToCXR":
@@ -74,11 +79,10 @@ class TextToCXR:
         pipeline = cls(
             parts["autoencoder"],
             denoiser,
-            parts["text_encoder"],
+            Conditioner(parts["text_encoder"], parts.get("attributes")),
             parts["whitening"],
             bundle.info["size"],
             bundle.sha256,
-            parts.get("attributes"),
             Guidance.of_bundle(bundle.info),
             bundle.info.get("findings"),
         )
@@ -86,10 +90,19 @@ class TextToCXR:
 
     def to(self, device: torch.device | str) -> "TextToCXR":
         """Move every network; returns itself."""
-        for module in (self.autoencoder, self.denoiser, self.text_encoder, self.whitening, self.attributes):
-            if module is not None:
-                channels_last(module).to(device)
+        for module in (self.denoiser, self.whitening, *self.parts().values()):
+            channels_last(module).to(device)
         return self
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The networks by their names in the bundle."""
+        found = {
+            "text_encoder": self.conditioner.text_encoder,
+            "attributes": self.conditioner.attributes,
+            "network": self.denoiser.network,
+            "autoencoder": self.autoencoder,
+        }
+        return {name: part for name, part in found.items() if part is not None}
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -97,23 +110,20 @@ class TextToCXR:
         side = self.size // self.autoencoder.factor
         return self.whitening.channels, side, side
 
-    @torch.inference_mode()
     def __call__(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
-        steps: int = 20,
+        steps: int = STEPS,
         guidance: float | Guidance | None = None,
         sampler: Callable[..., Tensor] = dpmpp_2m,
         times: Callable[..., Tensor] = trailing,
         batch_size: int = 64,
-        progress: Callable[[int], None] | None = None,
-        patients: Sequence[Mapping[str, Any]] | None = None,
-        preview: Callable[[int, Tensor], None] | None = None,
+        progress: Progress | None = None,
+        patients: Patients | None = None,
+        preview: Preview | None = None,
     ) -> Tensor:
-        """Generate one image for each prompt.
-
-        Image i is a function of its prompt and `seeds[i]`, not of its neighbours or the batch size.
+        """Generate one image for each prompt; `draw` with the parts of its `Sampling` one by one.
 
         Args:
             prompts: N texts; the empty text is the unconditional model.
@@ -123,10 +133,40 @@ class TextToCXR:
                 None takes `self.guidance`, the bundle's.
             sampler: pure sampler, see `cxr_ldm.diffusion.samplers`.
             times: grid of times as a function of the number of steps.
-            batch_size: images at once; bounds memory only.
-            progress: called after each sampling step with the number of image-steps done in it.
+            batch_size, progress, patients, preview: as in `draw`.
+
+        Returns:
+            float32 `[N,1,H,W]` in [-1, 1], on the CPU.
+
+        Raises:
+            UserError: as `draw`.
+        """
+        sampling = Sampling(steps, self.guidance_of(guidance), sampler, times)
+        return self.draw(prompts, seeds, sampling, patients, batch_size, progress, preview)
+
+    @torch.inference_mode()
+    def draw(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        patients: Patients | None = None,
+        batch_size: int = 64,
+        progress: Progress | None = None,
+        preview: Preview | None = None,
+    ) -> Tensor:
+        """Generate one image for each prompt.
+
+        Image i is a function of its prompt and `seeds[i]`, not of its neighbours or the batch size.
+
+        Args:
+            prompts: N texts; the empty text is the unconditional model.
+            seeds: N seeds.
+            sampling: steps, guidance, sampler and times.
             patients: for each prompt view, age and sex, such as {"view": "AP", "age": 70}; what is missing or None is
                 not known. Only for models that were trained on them.
+            batch_size: images at once; bounds memory only.
+            progress: called after each sampling step with the number of image-steps done in it.
             preview: called after each sampling step with the number of steps done and what the images of the batch in
                 work look like so far, the decoded estimate of x_0, `[N,1,H,W]` in [-1, 1]; costs a decoding a step.
 
@@ -134,26 +174,39 @@ class TextToCXR:
             float32 `[N,1,H,W]` in [-1, 1], on the CPU.
 
         Raises:
-            UserError: no prompt, as many seeds as prompts are not given, steps below 1, patients that this model cannot
-                take, or guidance or a sampler's option out of range.
+            UserError: no prompt, as many seeds as prompts are not given, more steps than noise levels, patients that
+                this model cannot take, or guidance or a sampler's option out of range.
         """
         if not prompts or len(prompts) != len(seeds):
             raise UserError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
-        if steps < 1:
-            raise UserError(f"sampler.steps={steps} must be 1 or more.")
         levels = self.denoiser.schedule.levels
-        if levels is not None and steps > levels:
-            raise UserError(f"sampler.steps={steps} is more than the {levels} noise levels of this model.")
+        if levels is not None and sampling.steps > levels:
+            raise UserError(f"sampler.steps={sampling.steps} is more than the {levels} noise levels of this model.")
         if patients is not None and len(patients) != len(prompts):
             raise UserError(f"{len(prompts)} prompts and {len(patients)} patients: one is needed for each prompt.")
-        attributes = self.known(patients or [{}] * len(prompts))
-        grid, rule = times(steps, self.denoiser.schedule.levels), self.guidance_of(guidance)
+        attributes = self.conditioner.patients(patients or [{}] * len(prompts))
+        rule, times = sampling.of_model(self.guidance).rule, sampling.times(sampling.steps, levels)
+        device, unknown = self.whitening.mean.device, torch.full_like(attributes[:1], torch.nan)
         images = []
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
-            images.append(
-                self._generate(prompts[part], seeds[part], attributes[part], grid, rule, sampler, progress, preview)
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
+
+            def noise(step: int = 0, generators: Sequence[Generator] = generators) -> Tensor:
+                return normal(generators, self.latent_shape).to(device)
+
+            def report(step: int, x: Tensor, t: Tensor, x0: Tensor) -> None:
+                if progress is not None:
+                    progress(len(x))
+                if preview is not None:
+                    preview(step, self.decode(x0))
+
+            text, empty = (
+                self.conditioner.of_prompts(*given) for given in ((prompts[part], attributes[part]), ([""], unknown))
             )
+            denoise = guided(self.denoiser, *text, *empty, rule)
+            latents = sampling.sampler(denoise, noise(), times, self.denoiser.schedule, noise=noise, report=report)
+            images.append(self.decode(latents))
         return torch.cat(images)
 
     def guidance_of(self, stated: float | Guidance | None) -> Guidance:
@@ -175,75 +228,15 @@ class TextToCXR:
                 "load the one that made it."
             )
         try:
-            rule = Guidance(
-                facts["guidance"],
-                tuple(facts.get("guidance_interval", Guidance.interval)),
-                facts.get("guidance_rescale", Guidance.rescale),
-            )
-            return self(
-                [facts["prompt"]],
-                [facts["seed"]],
-                steps=facts["steps"],
-                guidance=rule,
-                sampler=partial(named_function(facts["sampler"]), **facts.get("sampler_options", {})),
-                times=partial(named_function(facts["times"]), **facts.get("times_options", {})),
-                patients=[facts["patient"]] if "patient" in facts else None,
-            )
+            sampling = Sampling.of_facts(facts)
+            patients = [facts["patient"]] if "patient" in facts else None
+            return self.draw([facts["prompt"]], [facts["seed"]], sampling, patients)
         except KeyError as error:
             raise UserError(f"the provenance has no {error}; an earlier version wrote it.") from None
 
     def reading(self, prompt: str) -> Reading:
         """What the model makes of a prompt: what it cuts off and what it does not know."""
-        return read_prompt(self.text_encoder, prompt, self.findings)
-
-    def known(self, patients: Sequence[Mapping[str, Any]]) -> Tensor:
-        """Attributes `[N,K]` of patients; K is 0 for a model that takes none."""
-        if self.attributes is not None:
-            return self.attributes.encode(patients)
-        stated = sorted({name for patient in patients for name, value in patient.items() if value is not None})
-        if stated:
-            raise UserError(f"patient.{stated[0]} is set, but this model was trained without; use attributes=patient.")
-        return torch.zeros(len(patients), 0)
-
-    def condition(self, prompts: Sequence[str], attributes: Tensor) -> tuple[Tensor, Tensor]:
-        """Context `[N,L,D]` and mask `[N,L]` of prompts and the attributes `[N,K]` of their patients."""
-        states, mask = self.text_encoder.encode(prompts)
-        if self.attributes is None:
-            return states, mask
-        return with_tokens(self.attributes(attributes.to(states.device)), states, mask)
-
-    def _generate(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        attributes: Tensor,
-        times: Tensor,
-        guidance: Guidance,
-        sampler: Callable[..., Tensor],
-        progress: Callable[[int], None] | None,
-        preview: Callable[[int, Tensor], None] | None,
-    ) -> Tensor:
-        device = self.whitening.mean.device
-        unknown = torch.full_like(attributes[:1], torch.nan)
-        denoise = guided(self.denoiser, *self.condition(prompts, attributes), *self.condition([""], unknown), guidance)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-        def noise(step: int = 0) -> Tensor:
-            return normal(generators, self.latent_shape).to(device)
-
-        estimates: list[Tensor] = []
-
-        def watched(x: Tensor, t: Tensor) -> Tensor:
-            estimates[:] = [denoise(x, t)]
-            return estimates[0]
-
-        def report(step: int) -> None:
-            if progress is not None:
-                progress(len(prompts))
-            if preview is not None:
-                preview(step, self.decode(estimates[0]))
-
-        return self.decode(sampler(watched, noise(), times, self.denoiser.schedule, noise=noise, progress=report))
+        return read_prompt(self.conditioner.text_encoder, prompt, self.findings)
 
     def decode(self, latents: Tensor) -> Tensor:
         """White latents `[N,C,h,w]` -> pixels float32 `[N,1,H,W]` in [-1, 1], on the CPU."""

@@ -6,6 +6,7 @@ one of ours, and a bundle, which is data, may build the parts listed here and no
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from cxr_ldm.errors import UserError
@@ -127,6 +128,21 @@ def resolve(name: str, packages: Sequence[str] = ()) -> type:
         f"asks for {name}, which is no network defined in {package}; mark a class of another kind with "
         "@cxr_ldm.register.part there."
     )
+
+
+def described(function: Callable[..., Any]) -> dict[str, Any]:
+    """A function, or a partial of one, as `named` has its settings: its short name and what is stated.
+
+    >>> from functools import partial
+    >>> from cxr_ldm.diffusion.samplers import ddim
+    >>> described(partial(ddim, eta=0.5))
+    {'part': 'ddim', 'eta': 0.5}
+    """
+    options: dict[str, Any] = {}
+    while isinstance(function, partial):
+        options, function = dict(function.keywords) | options, function.func
+    address = f"{function.__module__}.{function.__qualname__}"
+    return {"part": NAMES.get(address, address), **options}
 
 
 def named_function(name: str) -> Callable[..., Any]:

@@ -18,12 +18,11 @@ CANNOT_START = 127
 
 def preload() -> None:
     """What the commands import; nothing here starts a thread, which a fork would not take along."""
-    import cxr_ldm.export
-    import cxr_ldm.metrics.evaluate
-    import cxr_ldm.prepare
-    import cxr_ldm.runs
-    import cxr_ldm.runs_classifier
-    import cxr_ldm.sampling  # noqa: F401
+    import cxr_ldm.commands.evaluate
+    import cxr_ldm.commands.export
+    import cxr_ldm.commands.prepare
+    import cxr_ldm.commands.sample
+    import cxr_ldm.commands.train  # noqa: F401
 
 
 def run(arguments: list[str]) -> int:

@@ -4,24 +4,24 @@ import io
 import shlex
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+import yaml
 from PIL import Image
 from torch import Tensor
 
 from cxr_ldm.app.library import Model
-from cxr_ldm.cli import CONF
+from cxr_ldm.assets import CONF
 from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.imaging.dicom import NOTICE
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import grid
 from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.sampling import sampler_facts
+from cxr_ldm.register import named
 from cxr_ldm.text.reading import Reading
 
 
@@ -56,8 +56,10 @@ class Request:
         return self.model.guidance.with_stated(scale=self.guidance)
 
     @cached_property
-    def _sampler(self) -> Any:
-        return OmegaConf.load(CONF / "sampler" / f"{self.sampler}.yaml")
+    def sampling(self) -> Sampling:
+        """How the images are drawn."""
+        stated = named(yaml.safe_load((CONF / "sampler" / f"{self.sampler}.yaml").read_text(encoding="utf-8")))
+        return replace(Sampling.of_settings(stated), steps=self.steps, guidance=self.rule)
 
     def generate(
         self,
@@ -66,16 +68,9 @@ class Request:
         preview: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Images `[n,1,H,W]` as the model draws them, by the same call as sample.py's; `finish` comes after."""
-        return pipeline(
-            [self.prompt] * self.n,
-            self.seeds,
-            steps=self.steps,
-            guidance=self.rule,
-            sampler=instantiate(self._sampler.step),
-            times=instantiate(self._sampler.times),
-            progress=progress,
-            patients=[self.patient] * self.n if self.patient else None,
-            preview=preview,
+        patients = [self.patient] * self.n if self.patient else None
+        return pipeline.draw(
+            [self.prompt] * self.n, self.seeds, self.sampling, patients, progress=progress, preview=preview
         )
 
     def command(self) -> str:
@@ -98,12 +93,11 @@ class Request:
 
     def facts(self, index: int, sha256: str, reading: Reading) -> dict[str, Any]:
         """Provenance of image `index` of the bundle `sha256`, which reads the prompt so."""
-        more = self.rule.facts() | ({"patient": self.patient} if self.patient else {})
+        more: dict[str, Any] = {"patient": self.patient} if self.patient else {}
         return provenance(
             prompt=self.prompt,
             seed=self.seeds[index],
-            steps=self.steps,
-            **sampler_facts(self._sampler),
+            **self.sampling.facts(),
             bundle_sha256=sha256,
             **reading.facts(),
             **more,

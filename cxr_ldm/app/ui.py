@@ -15,7 +15,7 @@ from torch import Tensor
 from cxr_ldm.app import library
 from cxr_ldm.app.examples import examples_of
 from cxr_ldm.app.turns import Turns
-from cxr_ldm.cli import CONF
+from cxr_ldm.assets import CONF
 from cxr_ldm.data.browse import Catalogue
 from cxr_ldm.data.prepared import Prepared
 from cxr_ldm.errors import UserError

@@ -1,7 +1,8 @@
-"""What comes with the package: a model of radiographs that may be shipped, one of phantoms, a public autoencoder."""
+"""What comes with the package: the config tree, a model of radiographs, one of phantoms, a public autoencoder."""
 
 from pathlib import Path
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
 CHEST = Path(__file__).parent / "chest256"
 DEMO = Path(__file__).parent / "demo"
 # by the name that `bundle=` takes; the first is what draws where nobody trained anything

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.cost import peak_bytes
+from cxr_ldm.evaluation.cost import peak_bytes
 from cxr_ldm.metrics.coverage import coverage
 from cxr_ldm.metrics.frechet import frechet_distance, torchmetrics_frechet_distance
 from cxr_ldm.metrics.kernel import kernel_distance, torchmetrics_kernel_distance

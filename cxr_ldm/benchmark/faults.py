@@ -27,7 +27,7 @@ from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import RUN_KEYS, Metric, read_metrics, run_entry, write_metrics
 from cxr_ldm.networks.autoencoder import Autoencoder
-from cxr_ldm.stages.cache import moments_of, text_table
+from cxr_ldm.stages.caches import moments_of, text_table
 from cxr_ldm.text.encoders import scratch
 
 INTRO = """Each kind of file that a command reads, made in miniature, is damaged and read again as commands read it: one

@@ -27,7 +27,7 @@ class Graphs(Callback):
         dtype = NARROW.get(str(trainer.precision))
         with torch.no_grad(), torch.autocast("cuda", dtype, enabled=dtype is not None):
             latents = pl_module.whitening.whiten(batch["moments"].float().chunk(2, dim=1)[0])
-            states, mask = pl_module.condition(batch, batch["text"], batch.get("attributes"))
+            states, mask = pl_module.conditioner.of_batch(batch, batch["text"], batch["attributes"])
         label = torch.rand(len(latents), device=latents.device)
         capture(pl_module.denoiser.network, (latents, label, states.requires_grad_(), mask), dtype)
         self.captured = True

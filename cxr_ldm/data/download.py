@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from cxr_ldm.artifacts import write_json
-from cxr_ldm.cli import launch
 from cxr_ldm.content import sha256_file
 from cxr_ldm.errors import UserError
 
@@ -194,15 +193,7 @@ def check_room(path: Path, unpacked: int, following: int, free: int) -> None:
         raise UserError(f"the disk has no room to unpack {path}; make room, and the same command goes on.")
 
 
-def main(cfg: Any) -> None:
-    """The archives of conf/download.yaml."""
-    from omegaconf import OmegaConf
-
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    if not settings["root"]:
-        raise UserError("root is not set; give the folder that the collection goes into: root=DIR.")
-    download(Path(settings["root"]), settings["archives"], settings["parts"], settings["retries"], settings["pause"])
-
-
 if __name__ == "__main__":
-    launch(main, "download")
+    from cxr_ldm.commands.cli import launch
+
+    launch("download")

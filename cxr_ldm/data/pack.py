@@ -17,7 +17,6 @@ import numpy as np
 from tqdm import tqdm
 
 from cxr_ldm.artifacts import RECORD, building, read_json, write_json
-from cxr_ldm.cli import launch
 from cxr_ldm.content import new_array, sealed
 from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
 from cxr_ldm.errors import UserError
@@ -26,7 +25,6 @@ QUALITIES = range(98, 49, -2)  # of JPEG, from the best
 SAMPLE = 200  # images by whose size a quality is chosen
 ENTRY = 110  # bytes that a file of its own costs in the archive
 REST = 2_000  # bytes of the archive's end, and of what is added to the record
-MEASURED = 1000  # training images at most, in two halves, from which KID is measured
 DOUBT = 0.05  # how far the sample may be from the whole
 Measure = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
 
@@ -167,33 +165,7 @@ def as_npy(array: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def kernel_distances(original: np.ndarray, packed: np.ndarray) -> dict[str, Any]:
-    """KID of packed against other original images, and its floor: original against these, both uint8 [N, H, W]."""
-    from cxr_ldm.data.prepared import to_pixels
-    from cxr_ldm.metrics.features import EfficientNetLite0, extract
-    from cxr_ldm.metrics.kernel import kernel_distance
-
-    extractor = EfficientNetLite0()
-    chosen = np.sort(np.random.default_rng(0).permutation(len(original))[:MEASURED])
-    sets = (original[chosen[::2]], packed[chosen[1::2]], original[chosen[1::2]])
-    features = [
-        extract(extractor, (to_pixels(part) for part in np.array_split(images, -(-len(images) // 64))))
-        for images in sets
-    ]
-    name, n = "kid_efficientnet_lite0", len(sets[0])
-    return {name: kernel_distance(*features[:2]), f"{name}_floor": kernel_distance(features[0], features[2]), "n": n}
-
-
-def main(cfg: Any) -> None:
-    """One direction or the other, by conf/pack.yaml."""
-    if (cfg.folder is None) == (cfg.file is None) or cfg.out is None:
-        raise UserError("give folder=PREPARED out=FILE to pack, or file=FILE out=FOLDER to unpack.")
-    if cfg.file is not None:
-        print(f"{len(unpack(Path(cfg.file), Path(cfg.out)))} images: {cfg.out}")
-        return
-    facts = pack(Path(cfg.folder), Path(cfg.out), cfg.limit_mb, kernel_distances)
-    print("\n".join(f"{name}: {value}" for name, value in facts.items()) + f"\n  {cfg.out}")
-
-
 if __name__ == "__main__":
-    launch(main, "pack")
+    from cxr_ldm.commands.cli import launch
+
+    launch("pack")

@@ -105,17 +105,7 @@ def truth(seed: int, index: int, size: int) -> tuple[dict[str, Any], np.ndarray]
     return {"seed": seed, "index": index, **parameters(study, shapes)}, shapes
 
 
-def main(cfg: Any) -> None:
-    """Everything heavy is imported here, after the command line was read."""
-    from cxr_ldm.data.phantom_files import write_collection
-
-    if cfg.out is None:
-        raise UserError("out is not set; name the folder to write, for example out=phantoms.")
-    write_collection(Path(str(cfg.out)), cfg.n, cfg.size, cfg.seed, cfg.workers)
-    print(f"{cfg.n} studies of {cfg.size} x {cfg.size} in {cfg.out}")
-
-
 if __name__ == "__main__":
-    from cxr_ldm.cli import launch
+    from cxr_ldm.commands.cli import launch
 
-    launch(main, "phantom")
+    launch("phantom")

@@ -3,6 +3,8 @@
 import hashlib
 from typing import Literal
 
+import numpy as np
+
 from cxr_ldm.errors import UserError
 
 Split = Literal["train", "val", "test"]
@@ -35,3 +37,12 @@ def split_of(patient_id: str, seed: int, val: float, test: float) -> Split:
     if uniform < test:
         return "test"
     return "val" if uniform < test + val else "train"
+
+
+def evenly(rows: np.ndarray, count: int) -> np.ndarray:
+    """Up to `count` rows at equal distances, so that a picture shows every source of a joined collection.
+
+    >>> evenly(np.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]

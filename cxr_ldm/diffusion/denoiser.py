@@ -10,7 +10,7 @@ from cxr_ldm.errors import UserError
 
 
 class Scaling(Protocol):
-    def target(self, data: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
+    def target(self, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
     def to_data(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
@@ -44,8 +44,8 @@ class Denoiser(nn.Module):
         output = self.network(x_t, self.schedule.label(t), context, mask)
         return self.scaling.to_data(output, x_t, alpha, sigma)
 
-    def error(self, data: Tensor, noise: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Output minus target, in the network's own unit, at x_t made of `data` and `noise`, `[N,C,h,w]`."""
+    def error(self, x0: Tensor, noise: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Output minus target, in the network's own unit, at x_t made of `x0` and `noise`, `[N,C,h,w]`."""
         alpha, sigma = (scale[:, None, None, None] for scale in self.schedule(t))
-        output = self.network(alpha * data + sigma * noise, self.schedule.label(t), context, mask)
-        return output.float() - self.scaling.target(data, noise, alpha, sigma)
+        output = self.network(alpha * x0 + sigma * noise, self.schedule.label(t), context, mask)
+        return output.float() - self.scaling.target(x0, noise, alpha, sigma)

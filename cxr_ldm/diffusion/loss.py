@@ -35,16 +35,16 @@ class DiffusionLoss:
             )
 
     def __call__(
-        self, denoiser: Denoiser, data: Tensor, context: Tensor, mask: Tensor, generator: Generator | None = None
+        self, denoiser: Denoiser, x0: Tensor, context: Tensor, mask: Tensor, generator: Generator | None = None
     ) -> Tensor:
         """Whitened latents `[N,C,h,w]` and their text -> scalar; randomness only from the CPU `generator`."""
-        t = draw(self.noise_levels, len(data), denoiser.schedule, generator).to(data)
-        noise = torch.randn(data.shape, generator=generator).to(data)
-        return self.at(denoiser, data, noise, t, context, mask).mean()
+        t = draw(self.noise_levels, len(x0), denoiser.schedule, generator).to(x0)
+        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        return self.at(denoiser, x0, noise, t, context, mask).mean()
 
-    def at(self, denoiser: Denoiser, data: Tensor, noise: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+    def at(self, denoiser: Denoiser, x0: Tensor, noise: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """The loss of each sample `[N]` at given noise and times, so that two epochs can be compared."""
-        return self.weights(denoiser, t) * denoiser.error(data, noise, t, context, mask).square().mean(dim=(1, 2, 3))
+        return self.weights(denoiser, t) * denoiser.error(x0, noise, t, context, mask).square().mean(dim=(1, 2, 3))
 
     def weights(self, denoiser: Denoiser, t: Tensor) -> Tensor:
         """w of times t `[N]`, `[N]`."""

@@ -1,13 +1,13 @@
 """Samplers: pure functions of a denoiser, a start and a grid of times. They step in (alpha_t, sigma_t).
 
-All are called alike, `sampler(denoise, x, times, schedule, noise=…, progress=…)`, with
+All are called alike, `sampler(denoise, x, times, schedule, noise=…, report=…)`, with
 
     denoise   `D(x_t [N,C,h,w], t scalar) -> x_0 [N,C,h,w]`; never asked at t = times[-1];
     x         start `[N,C,h,w]`, standard normal; it is not changed;
     times     `[steps+1]`, from noise to data; a last time of 0 (sigma 0) ends on the data itself;
     schedule  alpha and sigma of a time; alpha may be 0 at the start (zero terminal SNR, a flow);
     noise     standard normal `[N,C,h,w]` for step i; the deterministic samplers do not ask for it;
-    progress  called after each step with the number of steps done;
+    report    called after each step with the number of steps done, x_t there, t, and the estimate of x_0 that it took;
 
 and return the sample `[N,C,h,w]`. From t to s, nearer the data, they differ in
 the estimates of x_0 and of the noise that they step with; `cxr_ldm.diffusion.steps` holds those equations.
@@ -23,12 +23,13 @@ from cxr_ldm.diffusion.guidance_rule import is_number
 from cxr_ldm.diffusion.steps import (
     Noise,
     Point,
-    Progress,
+    Report,
     corrected,
     drawn,
     extrapolated,
     noise_hat,
     posterior_variance,
+    told,
     toward,
     transition_variance,
     walk,
@@ -44,7 +45,7 @@ def ddim(
     *,
     eta: float = 0.0,
     noise: Noise | None = None,
-    progress: Progress | None = None,
+    report: Report | None = None,
 ) -> Tensor:
     """DDIM (Song et al. 2021, eq. 12 and 16), written in alpha and sigma so that it holds for flows too.
 
@@ -58,13 +59,14 @@ def ddim(
     """
     if not is_number(eta) or not 0 <= eta <= 1:
         raise UserError(f"sampler.step.eta={eta} must be a number from 0 to 1.")
-    for step, t, _, at_t, at_s in walk(x, times, schedule, progress):
-        data = denoise(x, t)
+    for step, t, s, at_t, at_s in walk(x, times, schedule):
+        x0 = denoise(x, t)
         fresh = eta * posterior_variance(at_t, at_s).sqrt()
         kept = (at_s.sigma.square() - fresh.square()).clamp(min=0).sqrt()
-        x = at_s.alpha * data + kept * noise_hat(x, data, at_t)
+        x = at_s.alpha * x0 + kept * noise_hat(x, x0, at_t)
         if fresh > 0:
             x = x + fresh * drawn(noise, step)
+        told(report, step, x, s, x0)
     return x
 
 
@@ -76,7 +78,7 @@ def ddpm(
     *,
     variance: Literal["small", "large"] = "small",
     noise: Noise | None = None,
-    progress: Progress | None = None,
+    report: Report | None = None,
 ) -> Tensor:
     """Ancestral sampling from q(x_s | x_t, x_0 = D) (Ho et al. 2020, eq. 6 and 7; Kingma et al. 2021, appendix A).
 
@@ -91,14 +93,15 @@ def ddpm(
     """
     if variance not in ("small", "large"):
         raise UserError(f"sampler.step.variance={variance} is not one of small, large.")
-    for step, t, _, at_t, at_s in walk(x, times, schedule, progress):
-        data = denoise(x, t)
+    for step, t, s, at_t, at_s in walk(x, times, schedule):
+        x0 = denoise(x, t)
         small = posterior_variance(at_t, at_s)
         # the mean is that of DDIM at eta = 1, alpha_s D + sqrt(sigma_s² - β̃) noise_hat
-        x = at_s.alpha * data + (at_s.sigma.square() - small).clamp(min=0).sqrt() * noise_hat(x, data, at_t)
+        x = at_s.alpha * x0 + (at_s.sigma.square() - small).clamp(min=0).sqrt() * noise_hat(x, x0, at_t)
         if at_s.sigma > 0:
             fresh = small if variance == "small" else transition_variance(at_t, at_s)
             x = x + fresh.sqrt() * drawn(noise, step)
+        told(report, step, x, s, x0)
     return x
 
 
@@ -109,15 +112,17 @@ def euler(
     schedule: Schedule,
     *,
     noise: Noise | None = None,
-    progress: Progress | None = None,
+    report: Report | None = None,
 ) -> Tensor:
     """Euler's method on dx = D dalpha + noise_hat dsigma, the probability-flow ODE; equal to `ddim` at eta = 0.
 
     One network evaluation a step, first order. For a flow it is Euler on the velocity, for alpha = 1 it is the first
     half of Karras et al. 2022, algorithm 1.
     """
-    for _, t, _, at_t, at_s in walk(x, times, schedule, progress):
-        x = toward(x, denoise(x, t), at_t, at_s)
+    for step, t, s, at_t, at_s in walk(x, times, schedule):
+        x0 = denoise(x, t)
+        x = toward(x, x0, at_t, at_s)
+        told(report, step, x, s, x0)
     return x
 
 
@@ -128,21 +133,22 @@ def heun(
     schedule: Schedule,
     *,
     noise: Noise | None = None,
-    progress: Progress | None = None,
+    report: Report | None = None,
 ) -> Tensor:
     """Heun's method: the trapezoid of D dalpha + noise_hat dsigma over both ends of the step, second order.
 
     Two network evaluations a step, one in a step to sigma_s = 0, where noise_hat has no value and Euler's step stays.
     For a flow it is Heun on the velocity; for alpha = 1 it is Karras et al. 2022, algorithm 1.
     """
-    for _, t, s, at_t, at_s in walk(x, times, schedule, progress):
-        data = denoise(x, t)
-        end = toward(x, data, at_t, at_s)
+    for step, t, s, at_t, at_s in walk(x, times, schedule):
+        x0 = x0_s = denoise(x, t)
+        end = toward(x, x0, at_t, at_s)
         if at_s.sigma > 0:
-            data_s = denoise(end, s)
-            slope = (noise_hat(x, data, at_t) + noise_hat(end, data_s, at_s)) / 2
-            end = x + (at_s.alpha - at_t.alpha) * (data + data_s) / 2 + (at_s.sigma - at_t.sigma) * slope
+            x0_s = denoise(end, s)
+            slope = (noise_hat(x, x0, at_t) + noise_hat(end, x0_s, at_s)) / 2
+            end = x + (at_s.alpha - at_t.alpha) * (x0 + x0_s) / 2 + (at_s.sigma - at_t.sigma) * slope
         x = end
+        told(report, step, x, s, x0_s)
     return x
 
 
@@ -153,7 +159,7 @@ def dpmpp_2m(
     schedule: Schedule,
     *,
     noise: Noise | None = None,
-    progress: Progress | None = None,
+    report: Report | None = None,
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): D is extrapolated in log(alpha/sigma) from the last two steps.
 
@@ -161,9 +167,10 @@ def dpmpp_2m(
     sigma_s = 0 are of first order.
     """
     past: list[Point] = []
-    for _, t, _, at_t, at_s in walk(x, times, schedule, progress):
+    for step, t, s, at_t, at_s in walk(x, times, schedule):
         past = [Point(x, denoise(x, t), at_t), *past[:1]]
         x = extrapolated(past, at_s)
+        told(report, step, x, s, past[0].x0)
     return x
 
 
@@ -174,7 +181,7 @@ def unipc(
     schedule: Schedule,
     *,
     noise: Noise | None = None,
-    progress: Progress | None = None,
+    report: Report | None = None,
 ) -> Tensor:
     """UniPC-2 with B_2(h), in data prediction (Zhao et al. 2023, algorithms 1 and 2, section 3).
 
@@ -183,10 +190,11 @@ def unipc(
     ends. No corrector follows the last step.
     """
     past: list[Point] = []
-    for _, t, _, at_t, at_s in walk(x, times, schedule, progress):
-        data = denoise(x, t)
+    for step, t, s, at_t, at_s in walk(x, times, schedule):
+        x0 = denoise(x, t)
         if past:
-            x = corrected(past, data, at_t)
-        past = [Point(x, data, at_t), *past[:1]]
+            x = corrected(past, x0, at_t)
+        past = [Point(x, x0, at_t), *past[:1]]
         x = extrapolated(past, at_s)
+        told(report, step, x, s, x0)
     return x

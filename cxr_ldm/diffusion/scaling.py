@@ -9,7 +9,7 @@ from torch import Tensor
 class Epsilon:
     """F predicts the noise (Ho et al. 2020, eq. 14)."""
 
-    def target(self, data: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    def target(self, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return noise
 
     def to_data(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -24,8 +24,8 @@ class Epsilon:
 class VPrediction:
     """F predicts v = alpha noise - sigma x_0 (Salimans & Ho 2022, section 4)."""
 
-    def target(self, data: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return alpha * noise - sigma * data
+    def target(self, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return alpha * noise - sigma * x0
 
     def to_data(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """x_0 = (alpha x_t - sigma F) / (alpha² + sigma²); the divisor is 1 where variance is preserved."""
@@ -39,8 +39,8 @@ class VPrediction:
 class Velocity:
     """F predicts the direction from data to noise, noise - x_0 (Liu et al. 2023, eq. 1)."""
 
-    def target(self, data: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return noise - data
+    def target(self, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return noise - x0
 
     def to_data(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """From x_t = alpha x_0 + sigma (F + x_0): x_0 = (x_t - sigma F) / (alpha + sigma)."""

@@ -16,7 +16,7 @@ from cxr_ldm.diffusion.denoiser import Schedule
 from cxr_ldm.errors import UserError
 
 Noise = Callable[[int], Tensor]
-Progress = Callable[[int], None]
+Report = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
 class Level(NamedTuple):
@@ -35,34 +35,36 @@ class Point(NamedTuple):
     """A place on a sampling path: x_t, D(x_t, t), both `[N,C,h,w]`, and the level of t."""
 
     x: Tensor
-    data: Tensor
+    x0: Tensor
     level: Level
 
 
-def walk(
-    x: Tensor, times: Tensor, schedule: Schedule, progress: Progress | None
-) -> Iterator[tuple[int, Tensor, Tensor, Level, Level]]:
-    """For each step its index, t and s as scalars like x, and their levels; reports it to `progress` when it is done.
+def walk(x: Tensor, times: Tensor, schedule: Schedule) -> Iterator[tuple[int, Tensor, Tensor, Level, Level]]:
+    """For each step its index, t and s as scalars like x, and their levels.
 
     >>> from cxr_ldm.diffusion.schedules import RectifiedFlow
     >>> [(step, s.item(), at_s.alpha.item()) for step, _, s, _, at_s in
-    ...     walk(torch.zeros(1), torch.tensor([1.0, 0.75, 0.0]), RectifiedFlow(), None)]
+    ...     walk(torch.zeros(1), torch.tensor([1.0, 0.75, 0.0]), RectifiedFlow())]
     [(0, 0.75, 0.25), (1, 0.0, 1.0)]
     """
     levels = [Level(alpha, sigma) for alpha, sigma in zip(*schedule(times.cpu().double()), strict=True)]
     pairs = zip(pairwise(times.to(x)), pairwise(levels), strict=True)
     for step, ((t, s), (at_t, at_s)) in enumerate(pairs):
         yield step, t, s, at_t, at_s
-        if progress is not None:
-            progress(step + 1)
 
 
-def noise_hat(x: Tensor, data: Tensor, at_t: Level) -> Tensor:
-    """The noise in x_t when x_0 is `data`: (x_t - alpha_t x_0) / sigma_t; sigma_t must be above 0."""
-    return (x - at_t.alpha * data) / at_t.sigma
+def told(report: Report | None, step: int, x: Tensor, t: Tensor, x0: Tensor) -> None:
+    """Hand on where a path has come to after `step`, counted from 0: x_t at the step's end, t, and the D it took."""
+    if report is not None:
+        report(step + 1, x, t, x0)
 
 
-def toward(x: Tensor, data: Tensor, at_t: Level, at_s: Level) -> Tensor:
+def noise_hat(x: Tensor, x0: Tensor, at_t: Level) -> Tensor:
+    """The noise in x_t at this x_0: (x_t - alpha_t x_0) / sigma_t; sigma_t must be above 0."""
+    return (x - at_t.alpha * x0) / at_t.sigma
+
+
+def toward(x: Tensor, x0: Tensor, at_t: Level, at_s: Level) -> Tensor:
     """x_s = alpha_s D + sigma_s noise_hat, finite at both ends (Song et al. 2021, eq. 12 at eta = 0).
 
     The same as Euler's x_t + (alpha_s - alpha_t) D + (sigma_s - sigma_t) noise_hat, and as the exact solution
@@ -72,7 +74,7 @@ def toward(x: Tensor, data: Tensor, at_t: Level, at_s: Level) -> Tensor:
     >>> toward(2 * one, one, Level(0 * one, one), Level(half, half)).item()
     1.5
     """
-    return at_s.alpha * data + at_s.sigma * noise_hat(x, data, at_t)
+    return at_s.alpha * x0 + at_s.sigma * noise_hat(x, x0, at_t)
 
 
 def transition_variance(at_t: Level, at_s: Level) -> Tensor:
@@ -108,29 +110,29 @@ def extrapolated(past: Sequence[Point], at_s: Level) -> Tensor:
     h and h_1 are the last two steps in lambda (Lu et al. 2022b, algorithm 2; Zhao et al. 2023's UniP-2 with B_2 is the
     same). Where the point before had alpha 0 or is missing, or s has sigma 0, D is D_t alone: h_1 or h is infinite.
     """
-    now, data = past[0], past[0].data
+    now, x0 = past[0], past[0].x0
     if len(past) > 1 and at_s.sigma > 0:
         h, h_1 = at_s.log_ratio - now.level.log_ratio, now.level.log_ratio - past[1].level.log_ratio
-        data = now.data + h / (2 * h_1) * (now.data - past[1].data)
-    return toward(now.x, data, now.level, at_s)
+        x0 = now.x0 + h / (2 * h_1) * (now.x0 - past[1].x0)
+    return toward(now.x, x0, now.level, at_s)
 
 
-def corrected(past: Sequence[Point], data: Tensor, at_s: Level) -> Tensor:
+def corrected(past: Sequence[Point], x0: Tensor, at_s: Level) -> Tensor:
     """The step from past[0] again, now with D at its end: UniC-2 with B_2 (Zhao et al. 2023, algorithm 1).
 
     Without a past[1] it is UniC-1, whose D is the mean of both ends.
 
     Args:
         past: the point the step starts from, and the one before it.
-        data: D at s, `[N,C,h,w]`.
+        x0: D at s, `[N,C,h,w]`.
     """
     now = past[0]
     if len(past) == 1:
-        return toward(now.x, (now.data + data) / 2, now.level, at_s)
+        return toward(now.x, (now.x0 + x0) / 2, now.level, at_s)
     h = at_s.log_ratio - now.level.log_ratio
     ratio = (past[1].level.log_ratio - now.level.log_ratio) / h
     weight_1, weight_s = unic_weights(h, ratio)
-    estimate = now.data + weight_1 * (past[1].data - now.data) + weight_s * (data - now.data)
+    estimate = now.x0 + weight_1 * (past[1].x0 - now.x0) + weight_s * (x0 - now.x0)
     return toward(now.x, estimate, now.level, at_s)
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+import yaml
 
-from cxr_ldm.cli import CONF
+from cxr_ldm.assets import CONF
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.enhance import STEPS, check
 
@@ -46,8 +44,8 @@ def read_preset(path: Path) -> Preset:
             fit; each with the file's path.
     """
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read as YAML ({' '.join(str(error).split())}).") from None
     keys = [field.name for field in fields(Preset)]
     if not isinstance(content, dict) or sorted(content) != sorted(keys):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
-from cxr_ldm.metrics.curves import points
+from cxr_ldm.evaluation.curves import points
 
 AXES = {"guidance": "guidance scale", "steps": "sampling steps"}
 # What a curve is worth showing for, by the beginning of its name, with its axis label.

@@ -9,12 +9,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cxr_ldm.artifacts import write_text
 from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.splits import sentence
 from cxr_ldm.metrics import report
 from cxr_ldm.metrics.by_finding import ABOUT, by_finding, measured, notes
 from cxr_ldm.metrics.figures import AXES, curve_figure
 from cxr_ldm.metrics.references import MARK
 from cxr_ldm.metrics.results import read_metrics
-from cxr_ldm.metrics.splits import sentence
 from cxr_ldm.metrics.tables import finding_table, headline_table, reference_table
 
 TEMPLATE = "report.html.jinja"

@@ -7,10 +7,10 @@ from typing import Any
 
 from cxr_ldm.artifacts import write_text
 from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.splits import sentence
 from cxr_ldm.metrics.by_finding import ABOUT, Figure, by_finding, measured, notes
 from cxr_ldm.metrics.report import plain, rows, title
 from cxr_ldm.metrics.results import DIRTY, read_metrics
-from cxr_ldm.metrics.splits import sentence
 from cxr_ldm.metrics.tables import finding_table, headline_table, markdown, reference_table
 
 UNCOMMITTED = "Not to be published: made by code that differs from its commit, so nobody can make it again."

@@ -1,17 +1,26 @@
 """The classifier stage: real radiographs to the findings that they show."""
 
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr_ldm.data.targets import is_sided
+from cxr_ldm.data.datamodule import ImageDataModule
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.targets import Targets, all_targets, is_sided, learnable
+from cxr_ldm.data.transforms import Augment
 from cxr_ldm.metrics.auroc import FindingAUROC
+from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation
+from cxr_ldm.stages.plan import Contents, Plan
+from cxr_ldm.stages.recipe import Recipe
 
 
 def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -83,3 +92,80 @@ class ClassifierStage(lightning.LightningModule):
     ) -> None:
         """By the norm of all gradients, which must be finite."""
         clip(self, [self.parameters()], gradient_clip_val)
+
+
+class ClassifierPlan(Plan):
+    """A run of stage=classifier.
+
+    Args:
+        network: makes a classifier of these classes with fresh weights.
+        spec: what its bundle says that it is built from, beside the classes.
+        min_images: training images that show a class, and that do not; a class with fewer is left out.
+        augment: changes training images.
+
+    Raises:
+        UserError: no class is left.
+    """
+
+    # AUROC may have no pair in a small validation split
+    kind, monitor, files = "classifier", ("val/loss", "min"), ("bundle", "metrics.json")
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        recipe: Recipe,
+        seed: int,
+        network: Callable[[Sequence[str]], Classifier],
+        spec: Mapping[str, Any],
+        min_images: int,
+        augment: Augment | None = None,
+    ) -> None:
+        super().__init__(prepared, recipe, seed)
+        self.network, self.spec, self.min_images, self.augment = network, spec, min_images, augment
+        self.targets = learnable(all_targets(prepared.manifest), prepared.rows("train"), min_images)
+
+    def check(self, folder: Path) -> None:
+        """Refuses a size that is too small."""
+        self.network(self.targets.classes).features(self.prepared.pixels(self.prepared.rows("val")[:1]))
+
+    def module(self, folder: Path) -> ClassifierStage:
+        torch.manual_seed(self.seed)
+        network = self.network(self.targets.classes)
+        print(described(self.targets, parameter_count(network), self.min_images))
+        recipe = self.recipe
+        return ClassifierStage(network, recipe.optimizer, recipe.warmup_steps, recipe.last_rate, self.seed)
+
+    def data(self) -> ImageDataModule:
+        recipe = self.recipe
+        stretch = recipe.periods().images
+        return ImageDataModule(
+            self.prepared, recipe.batch_size, stretch, self.seed, recipe.workers, self.augment, self.targets
+        )
+
+    def contents(self, module: ClassifierStage) -> Contents:
+        """With the shares of each class in training, which its probabilities mean."""
+        targets, train = self.targets, self.prepared.rows("train")
+        info = {
+            "classes": targets.classes,
+            "prevalence": targets.prevalence(train[targets.known[train]]),
+            "left_out": targets.left_out,
+        }
+        specs = {"classifier": {**self.spec, "classes": targets.classes}}
+        return Contents(specs, {"classifier": module.network}, info)
+
+    def measured(self) -> int:
+        return int(self.targets.known[self.prepared.rows("val")].sum())
+
+    def stated(self) -> dict[str, Any]:
+        return {"split": "val", "pairs": "of one source", "unknown": "left out", "left_out": self.targets.left_out}
+
+
+def described(targets: Targets, parameters: int, least: int) -> str:
+    """What is trained, and what is left out."""
+    text = f"classifier: {parameters / 1e6:.2f}M parameters, {len(targets.classes)} classes: "
+    text += ", ".join(targets.classes)
+    if targets.left_out:
+        few = ", ".join(f"{name} {count}" for name, count in targets.left_out.items())
+        text += f"\nleft out, with fewer than {least} training images that show them or that do not: {few}"
+    unknown = int(np.sum(~targets.known))
+    return text + (f"\n{unknown} images of which none is known take no part" if unknown else "")

@@ -1,24 +1,50 @@
 """The latent-diffusion stage: whitened latents and their text to a denoiser."""
 
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from cxr_ldm.callbacks.unfreeze import Unfreeze
+from cxr_ldm import artifacts
+from cxr_ldm.bundle import Bundle
+from cxr_ldm.callbacks.copies import Copies
+from cxr_ldm.callbacks.graphs import Graphs
+from cxr_ldm.callbacks.grids import Draw, ImageGrid
+from cxr_ldm.content import Verify
+from cxr_ldm.data.captions import Wording
+from cxr_ldm.data.latents import LatentDataModule
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.splits import evenly
 from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
-from cxr_ldm.networks.autoencoder import sample_posterior
-from cxr_ldm.networks.whitening import Whitening
+from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.errors import UserError
+from cxr_ldm.networks.autoencoder import Autoencoder, sample_posterior
+from cxr_ldm.networks.blocks import channels_last, parameter_count
+from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
+from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.stages.caches import moments_of, text_table
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
-from cxr_ldm.text.attributes import PatientAttributes, with_tokens
-from cxr_ldm.text.encoders import TextEncoder
+from cxr_ldm.stages.plan import Contents, Plan
+from cxr_ldm.stages.recipe import Recipe
+from cxr_ldm.stages.unfreeze import Unfreeze
+from cxr_ldm.text.attributes import PatientAttributes
+from cxr_ldm.text.conditioner import Conditioner
+from cxr_ldm.text.encoders import TextEncoder, counts
+from cxr_ldm.text.reading import nameable
 from cxr_ldm.text.unfreezing import Unfreezing
 
 GOLDEN = 0.618033988749895
+FAINT = 0.5  # share of signal of the best latent channel, below which a VAE is hardly trained
+TOKENIZER = "tokenizer.json"
 SMALLEST_SPREAD = 0.02  # an encoder that collapsed in a run had 4e-5, those that steer had 0.4 and 0.6
 
 
@@ -26,20 +52,19 @@ class LatentDiffusionStage(lightning.LightningModule):
     """Trains a denoiser on cached VAE moments and cached text.
 
     A batch holds `moments [B,2C,h,w]`, the distinct texts it needs as `cached [U,L(,D)]` and `mask [U,L]`
-    with the empty text always first, and `text [B]`, which of them belongs to which image; with `attributes` in the
-    model also `attributes [B,K]`, NaN where not known.
+    with the empty text always first, `text [B]`, which of them belongs to which image, and the patients' `attributes
+    [B,K]`, NaN where not known.
 
     Args:
         condition_dropout: probability, sample by sample, that the text is replaced by the empty text and all
             attributes by not known, and for each attribute, besides, that it alone is.
-        attributes: view, age and sex as further tokens; None for the text alone.
         unfreezing: when the top layers of the text encoder begin to train; None: at once, if it has such.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        text_encoder: TextEncoder,
+        conditioner: Conditioner,
         whitening: Whitening,
         loss: DiffusionLoss,
         optimizer: MakeOptimizer,
@@ -47,12 +72,12 @@ class LatentDiffusionStage(lightning.LightningModule):
         warmup_steps: int,
         last_rate: float,
         seed: int,
-        attributes: PatientAttributes | None = None,
         unfreezing: Unfreezing | None = None,
     ) -> None:
         super().__init__()
-        self.denoiser, self.text_encoder, self.whitening, self.loss = denoiser, text_encoder, whitening, loss
-        self.attributes = attributes
+        self.denoiser, self.conditioner, self.whitening, self.loss = denoiser, conditioner, whitening, loss
+        # by these names their weights stand in checkpoints
+        self.text_encoder, self.attributes = conditioner.text_encoder, conditioner.attributes
         self.optimizer, self.condition_dropout, self.seed = optimizer, condition_dropout, seed
         self.warmup_steps, self.last_rate, self.unfreezing = warmup_steps, last_rate, unfreezing
 
@@ -60,34 +85,13 @@ class LatentDiffusionStage(lightning.LightningModule):
         """What is worth compiling."""
         return [self.denoiser.network]
 
-    def condition(
-        self, batch: dict[str, Tensor], text: Tensor, attributes: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Encode each distinct text once; states `[B,L,D]` and mask `[B,L]` for the text numbers `text [B]`.
-
-        The tokens of `attributes [B,K]` stand before those of the text.
-        """
-        states, mask = self.text_encoder(batch["cached"], batch["mask"])[text], batch["mask"][text]
-        if self.attributes is None or attributes is None:
-            return states, mask
-        return with_tokens(self.attributes(attributes), states, mask)
-
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         random = generator_of(self, 1, batch_number(self, batch_index))
         latents = self.whitening.whiten(sample_posterior(batch["moments"].float(), random))
-        dropped = (torch.rand(len(latents), generator=random) < self.condition_dropout).to(latents.device)
-        text = torch.where(dropped, torch.zeros_like(batch["text"]), batch["text"])
-        attributes = self.dropped_attributes(batch, dropped, random)
-        loss = self.loss(self.denoiser, latents, *self.condition(batch, text, attributes), random)
+        text, attributes = self.conditioner.dropped(batch["text"], batch["attributes"], self.condition_dropout, random)
+        loss = self.loss(self.denoiser, latents, *self.conditioner.of_batch(batch, text, attributes), random)
         self.log("train/loss", loss, prog_bar=True)
         return finite(loss, self, batch["row"])
-
-    def dropped_attributes(self, batch: dict[str, Tensor], dropped: Tensor, random: torch.Generator) -> Tensor | None:
-        """Attributes `[B,K]` with NaN where they are dropped: with the text, and each on its own besides."""
-        if self.attributes is None:
-            return None
-        alone = torch.rand(batch["attributes"].shape, generator=random) < self.condition_dropout
-        return batch["attributes"].masked_fill(alone.to(dropped.device) | dropped[:, None], torch.nan)
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         random = generator_of(self, 2, batch_index)
@@ -96,9 +100,8 @@ class LatentDiffusionStage(lightning.LightningModule):
         # the same image meets the same noise and level at every validation, so that two of them compare
         t = self.loss.noise_levels.at((batch["row"].cpu() * GOLDEN) % 1.0, self.denoiser.schedule).to(latents)
         noise = torch.randn(latents.shape, generator=random).to(latents)
-        losses = self.loss.at(
-            self.denoiser, latents, noise, t, *self.condition(batch, batch["text"], batch.get("attributes"))
-        )
+        condition = self.conditioner.of_batch(batch, batch["text"], batch["attributes"])
+        losses = self.loss.at(self.denoiser, latents, noise, t, *condition)
         self.log("val/loss", finite(losses.mean(), self, batch["row"]), prog_bar=True, batch_size=len(latents))
         if batch_index == 0 and len(batch["mask"]) > 1:
             spread = text_spread(self.text_encoder(batch["cached"], batch["mask"]), batch["mask"])
@@ -146,3 +149,223 @@ def text_spread(states: Tensor, mask: Tensor) -> Tensor:
     kept = mask[:, :, None].float()
     means = (states.float() * kept).sum(1) / kept.sum(1)
     return means.std(dim=0).square().mean().sqrt() / means.square().mean().sqrt()
+
+
+@dataclass(frozen=True)
+class LDMParts:
+    """What a diffusion model is made of, as functions that make a part with fresh weights.
+
+    Attributes:
+        text_encoder: texts that a vocabulary may be learnt from, and a definition of it that was learnt before or None.
+        denoiser: latent channels and the width of the context.
+        attributes: the width of the context; returns None for a model of the text alone.
+        diffusion: a network with its schedule, scaling and loss.
+        unfreezing: when the top layers of the text encoder begin to train.
+        specs: what a bundle says that denoiser, schedule and scaling are built from.
+    """
+
+    text_encoder: Callable[[Sequence[str], str | None], TextEncoder]
+    denoiser: Callable[[int, int], nn.Module]
+    attributes: Callable[[int], PatientAttributes | None]
+    diffusion: Callable[[nn.Module], tuple[Denoiser, DiffusionLoss]]
+    unfreezing: Unfreezing | None
+    specs: Mapping[str, Mapping[str, Any]]
+
+
+class LDMPlan(Plan):
+    """A run of stage=ldm.
+
+    Args:
+        vae: the autoencoder whose latents are learnt.
+        parts: of the model.
+        wording: other words for each report.
+        condition_dropout: as of `LatentDiffusionStage`.
+        live_signal: part of the best channel's signal below which a latent channel is not diffused.
+        cache: folder of moments and texts.
+        device: where they are computed.
+        stated_guidance: of the pictures at each validation.
+        noise_levels: of the loss, for the settings of its metrics.
+        copies: makes the callback that looks for copies, from the autoencoder and the run's folder; None: no looks.
+        graphs: whether the denoiser runs as CUDA graphs.
+        verify: how caches are checked.
+
+    Raises:
+        UserError: the VAE was trained at another size.
+    """
+
+    kind, monitor = "ldm", ("val/loss", "min")
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        recipe: Recipe,
+        seed: int,
+        vae: Bundle,
+        parts: LDMParts,
+        wording: Wording,
+        condition_dropout: float,
+        live_signal: float,
+        cache: Path,
+        device: torch.device,
+        stated_guidance: Guidance,
+        noise_levels: Mapping[str, Any],
+        copies: Callable[[Path], Copies] | None = None,
+        graphs: bool = False,
+        verify: Verify = "stat",
+    ) -> None:
+        super().__init__(prepared, recipe, seed)
+        if vae.info["size"] not in (None, prepared.size):  # a published one is of no size
+            raise UserError(
+                f"{vae.folder} was trained at {vae.info['size']} pixels and {prepared.folder} has {prepared.size}; "
+                "train a VAE at this size or prepare the data at that one."
+            )
+        self.vae, self.parts, self.device, self.cache, self.verify = vae, parts, device, cache, verify
+        self.condition_dropout, self.live_signal = condition_dropout, live_signal
+        self.guidance, self.noise_levels, self.copies, self.graphs = stated_guidance, noise_levels, copies, graphs
+        rows = np.arange(len(prepared))
+        self.worded = wording.of_all(prepared.texts(rows), prepared.ids(rows))
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """Of the VAE."""
+        return self.vae.parts["autoencoder"]  # type: ignore[no-any-return]
+
+    @property
+    def reports(self) -> list[str]:
+        """Every wording of a training text."""
+        return [text for row in self.prepared.rows("train") for text in dict.fromkeys(self.worded[row])]
+
+    def check(self, folder: Path) -> None:
+        """Learn or read the vocabulary, build the denoiser, and call it once.
+
+        Two learnings of a vocabulary differ in ties, so a resumed run goes on with its own.
+        """
+        torch.manual_seed(self.seed)
+        learnt = folder / TOKENIZER
+        definition = learnt.read_text(encoding="utf-8") if learnt.exists() else None
+        self.text_encoder = encoder = self.parts.text_encoder(self.reports, definition)
+        side, channels = self.prepared.size // self.autoencoder.factor, self.autoencoder.latent_channels
+        denoiser, _ = self.objective(channels)  # live ones are not known yet
+        self.parts.attributes(encoder.width)
+        with torch.no_grad():
+            states, mask = encoder.encode([""])
+            denoiser.network(torch.zeros(1, channels, side, side), torch.zeros(1), states, mask)
+
+    def objective(self, channels: int) -> tuple[Denoiser, DiffusionLoss]:
+        """The denoiser of latent `channels`, and its loss; raises UserError where the two cannot work together."""
+        network = channels_last(self.parts.denoiser(channels, self.text_encoder.width))
+        denoiser, loss = self.parts.diffusion(network)
+        loss.check(denoiser)
+        return denoiser, loss
+
+    def module(self, folder: Path) -> LatentDiffusionStage:
+        """Fills the caches and measures the latents' scale."""
+        encoder, unfreezing = self.text_encoder, self.parts.unfreezing
+        artifacts.write_text(folder / TOKENIZER, encoder.tokenizer.definition)
+        made_by: dict[str, Any] = {"data": self.prepared.fingerprint, "vae": self.vae.sha256}
+        self.moments = moments_of(self.autoencoder, self.prepared, self.cache, made_by, self.device, self.verify)
+        # not the config: when layers are freed, and how fast they train, changes nothing that is cached
+        made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
+        self.table = text_table(encoder, self.worded, self.cache, made_by, self.device, self.verify)
+        self.table.whole = self.graphs
+        whitening = whitening_of(torch.from_numpy(self.moments[self.prepared.rows("train")]), self.live_signal)
+        denoiser, loss = self.objective(whitening.channels)
+        self.conditioner = Conditioner(encoder, self.parts.attributes(encoder.width))
+        texts = [text for text, *_ in self.worded]
+        print(
+            f"denoiser: {parameter_count(denoiser) / 1e6:.2f}M parameters; text encoder: "
+            f"{counts(encoder, unfreezing)}; {encoder.tokenizer.cut(texts)} of {len(texts)} texts are longer than "
+            f"{encoder.tokenizer.length} tokens and were cut at the end of a sentence"
+        )
+        return LatentDiffusionStage(
+            denoiser,
+            self.conditioner,
+            whitening,
+            loss,
+            self.recipe.optimizer,
+            self.condition_dropout,
+            self.recipe.warmup_steps,
+            self.recipe.last_rate,
+            self.seed,
+            unfreezing,
+        )
+
+    def data(self) -> LatentDataModule:
+        recipe, rows = self.recipe, np.arange(len(self.prepared))
+        known = self.prepared.people(rows) if self.conditioner.takes_patients else [{}] * len(rows)
+        patients = self.conditioner.patients(known)
+        stretch = recipe.periods().images
+        return LatentDataModule(
+            self.prepared, self.moments, self.table, patients, recipe.batch_size, stretch, self.seed, recipe.workers
+        )
+
+    def callbacks(self, folder: Path) -> list[lightning.Callback]:
+        """The same validation texts and seeds at each validation, and looks for copies."""
+        rows = evenly(self.prepared.rows("val"), 8)
+        draw = drawing(self.autoencoder, self.prepared, rows, list(range(len(rows))), self.guidance)
+        found: list[lightning.Callback] = [ImageGrid(draw, folder / "samples", 4, self.prepared.texts(rows))]
+        if self.copies is not None:
+            found.append(self.copies(folder))
+        return found + ([Graphs()] if self.graphs else [])
+
+    def contents(self, module: LatentDiffusionStage) -> Contents:
+        """With what prompts can name, and the guidance of the plain model."""
+        encoder, attributes = module.text_encoder, module.attributes
+        shapes = {"latent_channels": module.whitening.channels, "context_width": encoder.width}
+        specs: dict[str, Any] = {
+            "autoencoder": self.vae.spec["autoencoder"],
+            **self.parts.specs,
+            "network": {**self.parts.specs["network"], **shapes},
+            "text_encoder": {"part": "TextEncoder", **encoder.arguments},
+            "whitening": {"part": "Whitening", **module.whitening.arguments},
+        }
+        parts = {
+            "autoencoder": self.autoencoder,
+            "network": module.denoiser.network,
+            "schedule": module.denoiser.schedule,
+            "scaling": module.denoiser.scaling,
+            "text_encoder": encoder,
+            "whitening": module.whitening,
+        }
+        if attributes is not None:
+            specs["attributes"] = {"part": "PatientAttributes", **attributes.arguments}
+            parts["attributes"] = attributes
+        info = {
+            "guidance": Guidance().settings() | {"chosen": "default"},
+            "vae_data": self.vae.info["data"],
+            "findings": nameable(self.reports, self.prepared.labels("train")),
+        }
+        return Contents(specs, parts, info)
+
+    def stated(self) -> dict[str, Any]:
+        return {"split": "val", "noise_levels": self.noise_levels, "noise": "fixed for each image"}
+
+
+def whitening_of(moments: Tensor, threshold: float) -> Whitening:
+    """The measured scale of the live channels from training moments `[N,2C,h,w]`; prints which are live."""
+    shares = signal(moments)
+    live = live_channels(shares, threshold)
+    listed = ", ".join(f"{share:.2f}" for share in shares)
+    print(f"latents: {len(live)} of {len(shares)} channels are diffused (shares of signal: {listed})")
+    if max(shares) < FAINT:
+        warnings.warn(
+            f"no latent channel has a share of signal above {max(shares):.2f}: this VAE says little about its images, "
+            "and no diffusion model can say more; train it longer or with a smaller vae.kl_weight.",
+            stacklevel=2,
+        )
+    return Whitening(*measure(moments), live, threshold)
+
+
+def drawing(
+    autoencoder: Autoencoder, prepared: Prepared, rows: np.ndarray, seeds: list[int], guidance: Guidance
+) -> Draw:
+    """Samples of the texts of `rows` by a stage in training, `[N,1,H,W]` in [-1, 1]."""
+    prompts = prepared.texts(rows)
+
+    def draw(module: Any) -> Tensor:
+        parts = module.denoiser, module.conditioner, module.whitening
+        pipeline = TextToCXR(autoencoder.to(module.device), *parts, prepared.size, "", guidance)
+        patients = prepared.people(rows) if module.conditioner.takes_patients else None
+        return pipeline.draw(prompts, seeds, Sampling(), patients)
+
+    return draw

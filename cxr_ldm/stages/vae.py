@@ -1,6 +1,7 @@
 """The VAE stage: pixels to latents and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -10,14 +11,26 @@ from torch import Generator, Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
+from cxr_ldm.bundle import Bundle
+from cxr_ldm.callbacks.grids import ImageGrid
+from cxr_ldm.checkpoints import read_checkpoint
+from cxr_ldm.data.datamodule import Crop, ImageDataModule
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.splits import evenly
+from cxr_ldm.data.transforms import Augment
+from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
+from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.stages.adversary import Adversary
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
+from cxr_ldm.stages.plan import Contents, Plan
+from cxr_ldm.stages.recipe import Recipe
 
 DATA_RANGE = 2.0  # pixels lie in [-1, 1]
 # Of the learning rate, for a fitted shortcut: it is right from the start, and some of its weights are smaller than a
 # step of the others.
 SHORTCUT_RATE = 0.05
+SHORTCUT_IMAGES = 1000  # training images whose principal components a VAE with a shortcut starts from
 
 
 class VAEStage(lightning.LightningModule):
@@ -119,3 +132,115 @@ def roughness(latents: Tensor, largest: float, generator: Generator) -> Tensor:
     size = torch.rand(len(latents), 1, 1, 1, generator=generator) * largest
     noise = size * torch.randn(latents.shape, generator=generator)
     return noise.to(latents) * latents.detach().std(dim=(0, 2, 3), keepdim=True)
+
+
+class VAEPlan(Plan):
+    """A run of stage=vae.
+
+    Args:
+        network: makes an autoencoder with fresh weights.
+        spec: what its bundle says that it is built from.
+        adversary: makes the discriminator's term; returns None where there is none.
+        reconstruction, kl_weight, latent_noise: as of `VAEStage`.
+        crop: side in pixels of random squares that are trained on, and the share of the images, the last, that are
+            seen whole; None: whole images.
+        augment: changes training images.
+        source: a VAE whose decoder learns on, all else being kept as it is.
+
+    Raises:
+        UserError: the crop is larger than the images.
+    """
+
+    kind, monitor = "vae", ("val/ssim", "max")
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        recipe: Recipe,
+        seed: int,
+        network: Callable[[], Autoencoder],
+        spec: Mapping[str, Any],
+        adversary: Callable[[], Adversary | None],
+        reconstruction: Callable[[Tensor, Tensor], Tensor],
+        kl_weight: float,
+        latent_noise: float = 0.0,
+        crop: tuple[int, float] | None = None,
+        augment: Augment | None = None,
+        source: Bundle | None = None,
+    ) -> None:
+        super().__init__(prepared, recipe, seed)
+        self.network, self.spec, self.adversary, self.source = network, spec, adversary, source
+        self.reconstruction, self.kl_weight, self.latent_noise = reconstruction, kl_weight, latent_noise
+        self.augment, self.crop = augment, None
+        if crop is not None:
+            side, whole = crop
+            if not 0 < side <= prepared.size:
+                raise UserError(
+                    f"training.vae.crop.side={side} must be at most {prepared.size}, the side of the images."
+                )
+            self.crop = Crop(side, round(recipe.images * (1 - whole)), seed)
+
+    def check(self, folder: Path) -> None:
+        """Refuses a size that the levels do not divide."""
+        self.network().encode(self.prepared.pixels(self.prepared.rows("val")[:1]))
+
+    def module(self, folder: Path) -> VAEStage:
+        """With the shortcut fitted, or with the weights of the source."""
+        torch.manual_seed(self.seed)
+        autoencoder, adversary = self.network(), self.adversary()
+        print(f"VAE: {parameter_count(autoencoder) / 1e6:.2f}M parameters, {autoencoder.factor} times smaller")
+        autoencoder.fit_shortcut(self.prepared.pixels(evenly(self.prepared.rows("train"), SHORTCUT_IMAGES)))
+        if self.source is not None:
+            go_on_from(self.source, autoencoder, adversary)
+        return VAEStage(
+            autoencoder,
+            self.recipe.optimizer,
+            self.reconstruction,
+            self.kl_weight,
+            adversary,
+            self.recipe.warmup_steps,
+            self.recipe.last_rate,
+            self.seed,
+            self.latent_noise,
+        )
+
+    def data(self) -> ImageDataModule:
+        recipe = self.recipe
+        stretch = recipe.periods().images
+        return ImageDataModule(
+            self.prepared, recipe.batch_size, stretch, self.seed, recipe.workers, self.augment, crop=self.crop
+        )
+
+    def callbacks(self, folder: Path) -> list[lightning.Callback]:
+        """Validation images above their reconstructions."""
+        pixels = self.prepared.pixels(evenly(self.prepared.rows("val"), 8))
+
+        def draw(module: Any) -> Tensor:
+            return torch.cat([pixels, module.reconstruct(pixels.to(module.device)).cpu()])
+
+        captions = ["radiograph"] * len(pixels) + ["reconstruction"] * len(pixels)
+        return [ImageGrid(draw, folder / "samples", len(pixels), captions)]
+
+    def contents(self, module: VAEStage) -> Contents:
+        return Contents({"autoencoder": self.spec}, {"autoencoder": module.autoencoder}, {})
+
+    def stated(self) -> dict[str, Any]:
+        return {"data_range": DATA_RANGE, "split": "val", "reconstruction": "from the posterior's mean, clamped"}
+
+
+def go_on_from(source: Bundle, autoencoder: Autoencoder, adversary: nn.Module | None) -> None:
+    """Take over the weights of a VAE; only its decoder trains from here on.
+
+    Its discriminator is taken over from the checkpoint of its run, where that still lies beside the bundle: beside a
+    trained decoder a new one would know nothing and spoil it first.
+    """
+    autoencoder.load_state_dict(source.parts["autoencoder"].state_dict())
+    autoencoder.encoding().requires_grad_(False)
+    checkpoint = source.folder.parent / "checkpoints" / "last.ckpt"
+    if adversary is None or not checkpoint.exists():
+        return
+    weights = read_checkpoint(checkpoint)["state_dict"]
+    learnt = {name.removeprefix("adversary."): w for name, w in weights.items() if name.startswith("adversary.")}
+    if {name: w.shape for name, w in learnt.items()} == {n: w.shape for n, w in adversary.state_dict().items()}:
+        adversary.load_state_dict(learnt)
+        print(f"goes on from the decoder in {source.folder}, and from its discriminator")

@@ -96,7 +96,7 @@ def test_help_and_typos_import_nothing_heavy(arguments, command):
     """What makes them answer in about a second; seconds themselves would measure the machine."""
     program = (
         f"import sys; sys.argv = ['train.py', *{arguments!r}]; sys.path.insert(0, '.');\n"
-        "from cxr_ldm.cli import launch\n"
+        "from cxr_ldm.commands.cli import launch\n"
         "try:\n    launch(lambda cfg: None, 'train')\nexcept SystemExit: pass\n"
         "print('HEAVY', [m for m in ('torch', 'lightning', 'transformers', 'pandas') if m in sys.modules])"
     )

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from cxr_ldm.assets import DEMO
-from cxr_ldm.cli import CONF
+from cxr_ldm.assets import CONF, DEMO
+from cxr_ldm.commands.sample import read_prompts, sample
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import read_provenance
@@ -23,7 +23,6 @@ from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import read_png
 from cxr_ldm.imaging.verify import main
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.sampling import read_prompts, sample
 
 PROMPT = "Large right pleural effusion."
 SETTINGS = ["bundle=phantom", "n=2", "sampler.steps=2"]

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.metrics.choice import choose, curve_of
+from cxr_ldm.evaluation.choice import choose, curve_of
 from cxr_ldm.metrics.results import read_metrics
 
 TINY = [

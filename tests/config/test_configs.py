@@ -9,11 +9,12 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm.app.generation import Request
-from cxr_ldm.cli import CONF, leaves, nearest, sentence
-from cxr_ldm.compose import guidance_of
+from cxr_ldm.assets import CONF
+from cxr_ldm.commands.cli import leaves, nearest, sentence
+from cxr_ldm.commands.evaluate import with_split
+from cxr_ldm.commands.settings import guidance_of
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.splits import with_split
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import NAMED, NAMES, PARTS
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+from cxr_ldm.commands.sample import read_prompts
 from cxr_ldm.data.dicom import load_dicom, read_dicom
 from cxr_ldm.data.images import UnreadableImage, display, read_grey
 from cxr_ldm.data.manifest import Record, Rejected
@@ -19,7 +20,6 @@ from cxr_ldm.data.openi import OpenIReader
 from cxr_ldm.data.prepare import Target
 from cxr_ldm.data.table import TableReader
 from cxr_ldm.errors import UserError
-from cxr_ldm.sampling import read_prompts
 
 pytestmark = pytest.mark.real
 

@@ -301,21 +301,25 @@ def test_identities():
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
 @pytest.mark.parametrize("name", ALL)
 def test_samplers_are_finite_pure_and_report_their_steps(name, steps, schedule):
-    """Zero terminal SNR, one step, float32; the start is unchanged and the last report is the number of steps."""
-    x, done = start(2, 1, 2, 2).float(), []
-    before = x.clone()
-    end = ALL[name](
-        gaussian_denoiser(schedule),
-        x,
-        trailing(steps),
-        schedule,
-        noise=lambda step: start(2, 1, 2, 2, seed=step).float(),
-        progress=done.append,
-    )
+    """Zero terminal SNR, one step, float32; the start is unchanged, and each step says where it has come to."""
+    x, reports, estimates = start(2, 1, 2, 2).float(), [], []
+    before, denoise, times = x.clone(), gaussian_denoiser(schedule), trailing(steps)
+
+    def watched(x, t):
+        estimates.append(denoise(x, t))
+        return estimates[-1]
+
+    def report(step, x, t, x0):
+        assert x0 is estimates[-1]  # the last one of the step
+        reports.append((step, x, t))
+
+    end = ALL[name](watched, x, times, schedule, noise=lambda step: start(2, 1, 2, 2, seed=step).float(), report=report)
     assert end.isfinite().all()
     assert end.dtype == torch.float32
     assert torch.equal(x, before)
-    assert done == list(range(1, steps + 1))
+    assert [step for step, *_ in reports] == list(range(1, steps + 1))
+    assert [t.item() for *_, t in reports] == times[1:].tolist()
+    assert torch.equal(reports[-1][1], end)
     if steps == 1 and not isinstance(schedule, LinearBeta):
         # one step from pure noise to the data: D(x_1, 1), the mean of all data
         torch.testing.assert_close(end, torch.full_like(end, MEAN))

@@ -11,21 +11,22 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from cxr_ldm import content
+from cxr_ldm.assets import CONF
 from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, load_vae, save_again, save_bundle
-from cxr_ldm.cli import CONF
 from cxr_ldm.diffusion import samplers
 from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.register import PARTS, resolve
-from cxr_ldm.sampling import sampler_facts
+from cxr_ldm.register import PARTS, named, resolve
+from cxr_ldm.stages.ldm import drawing
 from cxr_ldm.text.attributes import PatientAttributes
+from cxr_ldm.text.conditioner import Conditioner
 from cxr_ldm.text.encoders import scratch
-from cxr_ldm.training import prompt_grid
 
 UNET = {"channels": [8, 16], "blocks": 1, "attention_levels": [0, 1], "middle_attention": True, "heads": 2, "groups": 4}
 VAE = {"latent_channels": 2, "channels": [8, 8], "blocks": 1, "groups": 4}
@@ -121,7 +122,7 @@ HOSTILE = [
     "cxr_ldm.artifacts.os.system",
     "cxr_ldm.artifacts.shutil.rmtree",
     "cxr_ldm.app.uploads.subprocess.run",
-    "cxr_ldm.compose.instantiate",
+    "cxr_ldm.commands.settings.instantiate",
     "cxr_ldm.bundle.torch.load",
     "cxr_ldm.bundle.load_bundle",
     "cxr_ldm.networks.unet.nn.Linear",
@@ -371,8 +372,9 @@ def test_half_the_size_gives_nearly_the_same_images(folder, tmp_path):
 def with_attributes(pipeline):
     torch.manual_seed(1)
     attributes = PatientAttributes(["view", "age", "sex"], 16)
-    parts = (pipeline.autoencoder, pipeline.denoiser, pipeline.text_encoder, pipeline.whitening)
-    return TextToCXR(*parts, pipeline.size, pipeline.sha256, attributes)
+    conditioner = Conditioner(pipeline.conditioner.text_encoder, attributes)
+    parts = (pipeline.autoencoder, pipeline.denoiser, conditioner, pipeline.whitening)
+    return TextToCXR(*parts, pipeline.size, pipeline.sha256)
 
 
 def test_view_age_and_sex_change_the_image_and_nothing_known_is_the_default(folder):
@@ -412,14 +414,14 @@ def test_a_bundle_of_another_version_is_refused_in_a_sentence(folder):
         load_bundle(folder, "ldm")
 
 
-def test_the_pictures_of_a_training_are_drawn_with_the_guidance_that_is_asked_for(folder, tmp_path):
+def test_the_pictures_of_a_training_are_drawn_with_the_guidance_that_is_asked_for(folder):
     pipeline = TextToCXR.from_bundle(folder, device="cpu")
-    prepared = SimpleNamespace(rows=lambda split: np.arange(2), texts=lambda rows: TEXTS[:2], size=16)
-    parts = {"denoiser": pipeline.denoiser, "text_encoder": pipeline.text_encoder, "whitening": pipeline.whitening}
-    module = SimpleNamespace(device="cpu", attributes=None, **parts)
+    prepared = SimpleNamespace(texts=lambda rows: TEXTS[:2], size=16)
+    parts = {name: getattr(pipeline, name) for name in ("denoiser", "conditioner", "whitening")}
+    module = SimpleNamespace(device="cpu", **parts)
     for rule in (Guidance(), Guidance(4.0, (0.1, 0.9))):
-        pictures = prompt_grid(pipeline.autoencoder, prepared, tmp_path, rule)
-        assert torch.equal(pictures.draw(module), pipeline(TEXTS[:2], [0, 1], steps=20, guidance=rule))
+        draw = drawing(pipeline.autoencoder, prepared, np.arange(2), [0, 1], rule)
+        assert torch.equal(draw(module), pipeline(TEXTS[:2], [0, 1], steps=20, guidance=rule))
 
 
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc"])
@@ -433,8 +435,11 @@ def test_an_image_is_drawn_again_from_its_provenance_alone(folder, name):
         rule = Guidance(2.0, (0.1, 0.9), 0.5)
         step, times = instantiate(node.step), instantiate(node.times)
         (image,) = pipeline(TEXTS[:1], [5], steps=4, guidance=rule, sampler=step, times=times)
-        facts = {"prompt": TEXTS[0], "seed": 5, "steps": 4, "bundle_sha256": pipeline.sha256, **rule.facts()}
-        facts = json.loads(json.dumps(provenance(**facts, **sampler_facts(node))))
+        sampling = Sampling(4, rule, step, times)
+        stated = named(OmegaConf.to_container(node)) | {"steps": 4}  # as the page reads the same file
+        assert Sampling.of_settings(stated).settings() == sampling.settings() == stated
+        facts = {"prompt": TEXTS[0], "seed": 5, "bundle_sha256": pipeline.sha256}
+        facts = json.loads(json.dumps(provenance(**facts, **sampling.facts())))
         assert torch.equal(pipeline.again(facts)[0], image)
         drawn.append(image)
     assert len(drawn) == 1 or not torch.equal(*drawn)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from cxr_ldm.assets import CONF
 from cxr_ldm.card import COLLECTIONS, card
-from cxr_ldm.cli import CONF
 
 DATA = Path(__file__).parents[2] / "DATA.md"
 OWN = {"table"}  # the user's, whose terms nobody here knows

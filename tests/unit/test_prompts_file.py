@@ -2,8 +2,8 @@
 
 import pytest
 
+from cxr_ldm.commands.sample import read_prompts
 from cxr_ldm.errors import UserError
-from cxr_ldm.sampling import read_prompts
 
 
 def test_a_byte_order_mark_is_dropped_and_a_line_is_a_line(tmp_path):

@@ -15,7 +15,7 @@ from torch import nn
 from cxr_ldm import artifacts, content
 from cxr_ldm.bundle import save_bundle
 from cxr_ldm.checkpoints import WholeCheckpoints, read_checkpoint
-from cxr_ldm.cli import one_sentence
+from cxr_ldm.commands.cli import one_sentence
 from cxr_ldm.errors import UserError
 
 BIG = np.random.default_rng(0).integers(0, 256, 400_000, dtype=np.uint8)

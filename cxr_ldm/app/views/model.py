@@ -2,7 +2,6 @@
 
 import pandas as pd
 import streamlit as st
-from torch import nn
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.drawing import architecture
@@ -13,23 +12,12 @@ from cxr_ldm.networks.summary import Layer, layers
 from cxr_ldm.pipeline import TextToCXR
 
 
-def parts_of(pipeline: TextToCXR) -> dict[str, nn.Module]:
-    """The networks by their names in the bundle."""
-    found = {
-        "text_encoder": pipeline.text_encoder,
-        "attributes": pipeline.attributes,
-        "network": pipeline.denoiser.network,
-        "autoencoder": pipeline.autoencoder,
-    }
-    return {name: part for name, part in found.items() if part is not None}
-
-
 @st.cache_data(show_spinner="Running the model once …")
 def structure(_pipeline: TextToCXR, sha256: str) -> list[Layer]:
     """Blocks with the sizes that data have in them, from one step of sampling and one encoding."""
     import torch
 
-    parts = parts_of(_pipeline)
+    parts = _pipeline.parts()
     halves = {"encoder (VAE)": _pipeline.autoencoder.encoder, "decoder (VAE)": _pipeline.autoencoder.decoder}
     roots = {**{name: part for name, part in parts.items() if name != "autoencoder"}, **halves}
 
@@ -43,7 +31,7 @@ def structure(_pipeline: TextToCXR, sha256: str) -> list[Layer]:
 def parameters(pipeline: TextToCXR) -> None:
     """Parts with their parameters, and what trains in stage ldm."""
     rows = []
-    for name, part in parts_of(pipeline).items():
+    for name, part in pipeline.parts().items():
         total, trainable = parameter_count(part), parameter_count(part, trainable_only=True)
         if name == "autoencoder":
             trainable = 0  # trained before, and not by the diffusion model

@@ -14,8 +14,8 @@ from cxr_ldm.app.generation import Request
 from cxr_ldm.attention import attention_maps
 from cxr_ldm.data.columns import defused
 from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.curves import points
 from cxr_ldm.imaging.grids import KEY, grid
-from cxr_ldm.metrics.curves import points
 from cxr_ldm.metrics.figures import AXES, curve_figure
 
 MOST = 36  # images of one comparison

@@ -5,10 +5,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import save_file
 
-from cxr_ldm import export
+from cxr_ldm.assets import CONF
 from cxr_ldm.benchmark.autoencoders import linear_start, of_autoencoder, page, run
 from cxr_ldm.bundle import load_vae, save_bundle
-from cxr_ldm.cli import CONF
+from cxr_ldm.commands import export
 from cxr_ldm.data.phantom import PhantomReader
 from cxr_ldm.data.prepare import Target, prepare
 from cxr_ldm.errors import UserError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cxr_ldm.cli import CONF
+from cxr_ldm.assets import CONF
 from cxr_ldm.data.download import download, fetch, unpack
 from cxr_ldm.errors import UserError
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from cxr_ldm.data.phantom import load_image
 from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.memory import one_of_each
 from cxr_ldm.metrics.diversity import diversity, pairwise_ssim
-from cxr_ldm.metrics.measure_memory import one_of_each
 from cxr_ldm.metrics.memorisation import (
     COPY_CORRELATION,
     is_copy,

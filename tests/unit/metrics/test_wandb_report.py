@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
 
-from cxr_ldm.cli import CONF
+from cxr_ldm.assets import CONF
 from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
 from cxr_ldm.metrics.wandb_report import METRICS, finding_lines, log_evaluation, metric_lines
 

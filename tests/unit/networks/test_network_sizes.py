@@ -5,7 +5,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from cxr_ldm.cli import CONF
+from cxr_ldm.assets import CONF
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
 from cxr_ldm.networks.blocks import Attention, parameter_count

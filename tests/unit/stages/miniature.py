@@ -1,14 +1,13 @@
 """Both stages so small that they train in a second: four images of 16 pixels, latents of 4."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from omegaconf import OmegaConf
 from torch.nn.functional import l1_loss
 
-from cxr_ldm import training
 from cxr_ldm.callbacks.grids import ImageGrid
 from cxr_ldm.data.datamodule import ImageDataModule
 from cxr_ldm.data.latents import LatentDataModule
@@ -23,31 +22,26 @@ from cxr_ldm.networks.discriminator import PatchDiscriminator
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.stages.adversary import Adversary
-from cxr_ldm.stages.cache import text_table
+from cxr_ldm.stages.caches import text_table
 from cxr_ldm.stages.ldm import LatentDiffusionStage
+from cxr_ldm.stages.recipe import Recipe
 from cxr_ldm.stages.vae import VAEStage
+from cxr_ldm.text.conditioner import Conditioner
 from cxr_ldm.text.encoders import scratch
+from cxr_ldm.training import fit as training
+from cxr_ldm.training.fit import Machine
 
 TEXTS = ["Right pleural effusion.", "Left pleural effusion, small.", "Normal.", "Normal."]
-RECIPE = {
-    "batch_size": 4,
-    "images": 32,
-    "validate_every": 8,
-    "checkpoint_every": 8,
-    "accumulate": 1,
-    "ema": 0.9,
-    "patience": None,
-}
-TRAINER = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "precision": 32,
-    "gradient_clip": 1.0,
-    "log_every": 1,
-    "compile": None,
-    "max_minutes": None,
-    "graphs": False,
-}
+RECIPE = Recipe(
+    optimizer=torch.optim.AdamW,  # the stages of these tests have their own
+    batch_size=4,
+    images=32,
+    validate_every=8,
+    checkpoint_every=8,
+    ema=0.9,
+)
+MACHINE = Machine(accelerator="cpu", log_every=1)
+LOGGER = partial(CSVLogger, name="", version="csv")
 
 
 class FourImages:
@@ -78,7 +72,7 @@ def ldm_stage(
     network = UNet(2, 16, channels=[8, 16], blocks=1, attention_levels=[0, 1], middle_attention=True, heads=2, groups=4)
     stage = LatentDiffusionStage(
         Denoiser(network, RectifiedFlow(), Velocity()),
-        encoder,
+        Conditioner(encoder),
         Whitening(*whitening),
         DiffusionLoss(LogitNormal(), Unit()),
         partial(torch.optim.AdamW, lr=3e-3),
@@ -89,7 +83,7 @@ def ldm_stage(
     )
     mean = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(1))
     moments = torch.cat([mean, torch.full_like(mean, -8.0)], 1).half().numpy()
-    return stage, LatentDataModule(FourImages(), moments, table, 4, images_per_epoch, seed=0)
+    return stage, LatentDataModule(FourImages(), moments, table, torch.zeros(4, 0), 4, images_per_epoch, seed=0)
 
 
 def vae_stage(network, reconstruction, adversary=None) -> VAEStage:
@@ -105,7 +99,5 @@ def adversarial_stage(start=0.5) -> tuple[VAEStage, ImageDataModule]:
 
 def fit(stage, data, folder, draw=None, changes=None, **recipe):
     grid = ImageGrid(draw or (lambda module: torch.zeros(1, 1, 16, 16)), folder / "samples", columns=1)
-    recipe = OmegaConf.create(RECIPE | recipe)
-    trainer = OmegaConf.create(TRAINER | (changes or {}))
-    logger = partial(CSVLogger, name="", version="csv")
-    return training.fit(stage, data, folder, recipe, trainer, ("val/loss", "min"), grid, logger, seed=0)
+    machine = replace(MACHINE, **(changes or {}))
+    return training.fit(stage, data, folder, replace(RECIPE, **recipe), machine, ("val/loss", "min"), LOGGER, 0, [grid])

@@ -1,21 +1,21 @@
 """The classifier stage in miniature: its loss, what it logs, how it resumes."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger
-from miniature import RECIPE, TRAINER
-from omegaconf import OmegaConf
+from miniature import LOGGER, MACHINE, RECIPE
 
-from cxr_ldm import training
 from cxr_ldm.data.datamodule import ImageDataModule
 from cxr_ldm.data.targets import Targets
 from cxr_ldm.data.transforms import Augment
 from cxr_ldm.errors import Paused
 from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.stages.classifier import ClassifierStage, masked_cross_entropy
+from cxr_ldm.stages.recipe import Recipe
+from cxr_ldm.training import fit as training
 
 CLASSES = ["bright", "bright left", "unknown"]
 
@@ -56,10 +56,9 @@ def stage(images_per_epoch=8) -> tuple[ClassifierStage, ImageDataModule]:
 
 
 def fit(module, data, folder, **changes):
-    recipe = OmegaConf.create(RECIPE | {key: value for key, value in changes.items() if key in RECIPE})
-    trainer = OmegaConf.create(TRAINER | {key: value for key, value in changes.items() if key in TRAINER})
-    logger = partial(CSVLogger, name="", version="csv")
-    return training.fit(module, data, folder, recipe, trainer, ("val/loss", "min"), None, logger, seed=0)
+    lengths = {name: value for name, value in changes.items() if name in Recipe.__dataclass_fields__}
+    machine = replace(MACHINE, **{name: value for name, value in changes.items() if name not in lengths})
+    return training.fit(module, data, folder, replace(RECIPE, **lengths), machine, ("val/loss", "min"), LOGGER, 0)
 
 
 def test_the_loss_is_the_mean_cross_entropy_of_the_known_targets():

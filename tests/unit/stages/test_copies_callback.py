@@ -1,21 +1,19 @@
 """Looks for copies in a run: what stops it, what it ends with, and that a kill changes neither."""
 
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.loggers import CSVLogger
-from miniature import RECIPE, TRAINER, ldm_stage
-from omegaconf import OmegaConf
+from miniature import LOGGER, MACHINE, RECIPE, ldm_stage
 
-from cxr_ldm import training
 from cxr_ldm.callbacks.copies import CLEAN, Copies
 from cxr_ldm.callbacks.history import read_history
+from cxr_ldm.commands.stages import check_looks, looks_stated
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.watch import Watch, asked
-from cxr_ldm.runs_copies import check, stated
+from cxr_ldm.training import fit as training
 
 
 class Killed(Exception):
@@ -43,10 +41,9 @@ class Run:
         return {"val/copies_excess": 0.1, "val/copies_p": self.p(int(images.item()))}
 
     def fit(self, copies=True):
-        recipe, trainer = OmegaConf.create(RECIPE | {"images": 32}), OmegaConf.create(TRAINER)
-        logger = partial(CSVLogger, name="", version="csv")
-        arguments = self.stage, self.data, self.folder, recipe, trainer, ("val/loss", "min"), None, logger, 0
-        return training.fit(*arguments, self.copies if copies else None)
+        recipe, callbacks = replace(RECIPE, images=32), [self.copies] if copies else []
+        arguments = self.stage, self.data, self.folder, recipe, MACHINE, ("val/loss", "min"), LOGGER, 0
+        return training.fit(*arguments, callbacks)
 
 
 def same(one, two):
@@ -176,8 +173,8 @@ def test_both_sides_are_asked_alike(watch):
 
 
 def test_runs_without_looks_keep_their_settings():
-    assert stated({"copies": {"samples": 0, "alpha": 0.05}}, None) == {}
-    assert stated({"copies": {"samples": 100, "alpha": 0.05}}, "copies") == {
+    assert looks_stated({"copies": {"samples": 0, "alpha": 0.05}}, None) == {}
+    assert looks_stated({"copies": {"samples": 100, "alpha": 0.05}}, "copies") == {
         "copies": {"samples": 100, "alpha": 0.05},
         "stop": "copies",
     }
@@ -196,4 +193,4 @@ def test_runs_without_looks_keep_their_settings():
 def test_what_cannot_be_meant_is_refused(stop, stage, looks, message):
     copies = {"samples": 200, "alpha": 0.05} | looks
     with pytest.raises(UserError, match=message):
-        check(OmegaConf.create({"stop": stop, "training": {"ldm": {"copies": copies}}}), stage)
+        check_looks(stop, stage, **copies)

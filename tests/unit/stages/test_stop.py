@@ -2,17 +2,15 @@
 
 import os
 import signal
-from functools import partial
+from dataclasses import replace
 
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger
-from miniature import RECIPE, TRAINER, ldm_stage
-from omegaconf import OmegaConf
+from miniature import LOGGER, MACHINE, RECIPE, ldm_stage
 
-from cxr_ldm import training
 from cxr_ldm.callbacks.history import read_history
 from cxr_ldm.errors import Paused
+from cxr_ldm.training import fit as training
 
 # 8 batches of 4 in two stretches, a validation at the end
 LENGTHS = {"images": 32, "validate_every": 32, "checkpoint_every": 16}
@@ -29,10 +27,8 @@ def run(tmp_path, folder, accumulate=1, stop_at=None, number=signal.SIGTERM):
         return fetch(rows, positions)
 
     data.fetch = interrupted
-    recipe = OmegaConf.create(RECIPE | LENGTHS | {"accumulate": accumulate})
-    logger = partial(CSVLogger, name="", version="csv")
-    arguments = stage, data, folder, recipe, OmegaConf.create(TRAINER), ("val/loss", "min"), None, logger, 0
-    return stage, training.fit(*arguments)
+    recipe = replace(RECIPE, **LENGTHS, accumulate=accumulate)
+    return stage, training.fit(stage, data, folder, recipe, MACHINE, ("val/loss", "min"), LOGGER, 0)
 
 
 @pytest.mark.parametrize(

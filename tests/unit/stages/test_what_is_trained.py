@@ -9,7 +9,7 @@ from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.networks.autoencoder import Autoencoder, sample_posterior
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.stages.cache import moments_of
+from cxr_ldm.stages.caches import moments_of
 from cxr_ldm.stages.optimisation import generator_at, warmup_cosine
 
 OTHER_WHITE = ((0.5, -1.0), (2.0, 0.25))
@@ -71,7 +71,7 @@ def test_each_text_is_learnt_with_its_own_image(tmp_path):
         factor, latent_channels = 4, 2
         decode = staticmethod(lambda latents: latents)
 
-    pipeline = TextToCXR(Through(), stage.denoiser, stage.text_encoder, identity, 16, "")
+    pipeline = TextToCXR(Through(), stage.denoiser, stage.conditioner, identity, 16, "")
     texts = [text for text in DISTINCT for _ in range(2)]
     latents = pipeline(texts, [0, 1] * 4, steps=20)
     own = torch.from_numpy(data.moments[:, :2].astype(np.float32))

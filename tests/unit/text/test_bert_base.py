@@ -5,7 +5,7 @@ import torch
 
 from cxr_ldm.benchmark.text_encoder import write_bert
 from cxr_ldm.networks.blocks import parameter_count
-from cxr_ldm.stages.cache import text_table
+from cxr_ldm.stages.caches import text_table
 from cxr_ldm.text.encoders import counts, pretrained
 from cxr_ldm.text.unfreezing import Unfreezing
 

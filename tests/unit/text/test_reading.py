@@ -5,12 +5,11 @@ import json
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cxr_ldm.assets import CHEST, DEMO
+from cxr_ldm.assets import CHEST, CONF, DEMO
 from cxr_ldm.bundle import load_bundle
-from cxr_ldm.cli import CONF
+from cxr_ldm.commands.sample import sample
 from cxr_ldm.imaging.provenance import read_png
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.sampling import sample
 from cxr_ldm.text.encoders import pretrained
 from cxr_ldm.text.reading import nameable, read_prompt
 from cxr_ldm.text.unfreezing import Unfreezing
@@ -31,10 +30,8 @@ def test_the_end_that_is_cut_off_is_named(pipeline):
     kept = "Left pneumothorax. " * 15  # three tokens each, and two at the ends, of 64
     reading = pipeline.reading(kept + " ".join(["Clear lungs."] * 30))
     assert reading.cut.startswith("Clear lungs.")
-    assert (
-        reading.cut.count("Clear") + pipeline.text_encoder.tokenizer.kept(kept + " Clear lungs." * 30).count("Clear")
-        == 30
-    )
+    read = pipeline.conditioner.text_encoder.tokenizer.kept(kept + " Clear lungs." * 30)
+    assert reading.cut.count("Clear") + read.count("Clear") == 30
     assert "64 tokens" in reading.sentences()[0]
 
 
@@ -52,7 +49,7 @@ def test_a_prompt_of_nothing_that_was_trained_on_is_said_to_be_so(pipeline, prom
 
 
 def test_a_bundle_that_lists_its_findings_is_believed(pipeline):
-    encoder = pipeline.text_encoder
+    encoder = pipeline.conditioner.text_encoder
     assert read_prompt(encoder, "Left pneumothorax.", ["pneumothorax"]).nothing_known is False
     assert read_prompt(encoder, "Left pneumothorax.", ["pleural effusion"]).nothing_known is True
 

@@ -1,0 +1,179 @@
+"""What every command shares: Hydra, prompts taken literally, and errors as one sentence with exit code 2.
+
+Nothing heavy is imported here, so that --help and a mistyped key answer at once.
+"""
+
+import difflib
+import errno
+import importlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cxr_ldm.assets import CONF
+from cxr_ldm.errors import Paused, Terminated, UserError
+
+LITERAL = "prompt="
+AGAIN = 75  # sysexits.h: try again later; what a queue is told of a run that is to be started again
+NO_ROOM, NO_RIGHT = "free space there, and give the same command again", "make it writable, or choose another place"
+IN_THE_WAY = "a file stands where a folder belongs, or a folder where a file does; move it away"
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), NO_ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_RIGHT),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), IN_THE_WAY),
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "the disk cannot read or write it; copy it elsewhere",
+}
+
+
+def launch(name: str) -> None:
+    """Compose conf/NAME.yaml with the command line and call `cxr_ldm.commands.NAME.main(cfg)`, imported only then.
+
+    `prompt=…` is taken out before Hydra reads the line, since its grammar gives commas, brackets and
+    quotes a meaning; the text reaches `main` as the keyword `prompt`, to the letter.
+    """
+    literal: dict[str, str] = {}
+    if name == "sample":
+        literal, sys.argv[1:] = split_literal(sys.argv[1:])
+    # Hydra would print its own report and end with 1; told to raise, it leaves the sentence to us
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # W&B's closing words repeat our tables, and name folders before those have their final names
+    os.environ.setdefault("WANDB_SILENT", "true")
+    signal.signal(signal.SIGTERM, terminated)
+
+    def job(cfg: DictConfig) -> None:
+        with one_sentence():  # inside the job: once an error reaches Hydra, it adds a line of its own
+            importlib.import_module(f"cxr_ldm.commands.{name}").main(cfg, **literal)
+
+    with one_sentence():
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn errors that the user can mend into one sentence and exit code 2; others keep their traceback."""
+    try:
+        yield
+    except UserError as error:
+        stop(str(error))
+    except Paused as pause:
+        print(pause)
+        sys.exit(AGAIN)
+    except Terminated:
+        print("stopped by SIGTERM; the same command goes on.")
+        sys.exit(AGAIN)
+    except (
+        HydraException,
+        OmegaConfBaseException,
+    ) as error:
+        cause: BaseException | None = error  # some of Hydra's are OSErrors, too, so that those come after
+        while cause is not None:  # an object that refused its arguments stands behind Hydra's own words
+            if isinstance(cause, UserError):
+                stop(str(cause))
+            if isinstance(cause, OSError) and cause.filename is not None:
+                stop(of_a_file(cause))
+            cause = cause.__cause__
+        stop(sentence(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        stop(of_a_file(error))
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Lightning turns Ctrl-C during a fit into exit code 1 of its own
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        print("\nstopped; the same command goes on.", file=sys.stderr)
+        sys.exit(130)
+
+
+def terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM as an exception, so that half-written files are removed; a training replaces this by a gentler end."""
+    raise Terminated
+
+
+def of_a_file(error: OSError) -> str:
+    """What the system refused to do with a file, and what helps.
+
+    >>> of_a_file(OSError(errno.ENOSPC, "No space left on device", "/data/outputs"))
+    '/data/outputs: no space left on device; free space there, and give the same command again.'
+    """
+    words = (error.strerror or type(error).__name__).lower()
+    path = Path(os.fsdecode(error.filename))
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        path = next((place for place in (path, *path.parents) if place.is_file()), path)
+    advice = ADVICE.get(error.errno or 0)
+    return f"{path}: {words}{f'; {advice}' if advice else ''}."
+
+
+def stop(message: str) -> None:
+    """Print one sentence on standard error and end with exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def split_literal(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Take `prompt=…` out of the arguments.
+
+    >>> split_literal(["n=2", "prompt=a, (b) ${c}"])
+    ({'prompt': 'a, (b) ${c}'}, ['n=2'])
+    """
+    texts = [text.removeprefix(LITERAL) for text in arguments if text.startswith(LITERAL)]
+    others = [text for text in arguments if not text.startswith(LITERAL)]
+    return ({"prompt": texts[-1]} if texts else {}), others
+
+
+def sentence(error: BaseException) -> str:
+    """Hydra's or OmegaConf's message as one line, with the nearest key that exists where one was mistyped."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    noise = ("To append", "full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See http")
+    first, *rest = [line for line in lines if not line.startswith(noise)] or [type(error).__name__]
+    text = f"{first} {', '.join(rest)}" if first.endswith(":") or rest[:1] == ["Available options:"] else first
+    group = re.search(r"Could not (?:find|load) '(\w+)/", text)
+    if group:
+        options = sorted(path.stem for path in (CONF / group[1]).glob("*.yaml"))
+        return f"{text.rstrip('.')}; there are {', '.join(options)}."
+    near = nearest(text)
+    if near:
+        return f"{text}; did you mean {near}?"
+    return f"{text} No such key exists; --cfg job prints those that do." if "not override '" in text else text
+
+
+def nearest(text: str) -> str | None:
+    """The known config key closest to the one that `text` names as unknown."""
+    if "not override '" not in text:
+        return None
+    key = text.split("not override '")[1].split("'")[0]
+    found = difflib.get_close_matches(key, set(known_keys()), n=1, cutoff=0.6)
+    return f"'{found[0]}'" if found and found[0] != key else None
+
+
+def known_keys() -> Iterator[str]:
+    """Dotted keys of every file in conf/, under the group they belong to."""
+    for path in CONF.rglob("*.yaml"):
+        group = ".".join(path.relative_to(CONF).parent.parts)
+        if group in ("", "experiment"):
+            group = ""
+        elif group:
+            yield group
+        yield from (f"{group}.{key}" if group else key for key in leaves(OmegaConf.load(path)))
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of a config node, inner ones included."""
+    if isinstance(node, DictConfig):
+        for key in map(str, node):
+            name = f"{prefix}.{key}" if prefix else key
+            yield name
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from leaves(node[key], name)

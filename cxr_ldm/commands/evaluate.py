@@ -1,0 +1,288 @@
+"""python evaluate.py: a bundle and a prepared collection to metrics.json, report.html and pictures."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf import DictConfig, OmegaConf
+
+from cxr_ldm import artifacts, naming
+from cxr_ldm.assets import CONF
+from cxr_ldm.bundle import Bundle, bundle_sha256, load_bundle
+from cxr_ldm.commands.measuring import (
+    adherence_of,
+    cache_of,
+    collection_of,
+    extractors_recorded,
+    feature_sets_of,
+    judge_of,
+    measures_of,
+    with_classifier,
+)
+from cxr_ldm.commands.settings import (
+    check_logger,
+    check_values,
+    data_name,
+    device_of,
+    filled,
+    guidance_of,
+    part_of_stage,
+    plain,
+    prepared_data,
+    sampling_of,
+    stage_of,
+)
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation import judge as judging
+from cxr_ldm.evaluation import splits
+from cxr_ldm.evaluation.compare import compare_ldm, compare_vae
+from cxr_ldm.evaluation.distance import Distances
+from cxr_ldm.evaluation.ldm import Evaluation
+from cxr_ldm.evaluation.model import Model
+from cxr_ldm.evaluation.vae import measure_vae
+from cxr_ldm.metrics import report, report_html, report_page, results, wandb_report
+from cxr_ldm.metrics.paired import corrected
+
+# Options of metrics=page, and by which of them the others are used.
+PAGE = {"kid_n", "own_prompts_n", "references", "folds", "synthetic"}
+USED_BY = {"synthetic_n": {"synthetic"}, "fitted": {"synthetic", "folds"}}
+Metrics = dict[str, results.Metric]
+
+
+def main(cfg: DictConfig) -> None:
+    """python evaluate.py"""
+    check_values(cfg)
+    check_logger(cfg.logger)
+    stage = stage_of(cfg)
+    if cfg.compare is None:
+        newest = cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), stage, data_name(cfg))
+        evaluate(cfg, load_bundle(newest, stage, cfg.bundle_packages), prepared_data(cfg))
+        return
+    folders = list(cfg.compare) if OmegaConf.is_list(cfg.compare) else [cfg.compare]
+    if len(folders) != 2:
+        raise UserError(f"compare={cfg.compare} must name two bundles: compare=[FOLDER,FOLDER].")
+    first, second = (load_bundle(folder, stage, cfg.bundle_packages) for folder in folders)
+    compare(cfg, first, second, prepared_data(cfg))
+
+
+def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
+    """Measure a bundle; write everything under one name, print the table and the paths."""
+    check(cfg, bundle, prepared)
+    own = Guidance.of_bundle(bundle.info)
+    stated = any(value is not None for value in cfg.guidance.values())
+    facts = {"settings_chosen_on": splits.chosen_on(bundle, stated), "trained": splits.trained(bundle)}
+    cfg = with_classifier(with_split(cfg), bundle.kind, prepared)
+    cfg = filled(cfg, guidance=guidance_of(cfg, own).settings())
+    if bundle.kind == "ldm":
+        facts |= aims(cfg) | {"guidance": plain(cfg.guidance), "sampling": sampled(cfg)}
+    settings = {"bundle": bundle.sha256, **common_settings(cfg, prepared), **classifier_recorded(cfg)}
+    words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
+
+    def measure(folder: Path) -> None:
+        opened = opened_before(cfg, prepared, facts["trained"])
+        metrics = part_of_stage(cfg, "measure")(cfg, bundle, prepared, folder)
+        finish(cfg, bundle, prepared, folder, metrics, **facts, **opened, not_measured=not_measured(cfg, bundle.kind))
+
+    written(cfg, words, settings, measure)
+
+
+def vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Metrics:
+    """Of stage=vae."""
+    measures, sets = measures_of(cfg), feature_sets_of(cfg, prepared)
+    distances = Distances(collection_of(cfg, prepared), sets, measures.floor_repeats, measures.neighbours)
+    return measure_vae(bundle, distances, measures.n, device_of(cfg), folder)
+
+
+def ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Metrics:
+    """Of stage=ldm."""
+    data, sets = collection_of(cfg, prepared), feature_sets_of(cfg, prepared)
+    evaluation = Evaluation(data, sets, measures_of(cfg), judge_of(cfg), adherence_of(cfg, data))
+    return evaluation.measure(model_of(cfg, bundle), folder)
+
+
+def classifier(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Metrics:
+    """Of stage=classifier."""
+    judge = judging.Judge(bundle, device_of(cfg))
+    return judging.measure_classifier(judge, collection_of(cfg, prepared), folder)
+
+
+def model_of(cfg: DictConfig, bundle: Bundle) -> Model:
+    """A bundle as this command samples it, by its own guidance where nothing else is stated."""
+    sampling = replace(sampling_of(cfg), guidance=guidance_of(cfg, Guidance.of_bundle(bundle.info)))
+    return Model.of(bundle, sampling, cache_of(cfg), device_of(cfg), cfg.bundle_packages)
+
+
+def with_split(cfg: DictConfig) -> DictConfig:
+    """The config with the split that is measured in place of null; raises UserError where it cannot be measured."""
+    chooses = cfg.metrics.curves is not None or cfg.get("compare") is not None
+    return filled(cfg, split=splits.measured_split(cfg.split, chooses))
+
+
+def sampled(cfg: DictConfig) -> dict[str, Any]:
+    """The sampler and its steps, for records."""
+    return {"steps": cfg.sampler.steps, "sampler": sampling_of(cfg).settings()}
+
+
+def classifier_recorded(cfg: DictConfig) -> dict[str, Any]:
+    """Identity of the classifier for the record of an evaluation; nothing where there is none."""
+    return {"classifier": bundle_sha256(Path(cfg.classifier))} if cfg.get("classifier") else {}
+
+
+def opened_before(cfg: DictConfig, prepared: Prepared, *trained: dict[str, Any]) -> dict[str, Any]:
+    """Who opened the test split before, for the run entry; says so. Nothing where validation is measured."""
+    if cfg.split != "test":
+        print(f"measures the {splits.WORDS[cfg.split]} split; split=test opens the test split")
+        return {}
+    opened = splits.opened_before(Path(cfg.paths.outputs), prepared.name, trained)
+    print(splits.warning(opened, prepared.name) or f"measures the test split of {prepared.name}")
+    return {"opened_before": opened}
+
+
+def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) -> None:
+    """Measure two bundles on the same images, prompts and seeds; write the differences, first less second."""
+    for bundle in (first, second):
+        check(cfg, bundle, prepared)
+    if first.kind not in ("vae", "ldm"):
+        raise UserError(f"compare= takes two bundles of stage vae or ldm, not of stage {first.kind}.")
+    both = [first.sha256, second.sha256]
+    made = [splits.trained(bundle) for bundle in (first, second)]
+    facts: dict[str, Any] = {"compared": both, "trained": made[0], "trained_second": made[1]}
+    cfg = with_classifier(with_split(cfg), "compared", prepared)
+    settings = {"compared": both, **common_settings(cfg, prepared), **classifier_recorded(cfg)}
+    guidance = [guidance_of(cfg, Guidance.of_bundle(bundle.info)) for bundle in (first, second)]
+    own = [rule.settings() for rule in guidance]
+    # one alone is written as when it was the same for all, so that comparisons of that time are found again
+    settings["guidance"] = own[0] if guidance[0] == guidance[1] else own
+    if first.kind == "ldm":
+        facts |= {"guidance": own, "sampling": sampled(cfg)}
+        print("guidance scales: " + ", ".join(f"{rule.scale:g}" for rule in guidance))
+    words = ["compare", first.info["run"][:30], second.info["run"][:30]]
+
+    def differences(folder: Path) -> Metrics:
+        data = collection_of(cfg, prepared)
+        if first.kind == "vae":
+            return compare_vae(first, second, data, device_of(cfg), folder)
+        models = model_of(cfg, first), model_of(cfg, second)
+        sets, adherence = feature_sets_of(cfg, prepared), adherence_of(cfg, data)
+        return compare_ldm(models, data, sets, cfg.metrics.n, adherence, folder)
+
+    def measure(folder: Path) -> None:
+        opened = opened_before(cfg, prepared, *made)
+        metrics = corrected(differences(folder))
+        finish(cfg, first, prepared, folder, metrics, **facts, **opened, with_run=second.info["run"], not_measured={})
+
+    written(cfg, words, settings, measure)
+
+
+def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
+    """Raises UserError where a bundle cannot be measured on these data."""
+    if bundle.info["size"] != prepared.size:
+        raise UserError(
+            f"{bundle.folder} makes images of {bundle.info['size']} pixels and {prepared.folder} has {prepared.size}."
+        )
+    if bundle.info["data"]["fingerprint"] != prepared.fingerprint and not cfg.get("external"):
+        raise UserError(
+            f"{bundle.folder} was trained on {bundle.info['data']['name']} as it was prepared then, and "
+            f"{prepared.folder} has another content or other splits, so its test images may have been trained on; "
+            "prepared=FOLDER names the right one, and external=true says that these patients are others."
+        )
+
+
+def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
+    """What decides every evaluation's numbers beside the bundle."""
+    groups = {group: plain(cfg[group]) for group in ("metrics", "sampler", "guidance")}
+    groups["metrics"] = chosen_measures(groups["metrics"])
+    stated = {"data": prepared.fingerprint, "seed": cfg.seed, "features": extractors_recorded(cfg)}
+    return stated | splits.recorded(cfg.split) | groups
+
+
+def chosen_measures(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without the options that are off, as when there were none: evaluations of that time are found again.
+
+    >>> chosen_measures({"n": 8, "kid_n": None, "synthetic": False, "synthetic_n": None})
+    {'n': 8}
+    """
+    off = {key for key in PAGE if not metrics.get(key)} | {"targets"}  # which change no number
+    off |= {key for key, users in USED_BY.items() if users <= off}
+    return {key: value for key, value in metrics.items() if key not in off}
+
+
+def aims(cfg: DictConfig) -> dict[str, Any]:
+    """The aims of metrics.targets for the run entry; raises UserError where one is of no figure."""
+    stated = {key: aim for key, aim in (measures_of(cfg).targets or {}).items() if aim is not None}
+    return {"targets": stated} if stated else {}
+
+
+def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> None:
+    """Let `measure` fill the evaluation's folder unless it is complete; print its table and paths, write its page."""
+    words = [words[0], *splits.recorded(cfg.split).values(), *words[1:]]  # a long name loses its end
+    folder = naming.place(Path(cfg.paths.outputs) / "evaluation", str(cfg.name or naming.slug(words, settings)))
+    if artifacts.state(folder, settings) == "complete":
+        print(f"complete already: {folder}")
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with artifacts.building(folder) as partial:
+            measure(partial)
+            artifacts.write_record(partial, settings, complete=True)
+    report.print_table(results.read_metrics(folder / "metrics.json"))
+    if cfg.get("page"):
+        print(f"  {report_page.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
+    for name in ("metrics.json", "report.html", "grid.png", "curves.png"):
+        if (folder / name).exists():
+            print(f"  {folder / name}")
+
+
+def finish(
+    cfg: DictConfig,
+    bundle: Bundle,
+    prepared: Prepared,
+    folder: Path,
+    metrics: dict[str, results.Metric],
+    **facts: Any,
+) -> None:
+    """metrics.json, report.html and the W&B run."""
+    run = results.run_entry(
+        config=OmegaConf.to_container(cfg, resolve=False),
+        bundle_sha256=bundle.sha256,
+        seed=cfg.seed,
+        stage=bundle.kind,
+        data={"name": prepared.name, "images": len(prepared), "size": prepared.size},
+        split=cfg.split,
+        **facts,
+    )
+    results.write_metrics(folder / "metrics.json", metrics, run)
+    report_html.write_html(folder)
+    logger = instantiate(cfg.logger)(save_dir=str(folder))
+    if isinstance(logger, WandbLogger):
+        wandb_report.log_evaluation(logger.experiment, results.read_metrics(folder / "metrics.json"), folder)
+        logger.experiment.finish()
+    else:
+        logger.log_metrics({f"evaluation/{name}": metric.value for name, metric in metrics.items()})
+    logger.finalize("success")
+
+
+def not_measured(cfg: DictConfig, kind: str) -> dict[str, str]:
+    """What an evaluation of this kind could hold and does not, and why."""
+    if kind != "ldm":
+        return {}
+    if cfg.metrics.curves is not None and cfg.metrics.curves.get("alone"):
+        return {"all but the curves": "metrics=default measures it"}
+    missing = {} if cfg.get("classifier") else {"AUROC, side accuracy and retrieval by a classifier": judging.NONE}
+    if cfg.metrics.curves is None:
+        missing["curves over guidance and steps"] = "metrics=full measures them, in some minutes more"
+    if not any(cfg.metrics[key] for key in PAGE):
+        missing["prompts in our own words, references, train on synthetic"] = "metrics=page measures them, in hours"
+    others = sorted({path.stem for path in (CONF / "features").glob("*.yaml")} - set(cfg.features))
+    if others:
+        missing[f"distances by {', '.join(others)}"] = "features=[NAME,NAME] measures them by several extractors"
+    return missing
+
+
+def cfg_words(cfg: DictConfig) -> list[str]:
+    """Words for the folder's name beyond those of the run."""
+    return [f"n={cfg.metrics.n}"] if cfg.stage.name == "ldm" else []

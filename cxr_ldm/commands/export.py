@@ -1,0 +1,68 @@
+"""python -m cxr_ldm.export: a trained bundle in another form, or with the guidance that it should be used with."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cxr_ldm import naming
+from cxr_ldm.artifacts import read_json
+from cxr_ldm.bundle import bundle_sha256, save_again, save_bundle, save_with_decoder
+from cxr_ldm.commands.settings import data_name, plain
+from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.choice import chosen_by
+from cxr_ldm.networks.tiny import PUBLISHED, published
+
+
+def main(cfg: DictConfig) -> None:
+    """Write the bundle again in the form that is asked for."""
+    if cfg.out is None:
+        raise UserError("out is not set; name the folder to write, for example out=exported.")
+    if cfg.form in PUBLISHED:
+        return write_published(cfg)
+    if cfg.form not in ("half", "full"):
+        raise UserError(f"form={cfg.form} cannot be written; {', '.join(('half', 'full', *PUBLISHED))} can.")
+    if cfg.decoder is not None and cfg.form != "full":
+        raise UserError("decoder= and form=full go together; form=half makes what they wrote smaller.")
+    bundle = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg)))
+    changes = guidance_of(cfg, bundle)
+    if cfg.form == "full" and cfg.decoder is None and not changes:
+        raise UserError("form=full alone would be a copy; decoder= or guidance= go together with it.")
+    if cfg.decoder is not None:
+        save_with_decoder(bundle, Path(cfg.decoder), Path(cfg.out), **changes)
+    else:
+        save_again(bundle, Path(cfg.out), half=cfg.form == "half", **changes)
+    megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6
+    print(f"  {cfg.out} ({megabytes:.1f} MB)")
+
+
+def write_published(cfg: DictConfig) -> None:
+    """TAESD's published files in the folder `bundle` as the bundle of a VAE."""
+    if cfg.bundle is None:
+        raise UserError(f"form={cfg.form} needs bundle=DIR, the folder of the published files.")
+    if Path(cfg.out).exists():
+        raise UserError(f"out={cfg.out} exists already; delete it or name another folder.")
+    network = published(Path(cfg.bundle), cfg.form)
+    specs = {"autoencoder": {"part": "TinyAutoencoder", "latent_channels": PUBLISHED[cfg.form]}}
+    name = f"photographs, by the authors of {cfg.form.upper()} (MIT licence)"
+    info = {"run": cfg.form, "size": None, "data": {"name": name, "kind": "published"}}
+    save_bundle(Path(cfg.out), "vae", specs, {"autoencoder": network}, info)
+    print(f"  {cfg.out}")
+
+
+def guidance_of(cfg: DictConfig, bundle: Path) -> dict[str, Any]:
+    """`info.guidance` as `guidance=` or `guidance.scale=` asks for it, which is printed; nothing where neither does."""
+    asked = cfg.guidance
+    if isinstance(asked, str):
+        if cfg.decoder is not None:
+            raise UserError(f"guidance={asked} measured another decoder; write the decoder first, then measure that.")
+        entry = chosen_by(Path(asked), bundle_sha256(bundle))
+    else:
+        stated = plain(asked) if OmegaConf.is_config(asked) else {"scale": asked}
+        if all(value is None for value in stated.values()):
+            return {}
+        own = Guidance.of_bundle(read_json(bundle / "config.json")["info"])
+        entry = own.with_stated(**stated).settings() | {"chosen": "stated"}
+    print(f"guidance scale {entry['scale']:g}")
+    return {"guidance": entry}

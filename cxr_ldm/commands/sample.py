@@ -1,0 +1,154 @@
+"""python sample.py: prompts to a folder of images that say what they are."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+import cxr_ldm
+from cxr_ldm import artifacts, naming
+from cxr_ldm.commands.settings import check_values, data_name, device_of, guidance_of, plain, sampling_of
+from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.dicom import Study, write_dicom
+from cxr_ldm.imaging.finish import Finish
+from cxr_ldm.imaging.grids import save_grid
+from cxr_ldm.imaging.presets import presets
+from cxr_ldm.imaging.provenance import provenance, save_png
+from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.text.reading import Reading
+
+SUFFIXES = {"png": "png", "dicom": "dcm"}
+FORMATS = tuple(SUFFIXES)
+
+
+def main(cfg: DictConfig, prompt: str | None = None) -> None:
+    """Sample from the bundle that the config means."""
+    check_values(cfg)
+    bundle = naming.sampling_bundle(cfg.bundle, Path(cfg.paths.outputs), data_name(cfg), cfg.data.kind)
+    sample(cfg, bundle, cfg.prompt if prompt is None else prompt)
+
+
+def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
+    """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
+    if cfg.format not in FORMATS:
+        raise UserError(f"format={cfg.format} cannot be written; {' and '.join(f'format={f}' for f in FORMATS)} can.")
+    finish = finish_of(cfg)
+    texts = read_prompts(prompt, cfg.prompts_file)
+    pipeline = TextToCXR.from_bundle(bundle, str(device_of(cfg)), cfg.bundle_packages)
+    finish.check_size(pipeline.size)
+    prompts = [text for text in texts for _ in range(cfg.n)]
+    seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]
+    patient = {name: value for name, value in cfg.patient.items() if value is not None}
+    sampling = replace(sampling_of(cfg), guidance=guidance_of(cfg, pipeline.guidance))
+    common = {**sampling.facts(), "bundle_sha256": pipeline.sha256}
+    if patient:
+        common["patient"] = patient
+    common |= finish.facts()
+    settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common, "sampler": plain(cfg.sampler)}
+    if cfg.format != "png":
+        settings["format"] = cfg.format
+    words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
+    folder = naming.place(Path(cfg.paths.outputs) / "samples", str(cfg.name or naming.slug(words, settings)))
+    readings = {text: pipeline.reading(text) for text in texts}
+    for text, reading in readings.items():
+        for sentence in reading.sentences():
+            print(sentence if len(texts) == 1 else f'"{text[:40]}": {sentence}')
+    if artifacts.state(folder, settings) == "complete":
+        print(f"complete already: {folder}")
+    else:
+        images = finish(drawn(pipeline, prompts, seeds, sampling, [patient] * len(prompts)))
+        write(folder, images, prompts, seeds, common, settings, cfg.n, cfg.format, readings)
+    for name in sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".dcm")):
+        print(f"  {folder / name}")
+
+
+def finish_of(cfg: DictConfig) -> Finish:
+    """What happens to the images before they are written; raises UserError where it cannot.
+
+    Only the result is written: what it was made from is the same command without these options.
+    """
+    enhance = plain(cfg.enhance) if cfg.get("enhance") else {"name": None, "steps": []}
+    if type(cfg.watermark) is not bool:
+        raise UserError(f"watermark={cfg.watermark} must be true or false.")
+    name, steps = enhance["name"], enhance["steps"]
+    finish = Finish(name, steps, cfg.resolution, cfg.watermark)
+    preset = presets().get(str(name))
+    if preset is not None and preset.steps != steps:  # another chain does not go by the preset's name
+        finish = replace(finish, enhance=f"{name}, changed")
+    return finish
+
+
+def read_prompts(prompt: str | None, file: str | None) -> list[str]:
+    """The prompt, or the lines of a file that are not empty, without the byte order mark that Windows puts first.
+
+    A line ends at a line feed, a carriage return or both, and at nothing else, such as a form feed within it.
+
+    Raises:
+        UserError: neither or both are given, or there is no prompt in them.
+    """
+    if (prompt is None) == (file is None):
+        raise UserError('give either prompt="…" or prompts_file=FILE.')
+    if prompt is not None:
+        try:
+            str(prompt).encode()
+        except UnicodeEncodeError:
+            raise UserError("prompt is no valid UTF-8 text, which the files' provenance could not keep.") from None
+        return [str(prompt)]
+    try:
+        lines = Path(str(file)).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"prompts_file={file} cannot be read as text ({error}).") from None
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise UserError(f"prompts_file={file} holds no prompt; write one a line.")
+    return prompts
+
+
+def drawn(
+    pipeline: TextToCXR,
+    prompts: list[str],
+    seeds: list[int],
+    sampling: Sampling,
+    patients: list[dict[str, Any]],
+) -> Tensor:
+    """Images `[N,1,H,W]` with a progress bar."""
+    with tqdm(total=len(prompts) * sampling.steps, desc="sampling", unit="image-step") as bar:
+        return pipeline.draw(prompts, seeds, sampling, patients, progress=lambda done: bar.update(done) and None)
+
+
+def write(
+    folder: Path,
+    images: Tensor,
+    prompts: list[str],
+    seeds: list[int],
+    common: dict[str, Any],
+    settings: dict[str, Any],
+    columns: int,
+    form: str,
+    readings: Mapping[str, Reading],
+) -> None:
+    """One file and one JSON for each image, and grid.png; the folder appears when all of it is there.
+
+    DICOM files of one call share a study.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with artifacts.building(folder) as partial:
+        study = Study.new()
+        for index, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
+            facts = provenance(prompt=prompt, seed=seed, **readings[prompt].facts(), **common)
+            path = partial / f"{index:04d}.{SUFFIXES[form]}"
+            if form == "dicom":
+                write_dicom(path, image, facts, study, index + 1)
+            else:
+                save_png(path, image, facts)
+        captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts, seeds, strict=True)]
+        software = f"cxr_ldm {cxr_ldm.__version__}"
+        facts = {"synthetic": True, "prompts": prompts, "seeds": seeds, **common, "software": software}
+        # marked as a whole: the marks of its images are lost where the grid enlarges them
+        save_grid(partial / "grid.png", images, min(columns, 8), captions, facts, common.get("watermark", False))
+        artifacts.write_record(partial, settings, complete=True)

@@ -1,0 +1,232 @@
+"""From a composed config to the objects and folders it means. No torch here, so that preparing data starts at once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from cxr_ldm import naming
+from cxr_ldm.data.prepare import Target
+from cxr_ldm.data.prepare import prepare as prepare_folder
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from cxr_ldm.diffusion.sampling import Sampling
+
+STAGES = ("vae", "ldm", "classifier")  # those that have a section of conf/training
+PRECISIONS = ("32", "16", "bf16")
+
+
+# Keys whose values users change most: what they must be, and the least that works.
+WHOLE: Any = (int,)
+REAL: Any = (int, float)
+NUMBERS: dict[str, tuple[Any, int]] = (
+    {
+        "seed": (WHOLE, 0),
+        "n": (WHOLE, 1),
+        "data.size": (WHOLE, 8),
+        "sampler.steps": (WHOLE, 1),
+        "guidance.scale": (REAL, 0),
+        "trainer.max_minutes": (REAL, 0),
+        "trainer.log_every": (WHOLE, 1),
+        "trainer.gradient_clip": (REAL, 0),
+        "metrics.n": (WHOLE, 2),
+        "metrics.adherence_n": (WHOLE, 1),
+        "metrics.kid_n": (WHOLE, 2),
+        "metrics.own_prompts_n": (WHOLE, 2),
+        "metrics.synthetic_n": (WHOLE, 1),
+        "metrics.folds": (WHOLE, 2),
+        "metrics.fitted.epochs": (WHOLE, 1),
+        "metrics.fitted.batch_size": (WHOLE, 1),
+        "metrics.fitted.min_images": (WHOLE, 1),
+        "classifier_network.min_images": (WHOLE, 1),
+    }
+    | {
+        f"training.{stage}.{key}": (WHOLE, 1)
+        for stage in STAGES
+        for key in ("batch_size", "images", "validate_every", "checkpoint_every", "accumulate", "patience")
+    }
+    | {f"training.{stage}.{key}": (WHOLE, 0) for stage in STAGES for key in ("workers", "warmup_steps")}
+)
+SHARES = [f"training.{stage}.{key}" for stage in STAGES for key in ("last_rate", "ema")]
+SHARES += ["training.ldm.condition_dropout", "training.ldm.live_signal", "training.vae.crop.whole"]
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Raises UserError where a number is no number or too small, or accelerator, precision or features are unknown."""
+    for key, (kinds, least) in NUMBERS.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value < least):
+            kind = "whole number" if kinds == WHOLE else "number"
+            raise UserError(f"{key}={value} must be a {kind} of {least} or more.")
+    guidance_of(cfg, Guidance())
+    feature_nodes(cfg)
+    for key in SHARES:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, REAL) or not 0 <= value <= 1):
+            raise UserError(f"{key}={value} must be a number from 0 to 1.")
+    if cfg.trainer.accelerator not in ACCELERATORS:
+        raise UserError(f"trainer.accelerator={cfg.trainer.accelerator} is not one of {', '.join(ACCELERATORS)}.")
+    if str(cfg.trainer.precision) not in PRECISIONS:
+        raise UserError(f"trainer.precision={cfg.trainer.precision} is not one of {', '.join(PRECISIONS)}.")
+
+
+def check_logger(logger: DictConfig) -> None:
+    """Raises UserError where the chosen logger could not start, so that this is known before hours of work."""
+    from cxr_ldm.loggers import mode_of, wandb_logger
+
+    if str(logger.get("_target_", "")).endswith(wandb_logger.__name__):
+        mode_of(logger.offline)
+
+
+def guidance_of(cfg: DictConfig, own: Guidance) -> Guidance:
+    """The settings of guidance, `own` being the bundle's; raises UserError where one is out of range."""
+    return own.with_stated(**plain(cfg.guidance))
+
+
+def sampling_of(cfg: DictConfig) -> "Sampling":
+    """How images are sampled; the guidance is None where the config leaves all of it to the model."""
+    from cxr_ldm.diffusion.sampling import Sampling
+
+    step, times = instantiate(cfg.sampler.step), instantiate(cfg.sampler.times)
+    return Sampling(cfg.sampler.steps, None, step, times)
+
+
+def filled(cfg: DictConfig, **values: Any) -> DictConfig:
+    """A copy of the config with what was found out in place of nulls, so that it is used and recorded alike."""
+    cfg = cfg.copy()
+    for key, value in values.items():
+        OmegaConf.update(cfg, key, value)
+    return cfg
+
+
+def feature_nodes(cfg: DictConfig) -> DictConfig:
+    """The config nodes of the feature extractors by name.
+
+    Raises:
+        UserError: none is chosen, one is chosen twice, or a file of conf/features lacks its package.
+    """
+    chosen = choices("features")
+    twice = sorted({name for name in chosen if chosen.count(name) > 1})
+    if twice:  # Hydra would pass over it
+        raise UserError(f"features=[{','.join(chosen)}] names {', '.join(twice)} twice; once is enough.")
+    if not cfg.get("features"):
+        raise UserError("features=[] chooses no extractor; the default is features=[efficientnet_lite0].")
+    if "_target_" in cfg.features:
+        raise UserError("a file conf/features/NAME.yaml must begin with the line `# @package features.NAME`.")
+    return cfg.features
+
+
+def plain(node: Any) -> Any:
+    """A config node as resolved dicts and lists; raises Hydra's error where a mandatory value is missing."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+
+
+def overrides() -> list[str]:
+    """The command line's overrides."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def choice(group: str) -> str:
+    """The option chosen for a config group, e.g. "small" for vae."""
+    return str(HydraConfig.get().runtime.choices[group])
+
+
+def choices(group: str) -> list[str]:
+    """What the command line names for a group of which several can be chosen; nothing where it names none."""
+    words = overrides() if HydraConfig.initialized() else []
+    found = [word.partition("=")[2] for word in words if word.partition("=")[0] == group]
+    return [name.strip() for name in found[-1].strip("[]").split(",")] if found else []
+
+
+def device_of(cfg: DictConfig) -> "torch.device":
+    """The GPU where there is one and trainer.accelerator does not say cpu."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
+
+
+def stage_of(cfg: DictConfig) -> str:
+    """The chosen stage; raises UserError where none is."""
+    if cfg.get("stage") is None:
+        raise UserError("stage is not set; choose stage=vae, stage=ldm or stage=classifier.")
+    return cfg.stage.name
+
+
+def data_name(cfg: DictConfig) -> str:
+    """Name of the prepared folder that this command's data=… or prepared=… means."""
+    if cfg.prepared:
+        return Prepared(cfg.prepared, cfg.verify).name
+    check_root(cfg)
+    data = OmegaConf.masked_copy(cfg, "data")  # readers take their folders from data.root by interpolation
+    if data.data.root is not None:
+        data.data.root = str(Path(data.data.root).resolve())
+    settings = plain(data)["data"]
+    settings.pop("adherence")  # a measurement; it does not change the images
+    words = [word for word in overrides() if word.startswith("data.") and not word.startswith(naming.SILENT_VALUES)]
+    return naming.slug([settings["kind"], str(settings["size"]), *words], settings)
+
+
+def check_root(cfg: DictConfig) -> None:
+    """Raises UserError where the data need a folder and none is given."""
+    if OmegaConf.is_missing(cfg.data, "root"):
+        raise UserError(f"data.root is not set; data={cfg.data.kind} needs the collection's folder: data.root=DIR.")
+
+
+def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:
+    """Open the prepared folder, making it first where it is missing."""
+    if cfg.prepared:
+        return Prepared(cfg.prepared, cfg.verify)
+    data, name = cfg.data, str(name or data_name(cfg))
+    return prepare_folder(
+        instantiate(data.reader),
+        naming.place(Path(cfg.paths.outputs) / "prepared", name),
+        target_of(data),
+        name=name,
+        kind=data.kind,
+        splits=plain(data.splits),
+        limit=data.limit,
+        workers=cfg.workers,
+        verify=cfg.verify,
+    )
+
+
+def target_of(data: DictConfig) -> Target:
+    """What every image becomes, by the data config."""
+    clahe = plain(data.clahe) if OmegaConf.is_config(data.clahe) else data.clahe
+    return Target(data.size, data.fit, data.bits, clahe, data.png)
+
+
+def part_of_stage(cfg: DictConfig, role: str) -> Any:
+    """The function that conf/stage/*.yaml names for a role: `plan`, `(cfg, prepared) -> Built`, which makes a training
+    run of it, or `measure`, `(cfg, bundle, prepared, folder) -> metrics by name`, which measures its bundle.
+    """
+    return get_method(cfg.stage[role])
+
+
+def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
+    """What decides the result of every training run."""
+    return {
+        "data": prepared.fingerprint,
+        "training": {key: value for key, value in plain(recipe).items() if key not in ("workers", "copies")},
+        "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip", "devices")},
+        "seed": cfg.seed,
+    }
+
+
+def run_folder(cfg: DictConfig, stage: str, model: str, prepared: Prepared, settings: dict[str, Any]) -> Path:
+    """Folder of a training run, named after data, size, model, overrides and settings."""
+    words = [prepared.kind, str(prepared.size), model, *naming.override_words(overrides())]
+    return naming.place(Path(cfg.paths.outputs) / stage, str(cfg.name or naming.slug(words, settings)))
+
+
+def ending(folder: Path, *files: str) -> None:
+    """The last lines of each command: what it made, one path a line."""
+    print("\n".join(f"  {folder / file}" for file in files))

@@ -1,0 +1,250 @@
+"""The plans of the stages from a config. A stage of one's own has a function like these, see conf/stage/*.yaml."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from cxr_ldm import naming
+from cxr_ldm.bundle import load_vae
+from cxr_ldm.callbacks.copies import Copies
+from cxr_ldm.commands.measuring import cache_of, feature_sets_of
+from cxr_ldm.commands.settings import (
+    choice,
+    common_settings,
+    device_of,
+    guidance_of,
+    overrides,
+    plain,
+    run_folder,
+)
+from cxr_ldm.data.captions import Wording
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.transforms import Augment
+from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.loss import DiffusionLoss
+from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.feature_sets import FeatureSets
+from cxr_ldm.metrics.watch import Watch, asked
+from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.register import named
+from cxr_ldm.stages.classifier import ClassifierPlan
+from cxr_ldm.stages.ldm import LDMParts, LDMPlan, drawing
+from cxr_ldm.stages.plan import Plan
+from cxr_ldm.stages.recipe import Recipe
+from cxr_ldm.stages.vae import VAEPlan
+from cxr_ldm.training.fit import Machine, MakeLogger, on_gpu
+
+STOPS = (None, "copies")
+OURS = ("accelerator", "devices", "precision", "gradient_clip", "log_every", "max_minutes", "compile")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A run that a config means.
+
+    Attributes:
+        settings: all that decides its result.
+        folder: where it lies.
+    """
+
+    plan: Plan
+    settings: dict[str, Any]
+    folder: Path
+
+
+def built(cfg: DictConfig, plan: Plan, word: str, recipe: DictConfig, more: dict[str, Any]) -> Built:
+    """A run with the settings that every stage has, and `more`; `word` says in its name which model it is."""
+    settings = common_settings(cfg, plan.prepared, recipe) | more
+    return Built(plan, settings, run_folder(cfg, plan.kind, word, plan.prepared, settings))
+
+
+def vae(cfg: DictConfig, prepared: Prepared) -> Built:
+    """stage=vae"""
+    recipe, more = cfg.training.vae, {"vae": plain(cfg.vae)}
+    source = load_vae(cfg.vae_bundle, cfg.bundle_packages) if cfg.vae_bundle else None
+    if source is not None:
+        if source.spec["autoencoder"] != named(plain(cfg.vae.network)):
+            raise UserError(
+                f"vae_bundle={cfg.vae_bundle} holds another network than vae.network; choose the vae= it was trained "
+                "with."
+            )
+        more["decoder_of"] = source.sha256
+    plan = VAEPlan(
+        prepared,
+        recipe_of(recipe),
+        cfg.seed,
+        lambda: instantiate(cfg.vae.network),
+        plain(cfg.vae.network),
+        lambda: instantiate(cfg.vae.adversary),
+        instantiate(cfg.vae.reconstruction),
+        cfg.vae.kl_weight,
+        recipe.latent_noise,
+        None if recipe.crop.side is None else (recipe.crop.side, recipe.crop.whole),
+        augment_of(recipe, cfg.seed),
+        source,
+    )
+    return built(cfg, plan, choice("vae"), recipe, more)
+
+
+def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
+    """stage=ldm"""
+    recipe = cfg.training.ldm
+    chosen = any(word.startswith(("vae=", "vae.")) for word in overrides())  # a VAE that was asked for must be that one
+    needed = {"vae": plain(cfg.vae)} if chosen else None
+    newest = cfg.vae_bundle or naming.newest_bundle(Path(cfg.paths.outputs), "vae", prepared.name, needed)
+    source = load_vae(newest, cfg.bundle_packages)
+    more = {
+        "vae_bundle": source.sha256,
+        **{group: plain(cfg[group]) for group in ("denoiser", "text_encoder", "diffusion")},
+        **looks_stated(plain(recipe), cfg.stop),
+    }
+    if cfg.get("attributes"):
+        more["attributes"] = plain(cfg.attributes)
+    plan = LDMPlan(
+        prepared,
+        recipe_of(recipe),
+        cfg.seed,
+        source,
+        parts_of(cfg),
+        Wording(**plain(recipe.texts)),
+        recipe.condition_dropout,
+        recipe.live_signal,
+        cache_of(cfg),
+        device_of(cfg),
+        guidance_of(cfg, Guidance()),
+        plain(cfg.diffusion.noise_levels),
+        copies_of(cfg, source.parts["autoencoder"], prepared),
+        cfg.trainer.graphs and on_gpu(cfg.trainer.accelerator),
+        cfg.verify,
+    )
+    return built(cfg, plan, choice("denoiser"), recipe, more)
+
+
+def parts_of(cfg: DictConfig) -> LDMParts:
+    """What a diffusion model is made of."""
+
+    def diffusion(network: nn.Module) -> tuple[Denoiser, DiffusionLoss]:
+        denoiser = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
+        return denoiser, DiffusionLoss(instantiate(cfg.diffusion.noise_levels), instantiate(cfg.diffusion.weighting))
+
+    nodes = {"network": cfg.denoiser, "schedule": cfg.diffusion.schedule, "scaling": cfg.diffusion.scaling}
+    return LDMParts(
+        lambda texts, definition: instantiate(cfg.text_encoder, texts=texts, definition=definition),
+        lambda channels, width: instantiate(cfg.denoiser, latent_channels=channels, context_width=width),
+        lambda width: instantiate(cfg.attributes, width=width) if cfg.get("attributes") else None,
+        diffusion,
+        instantiate(cfg.text_encoder.get("unfreeze")),
+        {name: plain(node) for name, node in nodes.items()},
+    )
+
+
+def classifier(cfg: DictConfig, prepared: Prepared) -> Built:
+    """stage=classifier"""
+    recipe, model = cfg.training.classifier, cfg.classifier_network
+    plan = ClassifierPlan(
+        prepared,
+        recipe_of(recipe),
+        cfg.seed,
+        lambda classes: instantiate(model.network, classes=classes),
+        plain(model.network),
+        model.min_images,
+        augment_of(recipe, cfg.seed),
+    )
+    # rules of an earlier version of this code may have found other classes
+    more = {"classifier_network": plain(model), "classes": plan.targets.classes}
+    return built(cfg, plan, choice("classifier_network"), recipe, more)
+
+
+def recipe_of(recipe: DictConfig) -> Recipe:
+    """What every stage is told about its training."""
+    names = [name for name in Recipe.__dataclass_fields__ if name != "optimizer" and name in recipe]
+    return Recipe(instantiate(recipe.optimizer), **{name: recipe[name] for name in names})
+
+
+def augment_of(recipe: DictConfig, seed: int) -> Augment | None:
+    """The changes to training images; None where they are off."""
+    changes = plain(recipe.augment)
+    return Augment(**changes, seed=seed) if changes.pop("enabled") else None
+
+
+def machine_of(cfg: DictConfig) -> Machine:
+    """What the run trains on; keys of conf/trainer that are not ours reach Lightning's Trainer as they are."""
+    stated = plain(cfg.trainer)
+    further = {key: value for key, value in stated.items() if key not in (*OURS, "graphs")}
+    return Machine(**{key: stated[key] for key in OURS}, further=further)
+
+
+def logger_of(cfg: DictConfig) -> MakeLogger:
+    """Makes the logger of a run."""
+    made: MakeLogger = instantiate(cfg.logger)
+    return made
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises UserError where compiling, CUDA graphs, or looks for copies cannot be what was meant."""
+    known = torch.compiler.list_backends(exclude_tags=None)
+    if cfg.trainer.compile is not None and cfg.trainer.compile not in known:
+        raise UserError(f"trainer.compile={cfg.trainer.compile} is not one of {', '.join(known)}.")
+    # each pass of a graph writes its gradients to the same memory
+    others = {
+        "trainer.devices": (cfg.trainer.devices, 1),
+        "trainer.compile": (cfg.trainer.compile, None),
+        "training.ldm.accumulate": (cfg.training.ldm.accumulate, 1),
+    }
+    for key, (value, needed) in others.items() if cfg.trainer.graphs else ():
+        if value != needed:
+            raise UserError(f"trainer.graphs=true and {key}={value} do not go together; take {key}={needed or 'null'}.")
+    check_looks(cfg.stop, cfg.stage.name if cfg.get("stage") else None, **plain(cfg.training.ldm.copies))
+
+
+def check_looks(stop: str | None, stage: str | None, samples: Any, alpha: Any) -> None:
+    """Raises UserError where `stop`, or samples and alpha of the looks for copies, cannot be what was meant."""
+    if stop not in STOPS:
+        raise UserError(f"stop={stop} is not known; stop=copies ends a diffusion run that begins to copy.")
+    if stop and stage != "ldm":
+        raise UserError(f"stop={stop} needs stage=ldm; stage={stage} makes no images of its own.")
+    if stop and samples == 0:
+        raise UserError("stop=copies needs looks; choose training.ldm.copies.samples=200 or so.")
+    if type(samples) is not int or samples < 0:
+        raise UserError(f"training.ldm.copies.samples={samples} must be a whole number of 0 or more.")
+    if not isinstance(alpha, float) or not 0 < alpha < 1:
+        raise UserError(f"training.ldm.copies.alpha={alpha} must be a number between 0 and 1.")
+
+
+def looks_stated(recipe: dict[str, Any], stop: str | None) -> dict[str, Any]:
+    """What the looks add to the settings of a run; nothing without them, so that such runs are found again."""
+    looks = recipe.get("copies") or {}
+    return ({"copies": looks} if looks.get("samples") else {}) | ({"stop": stop} if stop else {})
+
+
+def copies_of(cfg: DictConfig, autoencoder: Autoencoder, prepared: Prepared) -> Callable[[Path], Copies] | None:
+    """Makes the callback that looks for copies, of a run's folder; None where no look is asked for."""
+    recipe = cfg.training.ldm
+    if recipe.copies.samples == 0:
+        return None
+    chosen = asked(prepared, recipe.copies.samples, cfg.seed)
+    looks = recipe_of(recipe).periods().validations
+    sets: list[FeatureSets] = []  # made at the first look
+
+    def features() -> FeatureSets:
+        if not sets:
+            sets.append(feature_sets_of(cfg, prepared))
+        return sets[0]
+
+    def made(images: Tensor) -> Tensor:
+        return features().of_images(features().first, images)
+
+    def real(rows: Any, what: str) -> Tensor:
+        return features().of_rows(features().first, rows, what)
+
+    watch = Watch(prepared, chosen, real, made, recipe.copies.alpha, looks)
+    seeds = [cfg.seed + 1_000_000 + index for index in range(len(chosen.rows))]
+    draw = drawing(autoencoder, prepared, chosen.rows, seeds, Guidance())
+    return lambda folder: Copies(draw, watch.look, watch.alarms, folder / "checkpoints", cfg.stop == "copies")

@@ -1,0 +1,50 @@
+"""python train.py: a stage from a config to a run's folder."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from cxr_ldm.bundle import load_bundle
+from cxr_ldm.commands import stages
+from cxr_ldm.commands.evaluate import evaluate
+from cxr_ldm.commands.settings import (
+    check_logger,
+    check_values,
+    ending,
+    overrides,
+    part_of_stage,
+    prepared_data,
+    stage_of,
+)
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.errors import UserError
+from cxr_ldm.training.run import run
+
+
+def main(cfg: DictConfig) -> None:
+    """Train the chosen stage, and measure it where `evaluate=true`."""
+    check_values(cfg)
+    check_logger(cfg.logger)
+    stages.check(cfg)
+    stage = stage_of(cfg)
+    if cfg.split != "val":
+        raise UserError(f"split={cfg.split}: train.py measures on split=val; evaluate.py opens the test split.")
+    prepared = prepared_data(cfg)
+    check_split_sizes(prepared)
+    built: stages.Built = part_of_stage(cfg, "plan")(cfg, prepared)
+    built.plan.check(built.folder)
+    composed = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(overrides())}
+    config = OmegaConf.to_container(cfg, resolve=False)
+    machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
+    if not run(built.plan, built.folder, built.settings, machine, logger, composed, config):
+        return
+    ending(built.folder, *built.plan.files)
+    if cfg.evaluate:
+        evaluate(cfg, load_bundle(built.folder / "bundle", stage, cfg.bundle_packages), prepared)
+
+
+def check_split_sizes(prepared: Prepared) -> None:
+    """Refuse collections that cannot be trained on, validated and tested; a packed one left its test images behind."""
+    for split in ("train", "val") if prepared.packed else ("train", "val", "test"):
+        if len(prepared.rows(split)) == 0:
+            raise UserError(
+                f"{prepared.folder} has no image in split {split}; take more patients, or larger data.splits."
+            )

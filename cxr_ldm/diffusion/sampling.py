@@ -1,0 +1,94 @@
+"""How images are drawn from a model, as one object: what the command line, the page, Python and a measurement state."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.samplers import dpmpp_2m
+from cxr_ldm.diffusion.schedules import trailing
+from cxr_ldm.errors import UserError
+from cxr_ldm.register import described, named_function
+
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """All that decides the pixels of an image beside its model, prompt, seed and patient.
+
+    Attributes:
+        steps: of the sampler.
+        guidance: None takes the model's own, which its bundle states.
+        sampler: see `cxr_ldm.diffusion.samplers`.
+        times: grid of times as a function of the number of steps and of noise levels.
+
+    Raises:
+        UserError: steps below 1.
+
+    >>> Sampling(10, Guidance(1.5)).facts()
+    {'steps': 10, 'guidance': 1.5, 'sampler': 'dpmpp_2m', 'times': 'trailing'}
+    """
+
+    steps: int = STEPS
+    guidance: Guidance | None = None
+    sampler: Callable[..., Tensor] = dpmpp_2m
+    times: Callable[..., Tensor] = trailing
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"sampler.steps={self.steps} must be 1 or more.")
+
+    @property
+    def rule(self) -> Guidance:
+        """The guidance, which must be known: see `of_model`."""
+        assert self.guidance is not None
+        return self.guidance
+
+    def of_model(self, own: Guidance) -> "Sampling":
+        """With a model's own guidance where nothing else is stated."""
+        return self if self.guidance is not None else replace(self, guidance=own)
+
+    def settings(self) -> dict[str, Any]:
+        """Sampler, grid and steps for a record, as JSON values; the guidance has its own entry there."""
+        return {"steps": self.steps, "step": described(self.sampler), "times": described(self.times)}
+
+    def facts(self) -> dict[str, Any]:
+        """For provenance: all of it, without what is empty or plain."""
+        step, times = described(self.sampler), described(self.times)
+        named = {"sampler": step.pop("part"), "sampler_options": step, "times": times.pop("part")}
+        named["times_options"] = times
+        stated = {name: value for name, value in named.items() if value != {}}
+        return {"steps": self.steps, **self.rule.facts(), **stated}
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> "Sampling":
+        """What `settings` gave, or a file of conf/sampler with its parts by name.
+
+        >>> stated = {"steps": 5, "step": {"part": "ddim", "eta": 1.0}, "times": {"part": "trailing"}}
+        >>> Sampling.of_settings(stated).settings() == stated
+        True
+        """
+        step, times = (
+            partial(named_function(each["part"]), **{key: value for key, value in each.items() if key != "part"})
+            for each in (settings["step"], settings["times"])
+        )
+        return cls(settings["steps"], None, step, times)
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> "Sampling":
+        """What a provenance says; raises KeyError where it does not say all."""
+        rule = Guidance(
+            facts["guidance"],
+            tuple(facts.get("guidance_interval", Guidance.interval)),
+            facts.get("guidance_rescale", Guidance.rescale),
+        )
+        return cls(
+            facts["steps"],
+            rule,
+            partial(named_function(facts["sampler"]), **facts.get("sampler_options", {})),
+            partial(named_function(facts["times"]), **facts.get("times_options", {})),
+        )

@@ -1,0 +1,1 @@
+"""Fitting a stage, whichever it is: the run's folder, resuming, precision, callbacks."""

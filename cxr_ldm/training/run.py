@@ -1,0 +1,141 @@
+"""A run of a stage from an empty folder to its bundle; the same command goes on with one that was ended."""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Timer
+
+from cxr_ldm import artifacts
+from cxr_ldm.bundle import bundle_sha256, save_bundle
+from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.metrics import results
+from cxr_ldm.stages.plan import Plan
+from cxr_ldm.training.fit import Machine, MakeLogger, fit
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    settings: Mapping[str, Any],
+    machine: Machine,
+    make_logger: MakeLogger,
+    composed: Mapping[str, str],
+    config: Any,
+) -> bool:
+    """Train a plan in its folder and leave its bundle and metrics there; what is complete stays as it is.
+
+    Args:
+        settings: all that decides the result.
+        composed, config: as of `begin` and `write_metrics`.
+
+    Returns:
+        Whether this process is the one that writes: of several processes of a run, the first one does.
+
+    Raises:
+        UserError: the folder was made by other settings, or another process runs there.
+        Paused: as `fit`.
+    """
+    prepared = plan.prepared
+    facts = {"data": prepared.name, "prepared": str(prepared.folder)}
+    with begun(folder, settings, composed, **facts) as unfinished:
+        if not unfinished:
+            return True
+        module, data = plan.module(folder), plan.data()
+        callbacks = plan.callbacks(folder)
+        fitter = fit(module, data, folder, plan.recipe, machine, plan.monitor, make_logger, plan.seed, callbacks)
+        (values,) = fitter.validate(module, data, verbose=False)
+        if not fitter.is_global_zero:
+            return False
+        contents = plan.contents(module)
+        info = bundle_info(prepared, folder) | contents.info
+        save_bundle(folder / "bundle", plan.kind, contents.specs, contents.parts, info)
+        write_metrics(folder, values, plan.measured(), plan.stated(), config, plan.seed)
+        finish(folder, settings, **facts, **cost(fitter))
+    return True
+
+
+def bundle_info(prepared: Prepared, folder: Path) -> dict[str, Any]:
+    """Facts about a run that travel with its bundle."""
+    return {
+        "run": folder.name,
+        "size": prepared.size,
+        "data": {
+            "name": prepared.name,
+            "kind": prepared.kind,
+            "fingerprint": prepared.fingerprint,
+            "sources": prepared.sources(),
+        },
+        "settings": artifacts.read_json(folder / artifacts.RECORD)["settings"],
+    }
+
+
+@contextmanager
+def begun(folder: Path, settings: Mapping[str, Any], composed: Mapping[str, str], **facts: Any) -> Iterator[bool]:
+    """As `begin`, and no other process runs in the folder until the block ends.
+
+    Raises:
+        UserError: another process runs there.
+    """
+    complete = artifacts.state(folder, settings) == "complete"  # needs no lock, which a read-only disk could not hold
+    # Lightning starts the further processes of a run on several devices by the same command
+    alone = not complete and os.environ.get("LOCAL_RANK", "0") == "0"
+    with artifacts.locked(folder) if alone else nullcontext():
+        yield begin(folder, settings, composed, **facts)
+
+
+def begin(folder: Path, settings: Mapping[str, Any], composed: Mapping[str, str], **facts: Any) -> bool:
+    """Claim a run folder; False when the same run is complete there already.
+
+    Args:
+        composed: texts of the files that stand in .hydra/, as Hydra would leave them: config.yaml and overrides.yaml.
+    """
+    state = artifacts.state(folder, settings)
+    if state == "complete":
+        print(f"complete already: {folder}")
+        return False
+    print(f"{'resuming' if state == 'unfinished' else 'new run'}: {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    artifacts.write_record(folder, settings, complete=False, **facts)
+    for name, text in composed.items():
+        artifacts.write_text(folder / ".hydra" / name, text)
+    return True
+
+
+def finish(folder: Path, settings: Mapping[str, Any], **facts: Any) -> None:
+    """Mark a run folder complete."""
+    finished = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    facts |= {"finished": finished, "command": sys.argv, "python": platform.python_version()}
+    artifacts.write_record(folder, settings, complete=True, **facts)
+
+
+def cost(fitter: lightning.Trainer) -> dict[str, float]:
+    """Optimiser steps of a run, and the seconds of training behind its checkpoints, those before a resume included."""
+    callbacks: list[lightning.Callback] = fitter.callbacks  # type: ignore[attr-defined]
+    (timer,) = [callback for callback in callbacks if isinstance(callback, Timer)]
+    return {"steps": fitter.global_step, "seconds": round(timer.time_elapsed("train"), 1)}
+
+
+def write_metrics(
+    folder: Path, values: Mapping[str, float], n: int, settings: dict[str, Any], config: Any, seed: int
+) -> None:
+    """The last validation of a training run, in the form of the contract.
+
+    Args:
+        config: composed, as JSON values, whose hash stands in the run entry.
+    """
+    reason = "one pass inside training, by torchmetrics; evaluate.py gives intervals"
+    metrics = {
+        name.replace("/", "_"): results.Metric(
+            float(value), n, not name.endswith("loss"), settings=settings, reason=reason
+        )
+        for name, value in values.items()
+    }
+    run = results.run_entry(config=config, bundle_sha256=bundle_sha256(folder / "bundle"), seed=seed)
+    results.write_metrics(folder / "metrics.json", metrics, run)

@@ -1,0 +1,58 @@
+"""Curves ask for what they say at each point, and cost counts what is there."""
+
+import pytest
+import torch
+
+from cxr_ldm.assets import DEMO
+from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.samplers import ddim
+from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.diffusion.schedules import leading, trailing
+from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.cost import latencies, parameters, peak_memory
+from cxr_ldm.evaluation.curves import curves, points
+from cxr_ldm.metrics.results import Metric
+from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.pipeline import TextToCXR
+
+
+def test_each_point_of_a_curve_changes_one_setting_alone():
+    asked = []
+
+    def generate(steps, scale):
+        asked.append((steps, scale))
+        return torch.full((4, 1, 8, 8), steps + 100 * scale)
+
+    def measure(images):
+        return {"kid_x": Metric(float(images.mean()), len(images), False, reason="x")}
+
+    found = curves(generate, measure, steps=7, guidance=2.0, at_steps=[1, 30], at_guidance=[1.0, 1.5])
+    assert asked == [(7, 1.0), (7, 1.5), (1, 2.0), (30, 2.0)]
+    assert found["kid_x_at_guidance_1.5"].value == 157
+    assert found["kid_x_at_steps_30"].settings == {"steps": 30, "guidance": 2.0}
+    assert [setting for setting, _ in points(found, "steps")["seconds_per_image"]] == [1, 30]
+
+
+def test_cost_counts_every_part_and_more_steps_take_longer():
+    pipeline = TextToCXR.from_bundle(DEMO, "cpu")
+    parts = {"autoencoder": pipeline.autoencoder, "network": pipeline.denoiser.network, "size": 64}
+    total = parameters(parts)["parameters"]
+    assert total.value == sum(parameter_count(parts[name]) for name in ("autoencoder", "network"))
+    assert set(total.settings) == {"autoencoder", "network"}
+    found = latencies(pipeline, [1, 12], Sampling(20, Guidance(), ddim, trailing))
+    assert 0 < found["latency_at_steps_1"].value < found["latency_at_steps_12"].value
+    assert found["images_per_second_at_steps_1"].value > found["images_per_second_at_steps_12"].value
+
+
+def test_peak_memory_is_that_of_a_process_with_the_model_in_it():
+    ballast = torch.ones(500_000_000)  # 2 GB in this process, which are none of the other's
+    (metric,) = peak_memory(DEMO, "cpu", [], Sampling(3, Guidance(), ddim, trailing)).values()
+    del ballast
+    assert 250 < metric.value < 1500  # MB: torch alone takes some 300
+    assert metric.settings["device"] == "cpu"
+    assert metric.settings["steps"] == 3
+
+
+def test_peak_memory_is_measured_at_the_steps_that_it_states():
+    with pytest.raises(UserError, match="sampler.steps=1001"):
+        peak_memory(DEMO, "cpu", [], Sampling(1001, Guidance(), ddim, leading))
