@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from cxr_ldm.app.uploads import REFUSED
-from cxr_ldm.data.dicom import is_dicom, load_image
-from cxr_ldm.data.images import UnreadableImage, display
+from cxr_ldm.data.pixels.dicom import is_dicom, load_image
+from cxr_ldm.data.pixels.images import UnreadableImage, display
 from cxr_ldm.errors import UserError
 
 MEMORY = 4 * 2**30  # bytes of address space

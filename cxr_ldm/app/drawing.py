@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from cxr_ldm.networks.summary import Layer
+from cxr_ldm.inspection.layers import Layer
 
 GREY = "#808080"  # legible on light and on dark
 ATTENDS = "#1e90ff"

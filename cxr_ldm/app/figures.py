@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from io import BytesIO
 
-from cxr_ldm.attention import AttentionMaps
+from cxr_ldm.inspection.attention import AttentionMaps
 
 
 def attention_figure(maps: AttentionMaps, chosen: Sequence[int]) -> bytes:

@@ -16,13 +16,13 @@ from cxr_ldm.app import library
 from cxr_ldm.app.examples import examples_of
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import CONF
-from cxr_ldm.data.browse import Catalogue
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.browse import Catalogue
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging import statistics
+from cxr_ldm.imaging import contrast as statistics
 from cxr_ldm.imaging.grids import to_uint8
-from cxr_ldm.metrics.memorisation import NearCopies
-from cxr_ldm.metrics.neighbours import neighbours
+from cxr_ldm.metrics.copies.memorisation import NearCopies
+from cxr_ldm.metrics.copies.neighbours import neighbours
 from cxr_ldm.pipeline import TextToCXR
 
 BANNER = "Synthetic images, for research and teaching. Not for diagnosis."

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cxr_ldm.metrics.report import cell, number
+from cxr_ldm.report.terminal import cell, number
 
 BASELINE = {"objective": "flow", "levels": "its own", "weighting": "unit", "text": "scratch", "dropout": "0.1"}
 COLUMNS = {

@@ -14,7 +14,7 @@ from cxr_ldm.app.generation import Request
 from cxr_ldm.artifacts import read_json
 from cxr_ldm.assets import MODELS
 from cxr_ldm.benchmark.browser import chromium, serving
-from cxr_ldm.data.browse import Catalogue, Query
+from cxr_ldm.data.prepared.browse import Catalogue, Query
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.metrics.results import Metric
 

@@ -10,16 +10,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cxr_ldm.bundle import load_bundle
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import reconstruction
-from cxr_ldm.metrics.distances import floors, kernel_metric
-from cxr_ldm.metrics.features import EfficientNetLite0, extract
-from cxr_ldm.metrics.frechet import frechet_distance
-from cxr_ldm.metrics.report import cell
+from cxr_ldm.metrics.distances.floors import floors, kernel_metric
+from cxr_ldm.metrics.distances.frechet import frechet_distance
+from cxr_ldm.metrics.features.efficientnet import EfficientNetLite0, extract
+from cxr_ldm.metrics.images import reconstruction
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.tiny import PUBLISHED, TinyAutoencoder, published
+from cxr_ldm.report.terminal import cell
 
 Reconstruct = Callable[[Tensor], Tensor]
 POOL, REPEATS = 3, 5  # real images behind the floor as a multiple of n, and splits of them

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.report import cell, meaning
 from cxr_ldm.metrics.results import Metric, read_metrics
+from cxr_ldm.report.terminal import cell, meaning
 
 NOT_MEASURED = "not measured"
 REAL = ("_floor", "_real", "_of_real")  # endings of what real images score by the same measurement

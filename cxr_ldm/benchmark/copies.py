@@ -11,12 +11,12 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.metrics.excess import excess_metric, nearer_metric
-from cxr_ldm.metrics.memorisation import COPY_CORRELATION, SIDE, is_copy, search_features, standardised
-from cxr_ldm.metrics.report import cell
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.metrics.copies.excess import excess_metric, nearer_metric
+from cxr_ldm.metrics.copies.memorisation import COPY_CORRELATION, SIDE, is_copy, search_features, standardised
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import wilson_interval
+from cxr_ldm.report.terminal import cell
 
 INTRO = """Evaluations of generators that are known: fresh samples of the references' own distribution, and among them
 copies of training images. An alarm is a one-sided p of at most 0.05, or a near copy; shares of evaluations with Wilson

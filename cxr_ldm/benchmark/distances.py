@@ -13,11 +13,11 @@ from torch import Tensor
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.cost import peak_bytes
-from cxr_ldm.metrics.coverage import coverage
-from cxr_ldm.metrics.frechet import frechet_distance, torchmetrics_frechet_distance
-from cxr_ldm.metrics.kernel import kernel_distance, torchmetrics_kernel_distance
-from cxr_ldm.metrics.report_page import render_markdown
+from cxr_ldm.metrics.distances.coverage import coverage
+from cxr_ldm.metrics.distances.frechet import frechet_distance, torchmetrics_frechet_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance, torchmetrics_kernel_distance
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.report.markdown import render_markdown
 
 INTRO = """Two sets of random features, correlated as those of a network are; both sides get the same ones in float64.
 

@@ -1,7 +1,7 @@
 """Findings read from reports against the expert MeSH codes of Open-i: precision, recall and F1 of each.
 
-The rules of `cxr_ldm.data.findings` were written while looking at the development half of the reports only; the other
-half is the measurement. Both are on the page, so that a gap between them shows.
+The rules of `cxr_ldm.data.findings.reading` were written while looking at the development half of the reports only; the
+other half is the measurement. Both are on the page, so that a gap between them shows.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from cxr_ldm.benchmark.findings_codes import AIMED, HALVES, TARGETS, Half, Target
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.findings_words import DEVICE, NO_FINDING
-from cxr_ldm.data.manifest import Reader
-from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.reports import SEEN, Report
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.findings.reports import SEEN, Report
+from cxr_ldm.data.findings.words import DEVICE, NO_FINDING
+from cxr_ldm.data.prepared.manifest import Reader
+from cxr_ldm.data.readers.openi import OpenIReader
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import Metric
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from cxr_ldm.data.findings_words import DEVICE, NO_FINDING
+from cxr_ldm.data.findings.words import DEVICE, NO_FINDING
 
 Half = Literal["measurement", "development"]
 HALVES: tuple[Half, Half] = ("measurement", "development")

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cxr_ldm.benchmark.findings_codes import AIMED, FURTHER, TARGETS, Target
-from cxr_ldm.metrics.report import cell
+from cxr_ldm.report.terminal import cell
 
 INTRO = """Structured findings are read from the text of a report (findings and impression) by the rules of
-`cxr_ldm/data/findings.py`. Here they are compared with the MeSH codes that experts gave each report of the Indiana
-collection. The reports were split in halves by a hash of their number; the rules were written while looking at the
-development half only, and every figure that is not marked otherwise is of the measurement half.
+`cxr_ldm/data/findings/reading.py`. Here they are compared with the MeSH codes that experts gave each report of the
+Indiana collection. The reports were split in halves by a hash of their number; the rules were written while looking at
+the development half only, and every figure that is not marked otherwise is of the measurement half.
 
 A class counts as found where it is read as *present*: what the text calls possible or probable is *uncertain* and does
 not count. A report counts as coded where it bears one of the headings below. Left out are reports without any text,

@@ -8,13 +8,13 @@ import numpy as np
 from torch import Tensor
 
 from cxr_ldm.assets import DEMO
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepared import to_pixels
-from cxr_ldm.metrics.adherence import Finding, PhantomAdherence
-from cxr_ldm.metrics.diversity import pairwise_ssim
-from cxr_ldm.metrics.report import cell
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.prepared.folder import to_pixels
+from cxr_ldm.metrics.faithfulness.adherence import Finding, PhantomAdherence
+from cxr_ldm.metrics.images.diversity import pairwise_ssim
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.report.terminal import cell
 
 INTRO = """The same prompts and seeds at several guidance scales. 0 ignores the text, 1 is the plain conditional model.
 

@@ -1,7 +1,7 @@
 """How fast the data engine is, each time as a ratio to a peer that runs in the same process, in turns.
 
-- Preparing: `cxr_ldm.data.prepare` on large DICOM files, against a bare decode and one area resize of the same files
-  on as many processes.
+- Preparing: `cxr_ldm.data.prepared.making` on large DICOM files, against a bare decode and one area resize of the same
+  files on as many processes.
 - Reading for training: batches of a prepared folder, against opening, resizing, CLAHE and tokenising each PNG.
 """
 
@@ -22,13 +22,13 @@ from tqdm import tqdm
 
 from cxr_ldm.benchmark.peers import decode_and_resize, open_resize_equalise
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
-from cxr_ldm.data.dicom import load_dicom
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepare import Target, prepare
-from cxr_ldm.data.workers import begin
-from cxr_ldm.metrics.report_page import render_markdown
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.pixels.dicom import load_dicom
+from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.prepared.workers import begin
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.report.markdown import render_markdown
 
 HEIGHT, WIDTH, BITS = 2828, 2320, 12  # the commonest size and depth of the Indiana collection
 PNG_SIZE = 1024
@@ -126,7 +126,7 @@ def _prepare_against_floor(folder: Path, size: int, repeats: int, workers: int) 
 def _reading_against_fly(folder: Path, images: int, size: int, repeats: int) -> dict[str, Metric]:
     import torch
 
-    from cxr_ldm.data.datamodule import ImageDataModule
+    from cxr_ldm.data.batches.images import ImageDataModule
     from cxr_ldm.text.encoders import scratch
 
     prepared = prepare(PhantomReader(images, size, 0), folder / "read", Target(size), name="read", splits=SPLITS)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
-from cxr_ldm.metrics.report_page import render_markdown
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.report.markdown import render_markdown
 from cxr_ldm.text.encoders import TextEncoder, pretrained
 from cxr_ldm.text.unfreezing import Unfreezing
 

@@ -9,15 +9,15 @@ import numpy as np
 from tqdm import tqdm
 
 from cxr_ldm.assets import DEMO
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.watermark import STRENGTH, THRESHOLD, as_jpeg, mark, score
-from cxr_ldm.metrics.report import cell
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import wilson_interval
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.report.terminal import cell
 
 INTRO = """Each picture at each size, plain and through each preset of `enhance=`, is marked and saved as a JPEG of each
 quality. *found* is the share of marked pictures whose score after it reaches the threshold, with its Wilson 95 %

@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from cxr_ldm.commands.settings import check_root, check_values, plain
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.report import print_table
-from cxr_ldm.metrics.report_page import publish
 from cxr_ldm.metrics.results import read_metrics, run_entry, write_metrics
+from cxr_ldm.report.markdown import publish
+from cxr_ldm.report.terminal import print_table
 
 
 def main(cfg: DictConfig) -> None:

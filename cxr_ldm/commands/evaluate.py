@@ -35,7 +35,7 @@ from cxr_ldm.commands.settings import (
     sampling_of,
     stage_of,
 )
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation import judge as judging
@@ -45,8 +45,12 @@ from cxr_ldm.evaluation.distance import Distances
 from cxr_ldm.evaluation.ldm import Evaluation
 from cxr_ldm.evaluation.model import Model
 from cxr_ldm.evaluation.vae import measure_vae
-from cxr_ldm.metrics import report, report_html, report_page, results, wandb_report
-from cxr_ldm.metrics.paired import corrected
+from cxr_ldm.metrics import results
+from cxr_ldm.metrics.distances.paired import corrected
+from cxr_ldm.report import html as report_html
+from cxr_ldm.report import markdown as report_page
+from cxr_ldm.report import terminal as report
+from cxr_ldm.report import wandb as wandb_report
 
 # Options of metrics=page, and by which of them the others are used.
 PAGE = {"kid_n", "own_prompts_n", "references", "folds", "synthetic"}

@@ -10,7 +10,7 @@ from torch import nn
 from cxr_ldm import naming
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.commands.settings import device_of, feature_nodes, filled, plain
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.adherence import Adherence
 from cxr_ldm.evaluation.collection import Collection
@@ -18,7 +18,7 @@ from cxr_ldm.evaluation.feature_sets import FeatureSets
 from cxr_ldm.evaluation.fitting import Recipe
 from cxr_ldm.evaluation.judge import NONE, Judge, check
 from cxr_ldm.evaluation.measures import Curves, Fitted, Measures
-from cxr_ldm.metrics.headline import check_targets
+from cxr_ldm.report.headline import check_targets
 
 
 def measures_of(cfg: DictConfig) -> Measures:

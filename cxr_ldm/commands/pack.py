@@ -7,10 +7,10 @@ import numpy as np
 from omegaconf import DictConfig
 
 from cxr_ldm.data.pack import pack, unpack
-from cxr_ldm.data.prepared import to_pixels
+from cxr_ldm.data.prepared.folder import to_pixels
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.features import EfficientNetLite0, extract
-from cxr_ldm.metrics.kernel import kernel_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance
+from cxr_ldm.metrics.features.efficientnet import EfficientNetLite0, extract
 
 MEASURED = 1000  # training images at most, in two halves, from which KID is measured
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cxr_ldm.data.phantom_files import write_collection
+from cxr_ldm.data.phantom.files import write_collection
 from cxr_ldm.errors import UserError
 
 

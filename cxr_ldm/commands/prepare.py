@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from cxr_ldm import artifacts
 from cxr_ldm.commands.settings import check_root, check_values, ending, prepared_data
-from cxr_ldm.data.prepare import MADE, dry_run
+from cxr_ldm.data.prepared.making import MADE, dry_run
 
 
 def main(cfg: DictConfig) -> None:

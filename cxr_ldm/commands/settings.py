@@ -8,9 +8,9 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import naming
-from cxr_ldm.data.prepare import Target
-from cxr_ldm.data.prepare import prepare as prepare_folder
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.data.prepared.making import Target
+from cxr_ldm.data.prepared.making import prepare as prepare_folder
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 

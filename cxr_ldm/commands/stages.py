@@ -23,15 +23,15 @@ from cxr_ldm.commands.settings import (
     plain,
     run_folder,
 )
-from cxr_ldm.data.captions import Wording
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.transforms import Augment
+from cxr_ldm.data.batches.captions import Wording
+from cxr_ldm.data.batches.transforms import Augment
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.feature_sets import FeatureSets
-from cxr_ldm.metrics.watch import Watch, asked
+from cxr_ldm.metrics.copies.watch import Watch, asked
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.register import named
 from cxr_ldm.stages.classifier import ClassifierPlan

@@ -14,7 +14,7 @@ from cxr_ldm.commands.settings import (
     prepared_data,
     stage_of,
 )
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.errors import UserError
 from cxr_ldm.training.run import run
 

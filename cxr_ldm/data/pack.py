@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cxr_ldm.artifacts import RECORD, building, read_json, write_json
 from cxr_ldm.content import new_array, sealed
-from cxr_ldm.data.prepared import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
+from cxr_ldm.data.prepared.folder import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
 from cxr_ldm.errors import UserError
 
 QUALITIES = range(98, 49, -2)  # of JPEG, from the best

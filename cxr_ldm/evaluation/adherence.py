@@ -9,8 +9,8 @@ from torch import Tensor
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.model import Model
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import diversity
-from cxr_ldm.metrics.adherence import Finding, PhantomAdherence
+from cxr_ldm.metrics.faithfulness.adherence import Finding, PhantomAdherence
+from cxr_ldm.metrics.images import diversity
 from cxr_ldm.metrics.results import Metric
 
 REAL_LIKE_PROMPTS = 600  # real images at most that show what the prompts ask for

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.splits import Split
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.data.prepared.splits import Split
 from cxr_ldm.evaluation.splits import WORDS
 from cxr_ldm.networks.autoencoder import Autoencoder
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from cxr_ldm.bundle import Bundle
-from cxr_ldm.data.splits import evenly
+from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.evaluation.adherence import Adherence
 from cxr_ldm.evaluation.collection import Collection, reconstructions
 from cxr_ldm.evaluation.feature_sets import FeatureSets
 from cxr_ldm.evaluation.model import Model
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import reconstruction
-from cxr_ldm.metrics.adherence import Seen, finding_shown, side_shown
-from cxr_ldm.metrics.frechet import frechet_distance
-from cxr_ldm.metrics.lung_floor import Side
-from cxr_ldm.metrics.paired import paired_distance, paired_kernel_distance, paired_mean
+from cxr_ldm.metrics.distances.frechet import frechet_distance
+from cxr_ldm.metrics.distances.paired import paired_distance, paired_kernel_distance, paired_mean
+from cxr_ldm.metrics.faithfulness.adherence import Seen, finding_shown, side_shown
+from cxr_ldm.metrics.faithfulness.lung_floor import Side
+from cxr_ldm.metrics.images import reconstruction
 from cxr_ldm.metrics.results import Metric
 
 LOWER = ("mae",)  # reconstruction measures of which a smaller value is better

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.feature_sets import FeatureSets
-from cxr_ldm.metrics import distances, image_statistics
+from cxr_ldm.metrics.distances import floors as distances
+from cxr_ldm.metrics.images import looks as image_statistics
 from cxr_ldm.metrics.results import Metric
 
 

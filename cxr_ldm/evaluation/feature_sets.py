@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from cxr_ldm import artifacts, content
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.metrics.features import extract
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.metrics.features.efficientnet import extract
 
 
 class FeatureSets:

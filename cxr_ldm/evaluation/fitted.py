@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cxr_ldm.data.targets import Targets, all_targets, learnable
+from cxr_ldm.data.findings.targets import Targets, all_targets, learnable
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.crossfit import crossfit
 from cxr_ldm.evaluation.feature_sets import kept
 from cxr_ldm.evaluation.fitting import Pixels, fit, scores
 from cxr_ldm.evaluation.measures import Fitted, Measures
-from cxr_ldm.metrics.auroc import BOOTSTRAP, patient_weights
-from cxr_ldm.metrics.faithfulness import Judged, auroc_metrics, side_metrics
+from cxr_ldm.metrics.faithfulness.auroc import BOOTSTRAP, patient_weights
+from cxr_ldm.metrics.faithfulness.judged import Judged, auroc_metrics, side_metrics
+from cxr_ldm.metrics.faithfulness.trained_on import trained_on
 from cxr_ldm.metrics.results import Metric
-from cxr_ldm.metrics.trained_on import trained_on
 
 
 def check(measures: Measures, data: Collection, asked: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import cxr_ldm
 from cxr_ldm import artifacts, content
-from cxr_ldm.data.prepared import to_pixels
+from cxr_ldm.data.prepared.folder import to_pixels
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.pipeline import TextToCXR

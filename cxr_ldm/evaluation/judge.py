@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from cxr_ldm.bundle import Bundle
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.splits import evenly
-from cxr_ldm.data.targets import SHOWN, all_targets
+from cxr_ldm.data.findings.targets import SHOWN, all_targets
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics.faithfulness import Judged, faithfulness
+from cxr_ldm.metrics.faithfulness.judged import Judged, faithfulness
 from cxr_ldm.metrics.results import Metric
 
 NONE = (

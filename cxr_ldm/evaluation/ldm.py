@@ -11,6 +11,7 @@ from cxr_ldm.evaluation import cost, fitted
 from cxr_ldm.evaluation.adherence import Adherence
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.curves import curves
+from cxr_ldm.evaluation.derived import derived
 from cxr_ldm.evaluation.distance import Distances, More
 from cxr_ldm.evaluation.feature_sets import FeatureSets
 from cxr_ldm.evaluation.fitted import Fits
@@ -21,9 +22,8 @@ from cxr_ldm.evaluation.model import Model
 from cxr_ldm.evaluation.own_words import own_words
 from cxr_ldm.evaluation.references import references, shuffled_prompts
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import diversity
-from cxr_ldm.metrics.distances import kernel_metric
-from cxr_ldm.metrics.headline import derived
+from cxr_ldm.metrics.distances.floors import kernel_metric
+from cxr_ldm.metrics.images import diversity
 from cxr_ldm.metrics.references import MARK
 from cxr_ldm.metrics.results import Metric
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.feature_sets import FeatureSets
 from cxr_ldm.evaluation.model import Model
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import extraction, memorisation
+from cxr_ldm.metrics.copies import extraction, memorisation
 from cxr_ldm.metrics.results import Metric
 
 SHOWN = 8  # images of a picture of extremes

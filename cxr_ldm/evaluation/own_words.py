@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxr_ldm.data.targets import SHOWN as SHOWN_IN
-from cxr_ldm.data.targets import is_sided
+from cxr_ldm.data.findings.targets import SHOWN as SHOWN_IN
+from cxr_ldm.data.findings.targets import is_sided
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.judge import Judge
 from cxr_ldm.evaluation.model import Model
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics.auroc import patient_weights
-from cxr_ldm.metrics.diversity import diversity_within
-from cxr_ldm.metrics.faithfulness import Judged, side_metrics
-from cxr_ldm.metrics.own_prompts import Asked, own_auroc, own_prompts, own_real, own_side
+from cxr_ldm.metrics.faithfulness.auroc import patient_weights
+from cxr_ldm.metrics.faithfulness.judged import Judged, side_metrics
+from cxr_ldm.metrics.faithfulness.own_prompts import Asked, own_auroc, own_prompts, own_real, own_side
+from cxr_ldm.metrics.images.diversity import diversity_within
 from cxr_ldm.metrics.results import Metric
 
 REAL_LIKE = 600  # real images at most that show what the prompts ask for

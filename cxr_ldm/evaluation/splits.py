@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from cxr_ldm.artifacts import fingerprint
 from cxr_ldm.bundle import Bundle
-from cxr_ldm.data.splits import Split
+from cxr_ldm.data.prepared.splits import Split
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from cxr_ldm.bundle import Bundle
-from cxr_ldm.data.splits import evenly
+from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.evaluation import cost
 from cxr_ldm.evaluation.collection import reconstructions
 from cxr_ldm.evaluation.distance import Distances
 from cxr_ldm.imaging.grids import save_grid
-from cxr_ldm.metrics import reconstruction
+from cxr_ldm.metrics.images import reconstruction
 from cxr_ldm.metrics.results import Metric
 
 

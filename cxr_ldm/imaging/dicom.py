@@ -13,8 +13,8 @@ the installed base, among them the dciodvfy that our tests ask, take an unknown 
 Type SYN, Image Type DERIVED, the descriptions and the name of the patient who does not exist say it to every reader.
 Left out as untrue: Quality Control Image (0028,0300), which means a phantom or a test of a device.
 
-Our own reader (`cxr_ldm.data.dicom`) refuses these files, since their modality is OT: a training set must not fill with
-generated images unseen.
+Our own reader (`cxr_ldm.data.pixels.dicom`) refuses these files, since their modality is OT: a training set must not
+fill with generated images unseen.
 """
 
 import datetime
@@ -31,7 +31,7 @@ from torch import Tensor
 
 import cxr_ldm
 from cxr_ldm.artifacts import write_json
-from cxr_ldm.data.images import UnreadableImage
+from cxr_ldm.data.pixels.images import UnreadableImage
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import to_uint8
 

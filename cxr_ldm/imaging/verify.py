@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_ldm.commands.cli import one_sentence
-from cxr_ldm.data.images import UnreadableImage, read_grey, to_uint8
+from cxr_ldm.data.pixels.images import UnreadableImage, read_grey, to_uint8
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import provenance_of, read_header
 from cxr_ldm.imaging.grids import KEY

@@ -12,9 +12,9 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.coverage import coverage
-from cxr_ldm.metrics.frechet import frechet_distance
-from cxr_ldm.metrics.kernel import kernel_distance
+from cxr_ldm.metrics.distances.coverage import coverage
+from cxr_ldm.metrics.distances.frechet import frechet_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance
 
 
 class TwoSets(Metric):
@@ -57,7 +57,7 @@ class TwoSets(Metric):
 
 
 class FrechetDistance(TwoSets):
-    """FID (Heusel et al. 2017, eq. 6); see `cxr_ldm.metrics.frechet`.
+    """FID (Heusel et al. 2017, eq. 6); see `cxr_ldm.metrics.distances.frechet`.
 
     >>> metric, x = FrechetDistance(), torch.tensor([[-1.0], [1.0]])
     >>> metric.update(x, real=True)
@@ -73,7 +73,7 @@ class FrechetDistance(TwoSets):
 
 
 class KernelDistance(TwoSets):
-    """KID (Bińkowski et al. 2018), unbiased, over all pairs; see `cxr_ldm.metrics.kernel`.
+    """KID (Bińkowski et al. 2018), unbiased, over all pairs; see `cxr_ldm.metrics.distances.kernel`.
 
     >>> metric, x = KernelDistance(), torch.tensor([[0.0], [1.0]])
     >>> metric.update(x, real=True)
@@ -89,7 +89,7 @@ class KernelDistance(TwoSets):
 
 
 class PrecisionRecallDensityCoverage(TwoSets):
-    """Precision, recall, density and coverage by name; see `cxr_ldm.metrics.coverage`.
+    """Precision, recall, density and coverage by name; see `cxr_ldm.metrics.distances.coverage`.
 
     Args:
         neighbours: k, which decides how far an image reaches.

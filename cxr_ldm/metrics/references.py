@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.distances import Floors, distances_from
-from cxr_ldm.metrics.faithfulness import Judged, faithfulness
+from cxr_ldm.metrics.distances.floors import Floors, distances_from
+from cxr_ldm.metrics.faithfulness.judged import Judged, faithfulness
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import PATIENTS
 

@@ -9,8 +9,8 @@ import torch
 from tqdm import tqdm
 
 from cxr_ldm import artifacts, content
-from cxr_ldm.data.latents import TextTable
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.batches.latents import TextTable
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.text.encoders import TextEncoder
@@ -60,7 +60,7 @@ def text_table(
     """The table of all distinct texts and of the empty one, computed at most once for these `settings`.
 
     Args:
-        worded: for each image as many wordings of its text, see `cxr_ldm.data.captions`.
+        worded: for each image as many wordings of its text, see `cxr_ldm.data.batches.captions`.
     """
     distinct = ["", *sorted({text for wordings in worded for text in wordings} - {""})]
     settings = settings | {"texts": artifacts.fingerprint(distinct)}

@@ -11,11 +11,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr_ldm.data.datamodule import ImageDataModule
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.targets import Targets, all_targets, is_sided, learnable
-from cxr_ldm.data.transforms import Augment
-from cxr_ldm.metrics.auroc import FindingAUROC
+from cxr_ldm.data.batches.images import ImageDataModule
+from cxr_ldm.data.batches.transforms import Augment
+from cxr_ldm.data.findings.targets import Targets, all_targets, is_sided, learnable
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.metrics.faithfulness.auroc import FindingAUROC
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation

@@ -18,10 +18,10 @@ from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.callbacks.graphs import Graphs
 from cxr_ldm.callbacks.grids import Draw, ImageGrid
 from cxr_ldm.content import Verify
-from cxr_ldm.data.captions import Wording
-from cxr_ldm.data.latents import LatentDataModule
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.splits import evenly
+from cxr_ldm.data.batches.captions import Wording
+from cxr_ldm.data.batches.latents import LatentDataModule
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss

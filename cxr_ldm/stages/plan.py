@@ -9,8 +9,8 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from cxr_ldm.data.datamodule import StreamDataModule
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.batches.images import StreamDataModule
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.stages.recipe import Recipe
 
 

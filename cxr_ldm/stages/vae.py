@@ -14,10 +14,10 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.callbacks.grids import ImageGrid
 from cxr_ldm.checkpoints import read_checkpoint
-from cxr_ldm.data.datamodule import Crop, ImageDataModule
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.splits import evenly
-from cxr_ldm.data.transforms import Augment
+from cxr_ldm.data.batches.images import Crop, ImageDataModule
+from cxr_ldm.data.batches.transforms import Augment
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
 from cxr_ldm.networks.blocks import parameter_count

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from cxr_ldm.data.manifest import View
-from cxr_ldm.data.people import OLDEST, Sex
+from cxr_ldm.data.prepared.manifest import View
+from cxr_ldm.data.prepared.people import OLDEST, Sex
 from cxr_ldm.errors import UserError
 
 CLASSES: dict[str, tuple[str, ...]] = {"view": get_args(View), "sex": get_args(Sex)}

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from cxr_ldm.data.findings import read_findings
+from cxr_ldm.data.findings.reading import read_findings
 from cxr_ldm.text.encoders import TextEncoder
 
 

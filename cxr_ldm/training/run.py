@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Timer
 
 from cxr_ldm import artifacts
 from cxr_ldm.bundle import bundle_sha256, save_bundle
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.metrics import results
 from cxr_ldm.stages.plan import Plan
 from cxr_ldm.training.fit import Machine, MakeLogger, fit

@@ -20,7 +20,7 @@ from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import DEMO, MODELS
 from cxr_ldm.bundle import load_bundle, save_again, save_bundle
-from cxr_ldm.data.prepared import IMAGES, Prepared, checksums
+from cxr_ldm.data.prepared.folder import IMAGES, Prepared, checksums
 from cxr_ldm.imaging.dicom import Study, dataset
 from cxr_ldm.imaging.grids import KEY, grid, to_uint8
 from cxr_ldm.imaging.presets import apply, presets

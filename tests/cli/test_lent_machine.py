@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
 
 ABSENT = ("pydicom", "gdcm", "streamlit", "wandb", "albumentations", "defusedxml")
 SHORT = ["batch_size=4", "images=8", "validate_every=8", "checkpoint_every=4", "warmup_steps=1"]

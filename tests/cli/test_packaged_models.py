@@ -9,10 +9,10 @@ from PIL import Image
 from cxr_ldm.assets import CHEST, DEMO, VAES
 from cxr_ldm.benchmark.guidance import real
 from cxr_ldm.bundle import CARD, load_bundle, load_vae
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepare import Target, prepare
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.prepared.making import Target, prepare
 from cxr_ldm.diffusion.samplers import dpmpp_2m
-from cxr_ldm.metrics.adherence import PhantomAdherence
+from cxr_ldm.metrics.faithfulness.adherence import PhantomAdherence
 from cxr_ldm.pipeline import TextToCXR
 
 FREE = {"nih", "kermany", "hannover"}  # collections whose weights may be shipped

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from cxr_ldm.bundle import load_bundle
-from cxr_ldm.data.prepared import Prepared
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.evaluation.choice import choose, curve_of
 from cxr_ldm.metrics.results import read_metrics
 

@@ -12,13 +12,13 @@ from PIL import Image
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from cxr_ldm.commands.sample import read_prompts
-from cxr_ldm.data.dicom import load_dicom, read_dicom
-from cxr_ldm.data.images import UnreadableImage, display, read_grey
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.nih import NIHReader
-from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.prepare import Target
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.pixels.dicom import load_dicom, read_dicom
+from cxr_ldm.data.pixels.images import UnreadableImage, display, read_grey
+from cxr_ldm.data.prepared.making import Target
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.readers.nih import NIHReader
+from cxr_ldm.data.readers.openi import OpenIReader
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 pytestmark = pytest.mark.real

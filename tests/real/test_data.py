@@ -8,13 +8,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from cxr_ldm.data.dicom import read_dicom
-from cxr_ldm.data.images import UnreadableImage, display
-from cxr_ldm.data.manifest import Record
-from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.prepare import Target, dry_run, prepare, sift
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.pixels.dicom import read_dicom
+from cxr_ldm.data.pixels.images import UnreadableImage, display
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.data.prepared.making import Target, dry_run, prepare, sift
+from cxr_ldm.data.prepared.manifest import Record
+from cxr_ldm.data.readers.openi import OpenIReader
+from cxr_ldm.data.readers.table import TableReader
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"

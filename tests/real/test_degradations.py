@@ -10,19 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cxr_ldm.metrics.coverage import coverage
-from cxr_ldm.metrics.diversity import pairwise_ssim
-from cxr_ldm.metrics.extraction import attempt
-from cxr_ldm.metrics.features import EfficientNetLite0, extract
-from cxr_ldm.metrics.frechet import frechet_distance
-from cxr_ldm.metrics.image_statistics import relative_distance, values_of
-from cxr_ldm.metrics.kernel import kernel_distance
-from cxr_ldm.metrics.memorisation import (
-    feature_copy_metrics,
-    near_copy_metrics,
-    search,
-    search_features,
-)
+from cxr_ldm.metrics.copies.extraction import attempt
+from cxr_ldm.metrics.copies.memorisation import feature_copy_metrics, near_copy_metrics, search, search_features
+from cxr_ldm.metrics.distances.coverage import coverage
+from cxr_ldm.metrics.distances.frechet import frechet_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance
+from cxr_ldm.metrics.features.efficientnet import EfficientNetLite0, extract
+from cxr_ldm.metrics.images.diversity import pairwise_ssim
+from cxr_ldm.metrics.images.looks import relative_distance, values_of
 
 pytestmark = [pytest.mark.real, pytest.mark.campaign]
 SIZE, COUNT = 64, 110

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_ldm.data.prepare import Target, prepare
-from cxr_ldm.data.table import TableReader
-from cxr_ldm.data.targets import all_targets, learnable
-from cxr_ldm.metrics.faithfulness import Judged, faithfulness
+from cxr_ldm.data.findings.targets import all_targets, learnable
+from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.readers.table import TableReader
+from cxr_ldm.metrics.faithfulness.judged import Judged, faithfulness
 from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.stages.classifier import masked_cross_entropy
 

@@ -7,9 +7,9 @@ import pytest
 
 from cxr_ldm.benchmark.findings import measure, read_reports
 from cxr_ldm.benchmark.findings_codes import AIMED
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.reports import SEEN, Report
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.findings.reports import SEEN, Report
+from cxr_ldm.data.readers.openi import OpenIReader
 
 ROOT = Path(__file__).parents[2].parent / "shared" / "data" / "iu_xray"
 FLOORS = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from cxr_ldm.metrics.auroc import FindingAUROC, auroc, patient_weights
+from cxr_ldm.metrics.faithfulness.auroc import FindingAUROC, auroc, patient_weights
 
 
 def drawn(n, seed, levels=None):

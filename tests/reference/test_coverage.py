@@ -6,8 +6,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import coverage as module
-from cxr_ldm.metrics.coverage import coverage
+from cxr_ldm.metrics.distances import coverage as module
+from cxr_ldm.metrics.distances.coverage import coverage
 
 
 def cloud(n, width, seed, shift=0.0, scale=1.0):

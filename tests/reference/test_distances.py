@@ -6,11 +6,11 @@ import scipy.linalg
 import torch
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import kernel
-from cxr_ldm.metrics.coverage import coverage
-from cxr_ldm.metrics.distances import distance_metrics, floors
-from cxr_ldm.metrics.frechet import covariance_settings, frechet_distance, torchmetrics_frechet_distance
-from cxr_ldm.metrics.kernel import kernel_distance, kernel_jackknife, torchmetrics_kernel_distance
+from cxr_ldm.metrics.distances import kernel
+from cxr_ldm.metrics.distances.coverage import coverage
+from cxr_ldm.metrics.distances.floors import distance_metrics, floors
+from cxr_ldm.metrics.distances.frechet import covariance_settings, frechet_distance, torchmetrics_frechet_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance, kernel_jackknife, torchmetrics_kernel_distance
 
 
 def features(n, width, seed, shift=0.0, scale=1.0):

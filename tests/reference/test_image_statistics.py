@@ -8,10 +8,10 @@ from PIL import Image
 from skimage.measure import shannon_entropy
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging.statistics import entropy, michelson_contrast, rms_contrast, sharpness
-from cxr_ldm.metrics.image_statistics import relative_distance, statistics_metrics, values_of
-from cxr_ldm.metrics.report import meaning
+from cxr_ldm.imaging.contrast import entropy, michelson_contrast, rms_contrast, sharpness
+from cxr_ldm.metrics.images.looks import relative_distance, statistics_metrics, values_of
 from cxr_ldm.metrics.statistics import spread
+from cxr_ldm.report.terminal import meaning
 
 
 def pictures(n=6, size=64, seed=0, noise=0.1):

@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.reconstruction import (
+from cxr_ldm.metrics.images.reconstruction import (
     mae,
     metrics_of_values,
     ms_ssim,

@@ -11,11 +11,12 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from cxr_ldm.metrics import paired, statistics
-from cxr_ldm.metrics.coverage import coverage
-from cxr_ldm.metrics.frechet import frechet_distance
-from cxr_ldm.metrics.kernel import kernel_distance
-from cxr_ldm.metrics.paired import (
+from cxr_ldm.metrics import statistics
+from cxr_ldm.metrics.distances import paired
+from cxr_ldm.metrics.distances.coverage import coverage
+from cxr_ldm.metrics.distances.frechet import frechet_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance
+from cxr_ldm.metrics.distances.paired import (
     kernel_difference_shares,
     paired_distance,
     paired_kernel_distance,

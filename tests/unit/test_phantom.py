@@ -8,9 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.phantom import READ_AS, PhantomReader, load_image, study_of, truth
-from cxr_ldm.data.phantom_patient import (
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.phantom.patient import (
     NAMES,
     Finding,
     Position,
@@ -20,8 +19,9 @@ from cxr_ldm.data.phantom_patient import (
     first_study,
     patient_of,
 )
-from cxr_ldm.data.phantom_picture import Study, attenuation, expose, masks
-from cxr_ldm.data.phantom_report import headings, write_sections
+from cxr_ldm.data.phantom.picture import Study, attenuation, expose, masks
+from cxr_ldm.data.phantom.reader import READ_AS, PhantomReader, load_image, study_of, truth
+from cxr_ldm.data.phantom.report import headings, write_sections
 from cxr_ldm.errors import UserError
 
 SIZE = 64

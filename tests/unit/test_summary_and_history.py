@@ -8,8 +8,8 @@ from cxr_ldm.app.drawing import architecture
 from cxr_ldm.assets import DEMO
 from cxr_ldm.callbacks.history import HEADER, History, checksum, lines, read_history
 from cxr_ldm.errors import UserError
+from cxr_ldm.inspection.layers import layers
 from cxr_ldm.networks.blocks import parameter_count
-from cxr_ldm.networks.summary import layers
 from cxr_ldm.pipeline import TextToCXR
 
 

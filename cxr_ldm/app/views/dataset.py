@@ -5,8 +5,8 @@ import streamlit as st
 
 from cxr_ldm.app import ui
 from cxr_ldm.app.generation import Request
-from cxr_ldm.data.browse import Catalogue, Query
-from cxr_ldm.data.highlights import highlights
+from cxr_ldm.data.findings.highlights import highlights
+from cxr_ldm.data.prepared.browse import Catalogue, Query
 
 PER_PAGE = 24
 SIDE = 140  # of a small picture, in pixels of the screen

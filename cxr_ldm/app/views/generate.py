@@ -8,13 +8,13 @@ from torch import Tensor
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.generation import Request, animation, zip_bytes
-from cxr_ldm.data.browse import Catalogue
+from cxr_ldm.data.prepared.browse import Catalogue
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import Study, dicom_bytes
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.presets import presets
 from cxr_ldm.imaging.provenance import png_bytes
-from cxr_ldm.metrics.memorisation import NearCopies
+from cxr_ldm.metrics.copies.memorisation import NearCopies
 from cxr_ldm.text.attributes import CLASSES
 from cxr_ldm.text.reading import Reading
 

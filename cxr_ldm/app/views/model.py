@@ -7,8 +7,8 @@ from cxr_ldm.app import library, ui
 from cxr_ldm.app.drawing import architecture
 from cxr_ldm.bundle import read_config
 from cxr_ldm.callbacks.history import HISTORY, read_history
+from cxr_ldm.inspection.layers import Layer, layers
 from cxr_ldm.networks.blocks import parameter_count
-from cxr_ldm.networks.summary import Layer, layers
 from cxr_ldm.pipeline import TextToCXR
 
 

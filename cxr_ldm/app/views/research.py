@@ -11,12 +11,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.generation import Request
-from cxr_ldm.attention import attention_maps
-from cxr_ldm.data.columns import defused
+from cxr_ldm.data.readers.columns import defused
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.curves import points
 from cxr_ldm.imaging.grids import KEY, grid
-from cxr_ldm.metrics.figures import AXES, curve_figure
+from cxr_ldm.inspection.attention import attention_maps
+from cxr_ldm.report.figures import AXES, curve_figure
 
 MOST = 36  # images of one comparison
 

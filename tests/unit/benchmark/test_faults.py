@@ -4,7 +4,7 @@ import pytest
 
 from cxr_ldm import content
 from cxr_ldm.benchmark.faults import page, run
-from cxr_ldm.data.phantom import PhantomReader
+from cxr_ldm.data.phantom.reader import PhantomReader
 from cxr_ldm.metrics.results import run_entry
 
 READER = PhantomReader(n=20, size=16, seed=0)

@@ -17,9 +17,9 @@ from cxr_ldm.benchmark.findings import (
 )
 from cxr_ldm.benchmark.findings_codes import AIMED, FURTHER, HALVES, TARGETS
 from cxr_ldm.benchmark.findings_page import page
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.findings_words import CHEXPERT
-from cxr_ldm.data.reports import Report
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.findings.reports import Report
+from cxr_ldm.data.findings.words import CHEXPERT
 from cxr_ldm.errors import UserError
 
 # headings and impression of a report; the coder and the text agree in some and not in others

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cxr_ldm.benchmark import guidance
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepared import to_pixels
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.prepared.folder import to_pixels
 from cxr_ldm.pipeline import TextToCXR
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from cxr_ldm.benchmark.prose import MARKED, figures_of, pages, table_rows, updated
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.report_page import UNCOMMITTED, publish
 from cxr_ldm.metrics.results import git_commit
+from cxr_ldm.report.markdown import UNCOMMITTED, publish
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "docs" / "results"

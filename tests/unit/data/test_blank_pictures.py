@@ -5,8 +5,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from cxr_ldm.data.prepare import Target, prepare
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.readers.table import TableReader
 
 
 def test_a_blank_picture_is_rejected_and_counted(table_root, table_options, tmp_path):

@@ -11,13 +11,14 @@ from dicom_files import file_of, picture
 from pydicom import dcmwrite
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from cxr_ldm.data import dicom_file, download
-from cxr_ldm.data.dicom import header_view, read_dicom
-from cxr_ldm.data.images import UnreadableImage
-from cxr_ldm.data.joined import JoinedReader
-from cxr_ldm.data.mix import MixReader
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepare import Target
+from cxr_ldm.data import download
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.pixels import dicom_file
+from cxr_ldm.data.pixels.dicom import header_view, read_dicom
+from cxr_ldm.data.pixels.images import UnreadableImage
+from cxr_ldm.data.prepared.making import Target
+from cxr_ldm.data.readers.joined import JoinedReader
+from cxr_ldm.data.readers.mix import MixReader
 from cxr_ldm.errors import UserError
 
 
@@ -104,6 +105,6 @@ def test_no_more_tiles_than_the_image_has_pixels_for(tiles):
 
 
 def test_a_mix_bounds_its_weights(monkeypatch):
-    monkeypatch.setattr("cxr_ldm.data.mix.Prepared", lambda folder: folder)
+    monkeypatch.setattr("cxr_ldm.data.readers.mix.Prepared", lambda folder: folder)
     with pytest.raises(UserError, match="at most 1000"):
         MixReader(["a", "b"], [1, 1e9])

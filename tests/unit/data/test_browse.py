@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_ldm.data.browse import UNKNOWN, Catalogue, Query
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.highlights import highlights
+from cxr_ldm.data.findings.highlights import highlights
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.prepared.browse import UNKNOWN, Catalogue, Query
 
 
 class Collection:

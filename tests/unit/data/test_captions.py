@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cxr_ldm.data.captions import NORMAL, Wording, caption, parts
-from cxr_ldm.data.findings import read_findings
+from cxr_ldm.data.batches.captions import NORMAL, Wording, caption, parts
+from cxr_ldm.data.findings.reading import read_findings
 from cxr_ldm.errors import UserError
 
 REPORT = (

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_ldm.data.datamodule import Crop, ImageDataModule, ordered_loader
-from cxr_ldm.data.order import StepSampler
-from cxr_ldm.data.prepare import Target, prepare
-from cxr_ldm.data.table import TableReader
-from cxr_ldm.data.transforms import Augment
+from cxr_ldm.data.batches.images import Crop, ImageDataModule, ordered_loader
+from cxr_ldm.data.batches.order import StepSampler
+from cxr_ldm.data.batches.transforms import Augment
+from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 ROWS = np.arange(100, 117)

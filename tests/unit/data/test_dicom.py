@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_voi, apply_windowing
 
-from cxr_ldm.data.dicom import load_dicom, read_dicom
-from cxr_ldm.data.images import UnreadableImage, display, resize_square
-from cxr_ldm.data.manifest import Record
-from cxr_ldm.data.prepare import IDENTICAL, Target, prepare
+from cxr_ldm.data.pixels.dicom import load_dicom, read_dicom
+from cxr_ldm.data.pixels.images import UnreadableImage, display, resize_square
+from cxr_ldm.data.prepared.making import IDENTICAL, Target, prepare
+from cxr_ldm.data.prepared.manifest import Record
 from cxr_ldm.errors import UserError
 
 # The pairs that occur in the 7,469 headers of the Indiana collection.

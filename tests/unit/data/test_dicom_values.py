@@ -8,8 +8,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRBigEndian
 
-from cxr_ldm.data.dicom import load_dicom, read_dicom
-from cxr_ldm.data.images import UnreadableImage, display
+from cxr_ldm.data.pixels.dicom import load_dicom, read_dicom
+from cxr_ldm.data.pixels.images import UnreadableImage, display
 
 
 def shown(header: Dataset, tmp_path, **options) -> np.ndarray:

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from small_pictures import picture
 
-from cxr_ldm.data.file_search import in_either_case, matching
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.readers.file_search import in_either_case, matching
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 

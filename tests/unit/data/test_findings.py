@@ -2,9 +2,9 @@
 
 import pytest
 
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.findings_words import CHEXPERT, SEVERITIES
-from cxr_ldm.data.phantom import PhantomReader
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.findings.words import CHEXPERT, SEVERITIES
+from cxr_ldm.data.phantom.reader import PhantomReader
 
 PRESENT, ABSENT, UNCERTAIN = "present", "absent", "uncertain"
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
-from cxr_ldm.data.images import UnreadableImage, read_grey, resize_square, to_uint8
+from cxr_ldm.data.pixels.images import UnreadableImage, read_grey, resize_square, to_uint8
 from cxr_ldm.errors import UserError
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))

@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 from small_pictures import picture
 
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.one_hot import sentences
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.readers.one_hot import sentences
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 CONF = Path(__file__).resolve().parents[3] / "conf"

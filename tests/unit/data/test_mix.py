@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from cxr_ldm.data.datamodule import ImageDataModule
-from cxr_ldm.data.mix import MixReader
-from cxr_ldm.data.order import StepSampler
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepare import Target, dry_run, prepare
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.batches.images import ImageDataModule
+from cxr_ldm.data.batches.order import StepSampler
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.prepared.making import Target, dry_run, prepare
+from cxr_ldm.data.readers.mix import MixReader
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 SPLITS = {"seed": 0, "val": 0.3, "test": 0.3}

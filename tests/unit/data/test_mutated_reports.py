@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from cxr_ldm.data.cleaning import clean
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.images import MISSING, is_missing
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.nih import NIHReader
-from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.prepare import dry_run, sift
-from cxr_ldm.data.reports import LARGEST
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.findings.cleaning import clean
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.findings.reports import LARGEST
+from cxr_ldm.data.pixels.images import MISSING, is_missing
+from cxr_ldm.data.prepared.making import dry_run, sift
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.readers.nih import NIHReader
+from cxr_ldm.data.readers.openi import OpenIReader
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 XML = """<?xml version="1.0" encoding="utf-8"?>

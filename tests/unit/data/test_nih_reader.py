@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from small_pictures import picture
 
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.nih import NIHReader
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.readers.nih import NIHReader
 from cxr_ldm.errors import UserError
 
 HEADER = (

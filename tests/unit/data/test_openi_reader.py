@@ -10,10 +10,10 @@ from dicom_files import picture as grey_picture
 from PIL import Image
 from small_pictures import picture
 
-from cxr_ldm.data.images import display
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.openi import OpenIReader
-from cxr_ldm.data.prepare import Target, dry_run, prepare, sift
+from cxr_ldm.data.pixels.images import display
+from cxr_ldm.data.prepared.making import Target, dry_run, prepare, sift
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.readers.openi import OpenIReader
 from cxr_ldm.errors import UserError
 
 SPLITS = {"seed": 0, "val": 0.1, "test": 0.1}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cxr_ldm.data.pack import decode, encode, pack, psnr, unpack
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepare import Target, prepare
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.prepared.making import Target, prepare
 from cxr_ldm.errors import UserError
 
 

@@ -14,13 +14,13 @@ import torch
 from small_pictures import picture
 
 from cxr_ldm.content import sealed
-from cxr_ldm.data import raw_files
-from cxr_ldm.data.images import resize_square
-from cxr_ldm.data.manifest import COLUMNS, Record, Rejected
-from cxr_ldm.data.phantom import PhantomReader
-from cxr_ldm.data.prepare import Target, dry_run, prepare
-from cxr_ldm.data.prepared import Prepared
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.phantom.reader import PhantomReader
+from cxr_ldm.data.pixels.images import resize_square
+from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.data.prepared.making import Target, dry_run, prepare
+from cxr_ldm.data.prepared.manifest import COLUMNS, Record, Rejected
+from cxr_ldm.data.readers import raw_files
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 TARGET = Target(size=16)
@@ -343,5 +343,6 @@ def test_preparing_does_not_import_torch():
     import subprocess
     import sys
 
-    code = "import sys, cxr_ldm.data.prepare, cxr_ldm.data.openi, cxr_ldm.data.joined; print('torch' in sys.modules)"
+    modules = "cxr_ldm.data.prepared.making, cxr_ldm.data.readers.openi, cxr_ldm.data.readers.joined"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

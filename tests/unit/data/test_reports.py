@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from cxr_ldm.data.cleaning import REMOVED, clean
-from cxr_ldm.data.reports import Report, join_steps
+from cxr_ldm.data.findings.cleaning import REMOVED, clean
+from cxr_ldm.data.findings.reports import Report, join_steps
 
 
 @pytest.mark.parametrize(

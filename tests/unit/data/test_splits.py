@@ -2,7 +2,7 @@
 
 import pytest
 
-from cxr_ldm.data.splits import split_of
+from cxr_ldm.data.prepared.splits import split_of
 from cxr_ldm.errors import UserError
 
 PATIENTS = [f"patient-{number}" for number in range(20_000)]

@@ -7,10 +7,10 @@ from dicom_files import picture as grey_picture
 from PIL import Image
 from small_pictures import picture
 
-from cxr_ldm.data.images import display
-from cxr_ldm.data.joined import JoinedReader
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.pixels.images import display
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.readers.joined import JoinedReader
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 

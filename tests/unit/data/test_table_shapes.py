@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cxr_ldm.data.joined import JoinedReader
-from cxr_ldm.data.manifest import Record, Rejected
-from cxr_ldm.data.prepare import Target, prepare
-from cxr_ldm.data.table import TableReader
+from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.readers.joined import JoinedReader
+from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
 HEADER = ["file", "uid", "findings", "impression", "rows", "cols", "flag", "Problems"]

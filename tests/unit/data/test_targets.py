@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.data.targets import all_targets, label_names, learnable, said_of
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.findings.targets import all_targets, label_names, learnable, said_of
 from cxr_ldm.errors import UserError
 
 NAN = float("nan")

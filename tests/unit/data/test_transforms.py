@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxr_ldm.data.transforms import Augment
+from cxr_ldm.data.batches.transforms import Augment
 from cxr_ldm.errors import UserError
 
 SMALL = {"rotation": 5, "shift": 0.04, "scale": 0.05, "intensity": 0.1}

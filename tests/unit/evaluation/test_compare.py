@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
-from cxr_ldm.data.phantom import draw_findings, load_image
+from cxr_ldm.data.phantom.reader import draw_findings, load_image
 from cxr_ldm.evaluation.adherence import Adherence
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.compare import adherence_differences
-from cxr_ldm.metrics.adherence import EFFUSION, PhantomAdherence
-from cxr_ldm.metrics.paired import corrected
-from cxr_ldm.metrics.report import significance
+from cxr_ldm.metrics.distances.paired import corrected
+from cxr_ldm.metrics.faithfulness.adherence import EFFUSION, PhantomAdherence
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.report.terminal import significance
 
 TRAIN, TEST = np.arange(200), np.arange(200, 320)
 

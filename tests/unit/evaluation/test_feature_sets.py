@@ -14,9 +14,9 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.distance import Distances, More
 from cxr_ldm.evaluation.feature_sets import FeatureSets
-from cxr_ldm.metrics.kernel import kernel_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance
 
-NODE = {"_target_": "cxr_ldm.metrics.features.EfficientNetLite0", "weights": None}
+NODE = {"_target_": "cxr_ldm.metrics.features.efficientnet.EfficientNetLite0", "weights": None}
 
 
 class Pooled(nn.Module):
@@ -106,7 +106,7 @@ def test_one_extractor_is_recorded_as_evaluations_always_recorded_it():
     cfg.split = "val"  # test, the only split that there once was, is not written; validation is
     assert common_settings(cfg, Prepared()) == settings | {"split": "val"}
     both = cfg.copy()
-    both.features["classifier"] = {"_target_": "cxr_ldm.metrics.extractors.ClassifierFeatures", "bundle": None}
+    both.features["classifier"] = {"_target_": "cxr_ldm.metrics.features.frozen.ClassifierFeatures", "bundle": None}
     assert list(common_settings(both, Prepared())["features"]) == ["efficientnet_lite0", "classifier"]
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.crossfit import crossfit, folds
 from cxr_ldm.evaluation.fitting import Recipe, fit, scores
-from cxr_ldm.metrics.trained_on import trained_on
+from cxr_ldm.metrics.faithfulness.trained_on import trained_on
 from cxr_ldm.networks.classifier import Classifier
 
 CLASSES = ["bright"]

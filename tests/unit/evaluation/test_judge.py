@@ -59,7 +59,7 @@ def classifier(outputs, name, data="mine", fingerprint="abc", size=8):
 
 
 def config(outputs, **changes):
-    node = {"_target_": "cxr_ldm.metrics.features.EfficientNetLite0", "weights": None}
+    node = {"_target_": "cxr_ldm.metrics.features.efficientnet.EfficientNetLite0", "weights": None}
     cfg = {
         "features": {"efficientnet_lite0": node},
         "paths": {"outputs": str(outputs)},
@@ -104,7 +104,7 @@ def test_one_of_another_size_or_that_may_know_the_test_images_is_refused(tmp_pat
 
 
 def test_missing_features_are_refused_before_anything_is_generated(tmp_path):
-    node = {"_target_": "cxr_ldm.metrics.extractors.ClassifierFeatures", "bundle": None}
+    node = {"_target_": "cxr_ldm.metrics.features.frozen.ClassifierFeatures", "bundle": None}
     with pytest.raises(Exception, match="features=classifier needs a trained classifier"):
         with_classifier(config(tmp_path, features={"classifier": node}), "vae", Prepared())
 

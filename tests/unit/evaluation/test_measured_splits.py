@@ -6,8 +6,8 @@ import numpy as np
 
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.splits import chosen_on, opened_before, sentence, trained, warning
-from cxr_ldm.metrics.report_page import render_markdown
 from cxr_ldm.metrics.results import run_entry, write_metrics
+from cxr_ldm.report.markdown import render_markdown
 
 
 def bundle(kind="ldm", run="mine", seed=0, images=100, patience=None, **info):

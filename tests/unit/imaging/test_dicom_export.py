@@ -8,8 +8,8 @@ import pydicom
 import pytest
 import torch
 
-from cxr_ldm.data.dicom import read_dicom
-from cxr_ldm.data.images import UnreadableImage
+from cxr_ldm.data.pixels.dicom import read_dicom
+from cxr_ldm.data.pixels.images import UnreadableImage
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import SECONDARY_CAPTURE, Study, dicom_bytes, read_provenance, write_dicom
 from cxr_ldm.imaging.grids import to_uint8

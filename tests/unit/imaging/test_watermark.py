@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from cxr_ldm.data.phantom import PhantomReader
+from cxr_ldm.data.phantom.reader import PhantomReader
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging import verify
 from cxr_ldm.imaging.dicom import Study, write_dicom

@@ -6,9 +6,17 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import norm
 
-from cxr_ldm.data.phantom import draw_findings, load_image
+from cxr_ldm.data.phantom.reader import draw_findings, load_image
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.adherence import EFFUSION, NO_CHEST, PhantomAdherence, chance, finding_shown, rate, side_shown
+from cxr_ldm.metrics.faithfulness.adherence import (
+    EFFUSION,
+    NO_CHEST,
+    PhantomAdherence,
+    chance,
+    finding_shown,
+    rate,
+    side_shown,
+)
 
 SIZE = 64
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cxr_ldm.metrics.diversity import diversity_within
+from cxr_ldm.metrics.images.diversity import diversity_within
 
 
 def images(count, shared, seed):

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binomtest
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.excess import at_random, excess_metric, find, leads, nearer_metric, share_interval
+from cxr_ldm.metrics.copies.excess import at_random, excess_metric, find, leads, nearer_metric, share_interval
 from cxr_ldm.metrics.statistics import wilson_interval
 
 SCALE = np.arange(1, 25) ** -0.6

@@ -10,10 +10,10 @@ from transformers import BertConfig, BertModel, Dinov2Config, Dinov2Model
 
 from cxr_ldm.bundle import save_bundle
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import extractors_fetched as fetched
-from cxr_ldm.metrics.extractors import ClassifierFeatures
-from cxr_ldm.metrics.extractors_fetched import Inception, RadDino, XRVDenseNet, as_rgb, input_size, resized
-from cxr_ldm.metrics.features import extract
+from cxr_ldm.metrics.features import fetched
+from cxr_ldm.metrics.features.efficientnet import extract
+from cxr_ldm.metrics.features.fetched import Inception, RadDino, XRVDenseNet, as_rgb, input_size, resized
+from cxr_ldm.metrics.features.frozen import ClassifierFeatures
 from cxr_ldm.networks.classifier import Classifier
 
 PROCESSING = {

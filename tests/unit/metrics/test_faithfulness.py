@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxr_ldm.metrics.faithfulness import Judged, faithfulness, weighted_medians
-from cxr_ldm.metrics.retrieval import evidence, rank_prompts
+from cxr_ldm.metrics.faithfulness.judged import Judged, faithfulness, weighted_medians
+from cxr_ldm.metrics.faithfulness.retrieval import evidence, rank_prompts
 
 NAN = np.nan
 CLASSES = ["edema", "nodule", "nodule right", "nodule left"]

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics import features
-from cxr_ldm.metrics.features import EfficientNetLite0, extract, preprocess
+from cxr_ldm.metrics.features import efficientnet as features
+from cxr_ldm.metrics.features.efficientnet import EfficientNetLite0, extract, preprocess
 
 
 @pytest.fixture(scope="module")

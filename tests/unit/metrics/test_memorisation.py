@@ -5,11 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cxr_ldm.data.phantom import load_image
+from cxr_ldm.data.phantom.reader import load_image
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.memory import one_of_each
-from cxr_ldm.metrics.diversity import diversity, pairwise_ssim
-from cxr_ldm.metrics.memorisation import (
+from cxr_ldm.metrics.copies.memorisation import (
     COPY_CORRELATION,
     is_copy,
     measured,
@@ -17,6 +16,7 @@ from cxr_ldm.metrics.memorisation import (
     search,
     standardised,
 )
+from cxr_ldm.metrics.images.diversity import diversity, pairwise_ssim
 
 
 def textures(n, seed, size=32):

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.extraction import attempt, extraction_metrics
-from cxr_ldm.metrics.memorisation import feature_copy_metrics, search, search_features
+from cxr_ldm.metrics.copies.extraction import attempt, extraction_metrics
+from cxr_ldm.metrics.copies.memorisation import feature_copy_metrics, search, search_features
 
 
 def textures(n, seed, size=32):

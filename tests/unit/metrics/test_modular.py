@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.coverage import coverage
-from cxr_ldm.metrics.frechet import frechet_distance
-from cxr_ldm.metrics.kernel import kernel_distance
+from cxr_ldm.metrics.distances.coverage import coverage
+from cxr_ldm.metrics.distances.frechet import frechet_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance
 from cxr_ldm.metrics.modular import FrechetDistance, KernelDistance, PrecisionRecallDensityCoverage
 
 CLASSES = {

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxr_ldm.data.findings import read_findings
-from cxr_ldm.metrics.faithfulness import Judged
-from cxr_ldm.metrics.own_prompts import own_auroc, own_prompts, own_real, own_side
-from cxr_ldm.metrics.own_words import NORMAL, OWN_WORDS, SIDED, of_side
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.metrics.faithfulness.judged import Judged
+from cxr_ldm.metrics.faithfulness.own_prompts import own_auroc, own_prompts, own_real, own_side
+from cxr_ldm.metrics.faithfulness.own_words import NORMAL, OWN_WORDS, SIDED, of_side
 from cxr_ldm.metrics.results import Metric
 
 CLASSES = ["cardiomegaly", "no finding", "pneumonia", "pneumonia right", "pneumonia left"]

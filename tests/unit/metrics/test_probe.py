@@ -6,8 +6,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cxr_ldm.bundle import load_bundle, save_bundle
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.features import EfficientNetLite0
-from cxr_ldm.metrics.probe import Probe
+from cxr_ldm.metrics.features.efficientnet import EfficientNetLite0
+from cxr_ldm.metrics.features.probe import Probe
 
 
 def pictures(count):

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.by_finding import findings
-from cxr_ldm.metrics.distances import floors
-from cxr_ldm.metrics.faithfulness import Judged, faithfulness
+from cxr_ldm.metrics.distances.floors import floors
+from cxr_ldm.metrics.faithfulness.judged import Judged, faithfulness
 from cxr_ldm.metrics.references import Reference, derangement, reference_distances, shuffled
+from cxr_ldm.report.by_finding import findings
 
 
 def features(n, seed, shift=0.0):

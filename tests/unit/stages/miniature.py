@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.nn.functional import l1_loss
 
 from cxr_ldm.callbacks.grids import ImageGrid
-from cxr_ldm.data.datamodule import ImageDataModule
-from cxr_ldm.data.latents import LatentDataModule
+from cxr_ldm.data.batches.images import ImageDataModule
+from cxr_ldm.data.batches.latents import LatentDataModule
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.diffusion.noise_levels import LogitNormal

@@ -8,9 +8,9 @@ import pytest
 import torch
 from miniature import LOGGER, MACHINE, RECIPE
 
-from cxr_ldm.data.datamodule import ImageDataModule
-from cxr_ldm.data.targets import Targets
-from cxr_ldm.data.transforms import Augment
+from cxr_ldm.data.batches.images import ImageDataModule
+from cxr_ldm.data.batches.transforms import Augment
+from cxr_ldm.data.findings.targets import Targets
 from cxr_ldm.errors import Paused
 from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.stages.classifier import ClassifierStage, masked_cross_entropy

@@ -12,7 +12,7 @@ from cxr_ldm.callbacks.copies import CLEAN, Copies
 from cxr_ldm.callbacks.history import read_history
 from cxr_ldm.commands.stages import check_looks, looks_stated
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.watch import Watch, asked
+from cxr_ldm.metrics.copies.watch import Watch, asked
 from cxr_ldm.training import fit as training
 
 

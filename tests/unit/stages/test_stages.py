@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import mse_loss
 
 from cxr_ldm.callbacks.ema import EMA
-from cxr_ldm.data.latents import TextTable
+from cxr_ldm.data.batches.latents import TextTable
 from cxr_ldm.errors import Paused, UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
 from cxr_ldm.stages import optimisation

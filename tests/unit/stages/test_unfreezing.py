@@ -9,7 +9,7 @@ import pytest
 import torch
 from miniature import TEXTS, fit
 
-from cxr_ldm.data.latents import LatentDataModule
+from cxr_ldm.data.batches.latents import LatentDataModule
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.diffusion.noise_levels import LogitNormal

@@ -1,0 +1,1 @@
+"""What a report's sentences say, and what a classifier learns from them."""

@@ -1,0 +1,389 @@
+"""The words of radiology reports that `cxr_ldm.data.findings.reading` reads by: findings, cues, sides, severities."""
+
+import re
+
+
+def words(*choices: str) -> str:
+    """One group of alternatives.
+
+    >>> words("effusions?", "pleural fluid")
+    '(?:effusions?|pleural fluid)'
+    """
+    return f"(?:{'|'.join(choices)})"
+
+
+NO_FINDING, DEVICE = "no finding", "support device"
+# Our name → CheXpert's class. Nodule and mass stay apart, since expert codes and the phantom keep them apart.
+CHEXPERT = {
+    NO_FINDING: "No Finding",
+    "enlarged cardiomediastinum": "Enlarged Cardiomediastinum",
+    "cardiomegaly": "Cardiomegaly",
+    "lung opacity": "Lung Opacity",
+    "nodule": "Lung Lesion",
+    "mass": "Lung Lesion",
+    "edema": "Edema",
+    "consolidation": "Consolidation",
+    "pneumonia": "Pneumonia",
+    "atelectasis": "Atelectasis",
+    "pneumothorax": "Pneumothorax",
+    "pleural effusion": "Pleural Effusion",
+    "pleural thickening": "Pleural Other",
+    "fracture": "Fracture",
+    DEVICE: "Support Devices",
+}
+# What makes a picture abnormal without being one of the classes; it is read only to tell "no finding".
+OTHER = "other"
+WITHOUT_SIDE = ("cardiomegaly", "enlarged cardiomediastinum", OTHER)
+# Edema is of both lungs unless it says otherwise itself, and a device's side is where it enters.
+OWN_SIDE = (*WITHOUT_SIDE, "edema", DEVICE)
+
+SHAPE = r"(?: (?:size|silhouettes?|shadow|contours?))?"
+HEART = rf"(?:heart|cardiac|cardio-?pericardial){SHAPE}"
+MEDIASTINUM = rf"(?:cardio-? ?mediastin\w+|mediastin\w+){SHAPE}"
+# Words between a structure and what is said of it; a negation or a new subject ends them.
+GAP = r"(?:[ ,](?!not\b|no\b|normal|without|lungs?\b|mediastin|aort|pulmonary|and\b.*\b(?:lungs?|aort))[\w-]+){0,5}?"
+ENLARGED = words("enlarge(?:d|ment)", "prominen(?:t|ce)", "large", "increased", "widen(?:ed|ing)", "dilated", "big")
+# Opacities and densities are named of bones and soft parts too; those are no opacity of the lung.
+BONE = words(r"ribs?", "spine", r"vertebra\w*", r"clavic\w*", r"stern\w+", "shoulders?", "glenoid", r"humer\w+")
+SOFT_PART = words("breasts?", "nipples?", "hernia", r"axilla\w*", r"abdom\w+", "lipoma")
+NOT_OF_LUNG = rf"(?![^.;]{{0,60}}\b(?:{BONE}|{SOFT_PART})\b)"
+OPACITY = words(r"opaci\w+", r"densit(?:y|ies)", r"infiltrat\w+", r"air-? ?space (?:disease|process|change\w*)")
+
+PATTERNS = {
+    "enlarged cardiomediastinum": words(
+        rf"{MEDIASTINUM}{GAP} {ENLARGED}", rf"{ENLARGED} (?:of the )?(?:superior )?{MEDIASTINUM}"
+    ),
+    "cardiomegaly": words(
+        r"cardiomegaly",
+        r"cardiac enlargement",
+        rf"{HEART}{GAP} {ENLARGED}",
+        rf"{HEART}{GAP} borderline",
+        rf"borderline {HEART}",
+        rf"{ENLARGED} (?:of the |appearing )?(?:[\w-]+ )?{HEART}",
+    ),
+    "lung opacity": rf"(?<!soft tissue )(?<!bone )(?<!bony )(?<!mineral ){OPACITY}{NOT_OF_LUNG}",
+    "nodule": r"nodul(?:es?|arity)\b",
+    "mass": r"(?<!thyroid )(?<!brain )(?:mass(?:es)?\b(?! effect)|neoplasms?|malignancy|tumou?rs?)",
+    "edema": words(
+        r"(?<!soft tissue )(?:pulmonary |interstitial |alveolar )*o?edema",
+        r"(?:vascular|venous|pulmonary) (?:congestion|prominence|engorgement)",
+        r"vascularity is (?:\w+ )?(?:prominent|increased|congested)",
+        r"increased (?:lung |pulmonary )?vascularity",
+        r"(?:prominent|prominence of the) (?:central )?(?:pulmonary )?vascula\w+",
+        r"venous hypertension",
+        r"cephali[sz]ation",
+        r"congestive",
+        r"chf\b",
+        r"heart failure",
+    ),
+    "consolidation": r"consolidat\w+",
+    "pneumonia": words(
+        r"(?:broncho)?pneumonias?", r"pneumonic", r"(?<!granulomatous )(?<!tuberculous )infecti(?:on|ous)\w*"
+    ),
+    "atelectasis": words(
+        r"atelecta\w+", r"(?:lobe|lobar|lung) collapse", r"collapse of (?:the )?(?:\w+ ){0,3}(?:lung|lobe)"
+    ),
+    "pneumothorax": r"(?:hydro)?pneumothora\w+",
+    "pleural effusion": words(
+        r"(?<!pericardial )(?<!joint )effusions?",
+        r"pleural fluid",
+        r"hydropneumothorax",
+        r"ha?emothorax",
+        r"fluid (?:at|in|along|within) the [\w ]{0,20}?(?:bases?|fissures?|pleural space)",
+    ),
+    "pleural thickening": words(
+        r"pleural (?:thickening|plaques?|scarring|calcifications?|capping)", r"fibrothorax", r"apical cap(?:ping)?"
+    ),
+    "fracture": r"fractur\w+",
+    DEVICE: words(
+        r"pace-?makers?",
+        r"pacer\b",
+        r"pacing",
+        r"catheters?",
+        r"picc\b",
+        r"tub(?:es?|ing)\b",
+        r"(?:venous|central) lines?",
+        r"lines? tip",
+        r"leads?\b",
+        r"a?icd\b",
+        r"generator",
+        r"occluder",
+        r"tips?\b",
+        r"internal fixation",
+        r"defibrillators?",
+        r"port\b",
+        r"mediport",
+        r"port-a-cath",
+        r"stents?\b",
+        r"prosthe\w+",
+        r"hardware",
+        r"screws?\b",
+        r"clips\b",
+        r"wires?\b",
+        r"sutures?\b",
+        r"staples",
+        r"sternotomy",
+        r"cabg",
+        r"bypass graft\w*",
+        r"(?:valve|shoulder|hip) replacement",
+        r"devices?\b",
+        r"stimulator",
+        r"tracheostomy",
+        r"anchors?\b",
+        r"rods?\b",
+        r"coils?\b",
+        r"filter",
+        r"shunt",
+    ),
+    OTHER: words(
+        # lungs and airways
+        r"granulo\w+",
+        r"calcif\w+",
+        r"scar(?:s|ring)?\b",
+        r"fibro\w+",
+        r"emphysem\w+",
+        r"copd",
+        r"chronic",
+        r"bull(?:a|ae|ous)\b",
+        r"blebs?\b",
+        r"cyst(?:s|ic)?\b",
+        r"cavit\w+",
+        r"bronch(?:iect\w+|itis)",
+        r"peribronchial",
+        r"interstitial",
+        r"reticul\w+",
+        r"markings",
+        r"crowding",
+        r"coarse\w*",
+        r"lucenc\w+",
+        r"hyper\w+",
+        r"hypo(?:inflat|ventil|aerat)\w+",
+        r"(?:low|decreased|small|reduced|diminished) (?:lung|inspiratory) volumes?",
+        r"volumes are (?:low|decreased|reduced)",
+        r"(?:low|poor|shallow) inspirat\w+",
+        r"volume loss",
+        r"collapse",
+        r"congest\w+",
+        r"blunt\w+",
+        r"elevat\w+",
+        r"flatten\w+",
+        r"eventrat\w+",
+        # heart, vessels, nodes
+        r"tortuo\w+",
+        r"ecta(?:sia|tic)",
+        r"athero\w+",
+        r"un(?:fold|coil)\w+",
+        r"aneurysm\w*",
+        r"adenopathy",
+        r"lymphadenopathy",
+        r"enlarge\w+",
+        r"prominen\w+",
+        r"dilat\w+",
+        r"widen\w+",
+        r"shift",
+        r"deviat\w+",
+        r"azygos",
+        # bones and soft parts
+        r"degenerat\w+",
+        r"osteo(?:phyt|pen)\w+",
+        r"spondyl\w+",
+        r"spurring",
+        r"endplate",
+        r"(?:\w+o)?scolio\w+",
+        r"kypho\w+",
+        r"curvature",
+        r"arthr\w+",
+        r"sclero\w+",
+        r"deformit\w+",
+        r"wedg\w+",
+        r"compress\w+",
+        r"pectus",
+        r"cervical ribs?",
+        r"fusion",
+        r"lipoma",
+        r"hernia\w*",
+        r"soft tissue densit\w+",
+        # what was done, and anything else
+        r"surg\w+",
+        r"mastectomy",
+        r"resect\w+",
+        r"implants?",
+        r"foreign",
+        r"radio-?(?:pa|dens)\w+",
+        r"thicken\w+",
+        r"lesions?",
+        r"abnormal\w*",
+        r"(?:not|\w+n't) (?:\w+ ){0,2}?(?:normal|clear|unremarkable)\b",
+        r"obscur\w+",
+        r"rotat\w+",
+    ),
+}
+MENTIONS = {name: re.compile(rf"\b{pattern}") for name, pattern in PATTERNS.items()}
+
+# Words between a structure and what is said of it, none of which denies it: "the lungs are not clear".
+UNDENIED = r"(?:[ ,-]+(?!(?:not|no|never|without)\b|\w+n't\b)[\w'-]+)"
+NORMAL = words(
+    r"within (?:\w+ )?normal",
+    r"within limits",
+    r"normal",
+    r"unremarkable",
+    r"not (?:\w+ )?(?:enlarged|widened|dilated)",
+)
+# Statements that say at once that something is absent.
+BY_NORMAL = {
+    "cardiomegaly": re.compile(rf"(?<!not )normal (?:\w+ ){{0,2}}{HEART}|{HEART}{UNDENIED}{{0,9}}? +{NORMAL}"),
+    "enlarged cardiomediastinum": re.compile(
+        rf"(?<!not )normal (?:\w+ ){{0,3}}{MEDIASTINUM}|{MEDIASTINUM}{UNDENIED}{{0,9}}? +{NORMAL}"
+    ),
+    "lung opacity": re.compile(rf"lungs?(?: fields?)?{UNDENIED}{{0,6}}? clear|(?<!not )clear lungs"),
+}
+REASSURING = re.compile(r"\b(?:normal|clear|unremarkable|no|without|negative|limits|intact)\b", re.IGNORECASE)
+
+# Cues by kind; where two match at one place, the first wins.
+DEGREE = r"(?:significant |interval |acute |large |obvious |appreciable )*"
+EXCLUDED = r"(?:excluded?|ruled? out)"
+SEEN = words(
+    "seen",
+    "identified",
+    "present",
+    "evident",
+    "appreciated",
+    "visualized",
+    "visible",
+    "apparent",
+    "demonstrated",
+    "noted",
+)
+PARTLY = words("partial(?:ly)?", "partly", "incompletely", "nearly", "almost", "largely", "mostly")
+GONE = words("resolved", "cleared", "disappeared", "gone")
+WHOLLY = r"(?:(?:yet|been|fully|completely|entirely) )*"
+STATE = words("is", "are", "was", "were", "has", "have", "had")
+CUES = {
+    # looks like a negation, and denies only a change
+    "pseudo": words(
+        rf"no {DEGREE}(?:change|increase|worsening|improvement|decrease)",
+        rf"without {DEGREE}(?:change|increase)",
+        r"not (?:significantly |appreciably )?(?:changed|increased)",
+        r"not only",
+        r"no further",
+        # what has not gone, or not wholly, is there
+        rf"(?:{STATE} )?(?:(?:been|only|yet) )*(?:not|{PARTLY}) {WHOLLY}{GONE}",
+        rf"{STATE}n't {WHOLLY}{GONE}",
+        rf"(?:no|without|incomplete|partial) {DEGREE}(?:resolution|clearing) of",
+        rf"(?:yet|remains?|still) to (?:be )?{GONE}",
+    ),
+    # of two findings that are weighed against each other neither is sure
+    "weighed": words(
+        r"(?:(?:is|are|seems?|appears?) )?(?:(?:felt|thought|considered) )?(?:to be )?(?:less|more) likely than",
+        r"(?:is |are )?(?:dis)?favou?red over",
+    ),
+    "maybe_after": words(
+        r"(?:may|might|could) be (?:present|seen)",
+        r"(?:would|should|could) be (?:a )?consider(?:ed|ation)",
+        r"(?:is|are) (?:less|more|most|very|quite) likely",
+        r"(?:is|are|be) (?:also )?(?:suspected|possible|likely|questioned|considered|a possibility|not excluded)",
+        rf"(?:is|are) not (?:entirely |completely |definitely )?{EXCLUDED}",
+        rf"(?:cannot|can not|could not|can't) be (?:entirely |completely |definitely )?{EXCLUDED}",
+    ),
+    "maybe": words(
+        rf"(?:cannot|can not|could not|can't|not|difficult to) (?:entirely |completely |definitely )?{EXCLUDED}",
+        r"may\b",
+        r"might\b",
+        r"could\b",
+        r"possib\w+",
+        r"probabl\w+",
+        r"likely",
+        r"versus",
+        r"vs\b",
+        r"differential",
+        r"rule-? ?out",
+        r"equivocal",
+        r"perhaps",
+        # what is asked for, or known of before, is not seen
+        r"(?:evaluat|assess|correlat)\w*(?: \w+)? (?:for|of|with)",
+        r"history of",
+        r"if\b",
+    ),
+    # Under a negation these change nothing: "no suspicious nodule".
+    "hint": words(
+        r"suspect\w*",
+        r"suspici\w+",
+        r"concern\w*",
+        r"question\w*",
+        r"suggest\w*",
+        r"potential\w*",
+        r"worrisome",
+        r"consider\w*",
+    ),
+    "not_after": words(
+        rf"(?:is|are|was|were|has|have) (?:been )?(?:\w+ )?(?:not (?:[\w-]+ )?{SEEN}|absent|excluded|{GONE})",
+        rf"(?:may |might )?not (?:be )?(?:[\w-]+ )?{SEEN}",
+        rf"(?:is |are )?no longer(?= {SEEN}| there\b|$|[,;:])",
+        r"(?:is|are|appears?|remains?) (?:within (?:the )?(?:limits|normal)|normal|unremarkable)",
+        r"(?:is |are )?unlikely",
+    ),
+    "not": words(
+        r"no\b",
+        r"not\b",
+        r"without",
+        r"negative",
+        r"free of",
+        r"absen(?:ce of|t)",
+        r"lack of",
+        r"neither",
+        r"nor\b",
+        r"(?:resolution|clearing) of",
+        r"resolved",
+        r"rather than",
+        r"clear of",
+        r"exclude\b",
+    ),
+    # where a scope ends
+    "stop": words(
+        r"but\b",
+        r"however",
+        r"although",
+        r"though\b",
+        r"except",
+        r"aside from",
+        r"apart from",
+        r"other than",
+        r"which\b",
+        r"whereas",
+        r"while\b",
+        r"yet\b",
+        r"there (?:is|are)",
+        r"(?<!compatible )(?<!consistent )with\b",
+    ),
+}
+NEW_CLAUSE = words("there", "mild", "minimal", "stable", "unchanged", "borderline", r"the\b", "heart", r"lungs?\b")
+CUE = re.compile(
+    "|".join(rf"(?P<{kind}>\b{pattern})" for kind, pattern in CUES.items())
+    + rf"|(?P<mark>[;:]|(?:,| and) (?=(?:and |with )?{NEW_CLAUSE}))|(?P<doubt>\?)"
+)
+# A verb between a mention and a cue after it: the cue then speaks of something else.
+VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|remains?|persists?)\b")
+# A sentence of its own after a comma, in spite of the stop that it lacks: "…, effusion is present".
+OWN_SENTENCE = re.compile(r",(?: (?!and\b|or\b|nor\b)[\w-]+){0,3} ")
+STATED = re.compile(rf" (?:is|are|was|were|remains?|persists?) (?:again |also |now |still )*{SEEN}\b")
+
+SIDES = re.compile(
+    r"(?P<bilateral>bilateral\w*|\bboth(?! on\b| the (?:pa|frontal))|bi-?basilar|bi-?basal|bi-?apical)"
+    r"|(?P<right>\bright\w*|\bmiddle lobe|\br[ulm]l\b)|(?P<left>\bleft\w*|\blingula\w*|\bl[ul]l\b)"
+)
+BOTH_SIDES = re.compile(r"\bright and left\b|\bleft and right\b")
+SEVERITIES = {
+    "borderline": r"borderline",
+    "minimal": r"minimal\w*|trace|tiny",
+    "small": r"small",
+    "mild": r"mild\w*|slight\w*|subtle",
+    "moderate": r"moderate\w*",
+    "large": r"large\b|massive|extensive",
+    "severe": r"severe\w*|marked\w*|gross\b",
+}
+SEVERITY = re.compile("|".join(rf"(?P<{name}>\b(?:{pattern}))" for name, pattern in SEVERITIES.items()))
+# "…, moderate in size"
+SEVERITY_AFTER = re.compile(rf",? (?:is |are )?(?:{'|'.join(SEVERITIES.values())}) in (?:size|degree)")
+# What may stand between two mentions of one phrase: "atelectasis and/or small effusion".
+JOINED = re.compile(r"[ ,/]*(?:and|or|/|,|versus|vs)(?: and/or)?[ ,]*(?:[\w-]+ ){0,2}")
+SENTENCE_END = re.compile(r"(?<=[.!;?])\s+|(?<=[a-z])\.(?=[A-Z])|\n")

@@ -1,0 +1,1 @@
+"""Generated radiographs whose truth is known."""

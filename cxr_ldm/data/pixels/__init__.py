@@ -1,0 +1,1 @@
+"""Pixels of DICOM, PNG and JPEG files to grey pictures."""

@@ -1,0 +1,1 @@
+"""A collection as one folder: how it is made, and read."""

@@ -1,0 +1,147 @@
+"""A prepared collection, opened for reading."""
+
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cxr_ldm import content
+from cxr_ldm.artifacts import RECORD, read_record
+from cxr_ldm.data.prepared.splits import SPLITS, Split
+from cxr_ldm.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+MANIFEST, IMAGES, WEIGHTS = "manifest.parquet", "images.npy", "weights.npy"
+DRAWS = "draws.npy"  # of folders prepared by an earlier version: training rows as often as every pass drew them
+
+
+class Prepared:
+    """What `prepare` made: a manifest and one square image for each of its rows, read from disk as they are used.
+
+    Args:
+        folder: a complete prepared folder.
+        verify: "full" compares all of the content of files above 1 GiB with their checksums, and not a sample.
+
+    Attributes:
+        images: uint8 or uint16 [N, size, size], mapped from disk.
+        name, kind: as given to `prepare`.
+        size: side of the images in pixels.
+        fingerprint: of the settings and the raw files; equal for equal content.
+        packed: what its images went through on the way here (see `cxr_ldm.data.pack`); None for the original.
+
+    Raises:
+        UserError: the folder is not a complete prepared folder, or a file of it is damaged.
+    """
+
+    def __init__(self, folder: str | Path, verify: content.Verify = "stat"):
+        self.folder = Path(folder)
+        advice = "`python -m cxr_ldm.prepare data=…` makes one"
+        missing = [name for name in (RECORD, MANIFEST, IMAGES) if not (self.folder / name).is_file()]
+        if missing:
+            raise UserError(f"{self.folder} is not a complete prepared folder ({missing[0]} is missing); {advice}.")
+        record = read_record(self.folder)
+        self.advice = f"delete {self.folder}, and {advice}"
+        if "files" not in record:
+            say_once(f"{self.folder} was made before checksums were kept, so damage in it may go unnoticed.")
+        content.check(self.folder, record.get("files", {}), self.advice, verify)
+        self.name: str = record["name"]
+        self.kind: str = record["kind"]
+        self.size: int = record["size"]
+        self.fingerprint: str = record["fingerprint"]
+        self.packed: dict[str, Any] | None = record.get("packed")
+        self.images = content.read_array(self.folder / IMAGES, self.advice, mapped=True)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def manifest(self) -> "pd.DataFrame":
+        """One row for each image, in the order of `images`; None where a value is unknown, lists as lists."""
+        import pandas as pd
+        from pyarrow import parquet
+
+        def read() -> pd.DataFrame:
+            rows: list[dict[str, Any]] = parquet.read_table(self.folder / MANIFEST).to_pylist()
+            # dtype=object: pandas would turn None into NaN, which is true.
+            return pd.DataFrame(rows, dtype=object).astype({"height": "int64", "width": "int64"})
+
+        return content.reading(self.folder / MANIFEST, read, self.advice)
+
+    def rows(self, split: Split) -> np.ndarray:
+        """Row numbers of a split, int64, ascending.
+
+        Raises:
+            UserError: no such split.
+        """
+        if split not in SPLITS:
+            raise UserError(f"split {split!r} is unknown; use {', '.join(SPLITS)}.")
+        return np.flatnonzero(self.manifest["split"] == split)
+
+    def draws(self) -> np.ndarray:
+        """Training rows to draw from, int64, each as often as `draw_weights` says."""
+        path = self.folder / DRAWS
+        return content.read_array(path, self.advice) if path.is_file() else self.rows("train")
+
+    def draw_weights(self, rows: np.ndarray) -> np.ndarray | None:
+        """How often one pass of training draws each of `rows`, float64; None where that is once each."""
+        path = self.folder / WEIGHTS
+        return content.read_array(path, self.advice)[rows] if path.is_file() else None
+
+    def pixels(self, rows: ArrayLike) -> "torch.Tensor":
+        """Images of `rows` as float32 [B, 1, size, size] in [-1, 1]."""
+        return to_pixels(self.images[np.asarray(rows)])
+
+    def texts(self, rows: ArrayLike) -> list[str]:
+        """Texts of `rows`."""
+        return self.manifest["text"].iloc[np.asarray(rows)].tolist()
+
+    def ids(self, rows: ArrayLike) -> list[str]:
+        """Image ids of `rows`."""
+        return self.manifest["image_id"].iloc[np.asarray(rows)].tolist()
+
+    def people(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """View, age and sex of `rows`, None where not known.
+
+        Raises:
+            UserError: the folder was made before they were kept.
+        """
+        if "age" not in self.manifest:
+            raise UserError(f"{self.folder} holds no age and sex; prepare the collection again.")
+        return self.manifest[["view", "age", "sex"]].iloc[np.asarray(rows)].to_dict("records")
+
+    def patients(self, rows: np.ndarray) -> list[str]:
+        """Patient ids of `rows`."""
+        return self.manifest["patient_id"].iloc[np.asarray(rows)].tolist()
+
+    def labels(self, split: str) -> set[str]:
+        """All labels of a split's images, as their sources give them."""
+        stated = self.manifest.loc[self.manifest["split"] == split, "labels"]
+        return {label for labels in stated if labels is not None for label in labels}
+
+    def sources(self) -> dict[str, int]:
+        """Training images of each collection, by name."""
+        return self.manifest.loc[self.manifest["split"] == "train", "source"].value_counts().sort_index().to_dict()
+
+
+def checksums(folder: Path) -> dict[str, dict[str, Any]]:
+    """Of the files of a prepared folder that training reads; `run.json` keeps them under "files"."""
+    return content.sums(folder, (name for name in (MANIFEST, IMAGES, WEIGHTS) if (folder / name).is_file()))
+
+
+@cache
+def say_once(line: str) -> None:
+    """Print a line that this process has not printed yet."""
+    print(line)
+
+
+def to_pixels(images: np.ndarray) -> "torch.Tensor":
+    """uint8 or uint16 [B, H, W] as float32 [B, 1, H, W] in [-1, 1]; black is -1 and the largest value 1."""
+    import torch
+
+    middle = np.iinfo(images.dtype).max / 2
+    return torch.from_numpy(images).unsqueeze(1).float().div_(middle).sub_(1)

@@ -1,0 +1,293 @@
+"""Any collection described by a CSV, or by the names of its files alone."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+from cxr_ldm.data.findings.cleaning import clean
+from cxr_ldm.data.findings.reading import read_findings
+from cxr_ldm.data.findings.words import NO_FINDING
+from cxr_ldm.data.pixels.dicom import Modality, Voi, check_voi, header_view, is_dicom, load_image
+from cxr_ldm.data.pixels.images import MISSING, Grey, is_file, upright
+from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, View, inside, require_root
+from cxr_ldm.data.prepared.people import sex_of, years
+from cxr_ldm.data.readers.columns import Row, columns_of, fill, read_joined, require_columns, split_columns, table_file
+from cxr_ldm.data.readers.file_search import in_either_case, matching
+from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
+from cxr_ldm.errors import UserError
+
+ONE_WAY = "give data.reader.csv with data.reader.image, or data.reader.files with data.reader.pattern, and not both."
+CLASSES = "classes"  # the column that one_hot adds: its sentences
+NO_PATIENT = "none"
+VIEWS = {view.lower(): view for view in get_args(View)}
+
+
+def is_positive(cell: str) -> bool:
+    """Whether a cell holds a finite number above 0."""
+    try:
+        return 0 < float(cell) < float("inf")
+    except ValueError:
+        return False
+
+
+def check_shape(stretched: Sequence[str] | None, turns: Mapping[str, int] | None) -> None:
+    """Raises UserError where `stretched` or `turns` of a TableReader are not what they must be."""
+    if stretched and len(stretched) != 2:
+        raise UserError(f"data.reader.stretched={list(stretched)} must be two columns, of the rows and of the columns.")
+    for image, turn in (turns or {}).items():
+        if turn not in (90, 180, 270):
+            raise UserError(f"data.reader.turns.{image}={turn} must be 90, 180 or 270 degrees clockwise.")
+
+
+class TableReader:
+    """Images listed in a CSV, or found by a glob with a pattern over their names.
+
+    `image`, `text`, `patient`, `study`, `view`, `age` and `sex` are each a column or a template over columns, such as
+    `"images/{id}.png"` or `"Frontal chest X-ray. {finding}"`.
+
+    Args:
+        root: folder that image paths start from.
+        text: what the model is conditioned on.
+        csv: CSV file, relative to root; its columns are those of its header.
+        image: path of the image, relative to root (with `csv`).
+        files: without `csv`: glob of the image files, relative to root.
+        pattern: regular expression searched in each relative path; its named groups are the columns.
+        patient: the person; where none is given every image counts as a person of its own, which a line says unless
+            it is `none`, for a collection with one image of each.
+        study: the report; the image itself where none is given.
+        view: or the view itself (PA, AP, frontal, lateral), where all images share it.
+        age, sex: of the patient, as `years` and `sex_of` read them.
+        labels: columns with classes; several classes in a cell are separated by `separator`.
+        separator: `|` where none is given.
+        values: for each column, what a cell's value reads as in `text` and `view`; ids and labels stay as given.
+        source: name of the collection.
+        voi: window of a DICOM file, see `read_dicom`; a file whose suffix is not that of PNG or JPEG is one.
+        frontal_only: reject lateral images, and those of which neither `view` nor a DICOM header says what they are.
+        cleaned: whether list numbers and marks of de-identification go from the cells of `text`, as in Open-i.
+        needed: columns without which an image is rejected.
+        left_out: for each column, cells whose images are rejected, such as the flags of a quality check.
+        stretched: the columns with the number of rows and of columns that the picture had before its file was brought
+            to another shape; the picture gets that shape back.
+        turns: for each image path, degrees clockwise (90, 180 or 270) that set it upright.
+
+        elsewhere: other places of the image, of the same kind as `image`, where there is no file there. Not one of the
+            settings, since the raw files' names are.
+        one_hot: columns of one class each, which say 1 (present), 0 (absent), -1 (uncertain) or nothing (unknown). What
+            is present is among the labels, and the column `classes` holds all that is stated as sentences for `text`.
+        beside: for each further CSV, the columns by which its rows belong to those of `csv`.
+        parts: for each column, a regular expression searched in its cells; its named groups are columns too.
+        modality: "assume" takes a DICOM file that does not say what it is for a radiograph, see `read_dicom`.
+        outside: whether the table may name images that are not below root.
+
+    Raises:
+        UserError: a turn is none of these, `stretched` is not two columns, or `voi` or `modality` is impossible.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        text: str,
+        csv: str | None = None,
+        image: str | None = None,
+        files: str | None = None,
+        pattern: str | None = None,
+        patient: str | None = None,
+        study: str | None = None,
+        view: str | None = None,
+        age: str | None = None,
+        sex: str | None = None,
+        labels: Sequence[str] = (),
+        values: Mapping[str, Mapping[str, str]] | None = None,
+        source: str = "table",
+        voi: Voi = 0,
+        frontal_only: bool = False,
+        separator: str = "|",
+        cleaned: bool = False,
+        needed: Sequence[str] = (),
+        left_out: Mapping[str, Sequence[str]] | None = None,
+        stretched: Sequence[str] | None = None,
+        turns: Mapping[str, int] | None = None,
+        elsewhere: Sequence[str] = (),
+        one_hot: Sequence[str] = (),
+        beside: Mapping[str, Sequence[str]] | None = None,
+        parts: Mapping[str, str] | None = None,
+        modality: Modality = "stated",
+        outside: bool = False,
+    ):
+        check_voi(voi, modality)
+        check_shape(stretched, turns)
+        self.root = Path(root)
+        self.csv, self.image, self.glob, self.pattern = csv, image, files, pattern
+        self.text, self.study, self.view = text, study, view
+        self.patient, self.meant = (None, True) if patient == NO_PATIENT else (patient, patient is not None)
+        self.age, self.sex = age, sex
+        self.labels = list(labels)
+        self.values = {column: dict(mapping) for column, mapping in (values or {}).items()}
+        self.source, self.voi, self.frontal_only = source, voi, frontal_only
+        # what few collections need; a collection without has the settings, and so the fingerprint, that it always had
+        self.separator, self.cleaned, self.needed = separator, cleaned, list(needed)
+        self.left_out = {column: list(cells) for column, cells in (left_out or {}).items()}
+        self.stretched, self.turns = list(stretched or ()), dict(turns or {})
+        self.elsewhere, self.one_hot, self.modality = list(elsewhere), list(one_hot), modality
+        self.beside = {name: list(keys) for name, keys in (beside or {}).items()}
+        self.parts, self.outside = dict(parts or {}), outside
+
+    def settings(self) -> dict[str, Any]:
+        """Every argument but the root and other places of the images."""
+        selection = ("csv", "image", "glob", "pattern", "labels", "values", "source")
+        columns = ("text", "patient", "study", "view", "age", "sex")
+        dicom = {"voi": self.voi, "frontal_only": self.frontal_only}
+        own = {"separator": "|", "cleaned": False, "needed": [], "left_out": {}, "stretched": [], "turns": {}}
+        own |= {"one_hot": [], "beside": {}, "parts": {}, "modality": "stated", "outside": False}
+        changed = {name: getattr(self, name) for name, usual in own.items() if getattr(self, name) != usual}
+        return {"reader": "table", **dicom, **{name: getattr(self, name) for name in (*selection, *columns)}, **changed}
+
+    def files(self) -> list[Path]:
+        """Each CSV and the images that are there."""
+        require_root(self.root)
+        if self.csv is None:
+            return self._found()
+        images = [self._path(image, row) for image, row in self._listed() if row is not None]
+        images = [path for path in images if self._taken(path) and is_file(path)]
+        return [*(table_file(self.root / name) for name in (self.csv, *self.beside)), *images]
+
+    def records(self) -> Iterator[Record | Rejected]:
+        """One for each row of the CSV, or each file of the glob in the order of its path."""
+        require_root(self.root)
+        key = "file name does not match pattern" if self.csv is None else "cell does not match data.reader.parts"
+        count = 0
+        for image, row in self._listed() if self.csv is not None else self._matched():
+            item = self._record(image, row) if row is not None else Rejected(image, key)
+            count += isinstance(item, Record)
+            yield item
+        if count and not self.meant:
+            print(
+                f"data.reader.patient is not given: each of {count} images of {self.root} counts as a patient of its "
+                f"own, so that images of one person may come into training and test; name the column of the patient, "
+                f"or say data.reader.patient={NO_PATIENT} where there is one image of each."
+            )
+
+    def _path(self, image: str, row: Row) -> Path:
+        """Where an image is: at its place or at another one, with its extension in either case."""
+        places = [image, *(fill(place, row) for place in self.elsewhere)]
+        paths = [in_either_case(self.root / place) for place in places]
+        return next(filter(is_file, paths), self.root / image)
+
+    def _taken(self, path: Path) -> bool:
+        return self.outside or inside(self.root, path)
+
+    def _load(self, path: Path, image: str, row: Row) -> Callable[[], Grey]:
+        """What reads the picture, set upright and brought to its own shape where that is to be done."""
+        load = partial(load_image, path, self.voi, self.modality)
+        turn = self.turns.get(image, 0)
+        if not self.stretched and not turn:
+            return load
+        shape = (float(row[self.stretched[0]]), float(row[self.stretched[1]])) if self.stretched else None
+        return partial(upright, load, shape, turn)
+
+    def _unwanted(self, row: Row) -> str | None:
+        """Why this row is left out before its image is looked for; None where it is not."""
+        for column in self.needed:
+            if not row[column].strip():
+                return f"no {column}"
+        for column, cells in self.left_out.items():
+            if row[column] in cells:
+                return f"{column} is {row[column]!r}"
+        for column in self.stretched:
+            if not is_positive(row[column]):
+                return "shape before it was stretched is unknown"
+        return None
+
+    def _record(self, image: str, row: Row) -> Record | Rejected:
+        reads = {column: self.values.get(column, {}).get(cell, cell) for column, cell in row.items()}
+        if self.cleaned:
+            reads |= {column: clean(reads[column]) for column in columns_of(self.text)}
+        try:
+            states = states_of(row, self.one_hot)
+        except UserError as error:
+            return Rejected(image, str(error))
+        seen = sentences(states)
+        text = fill(self.text, reads | ({CLASSES: seen} if self.one_hot else {}))
+        path = self._path(image, row)
+        unwanted = self._unwanted(row)
+        if unwanted is not None:
+            return Rejected(image, unwanted)
+        view = VIEWS.get((self.view or "").lower())
+        if self.view is not None and view is None:
+            written = fill(self.view, reads)
+            view = VIEWS.get(written.lower())
+            if written and view is None:
+                return Rejected(image, f"view {written!r} is none of {', '.join(VIEWS.values())}")
+        if not text:
+            return Rejected(image, "no text")
+        if not self._taken(path):
+            return Rejected(image, f"{OUTSIDE}; data.reader.outside=true takes it")
+        if not is_file(path):
+            return Rejected(image, MISSING)
+        if view is None and is_dicom(path):
+            view = header_view(path)
+        if self.frontal_only and view in (None, "lateral"):
+            return Rejected(image, "view unknown" if view is None else "lateral")
+        classes = [name.strip() for column in self.labels for name in row[column].split(self.separator) if name.strip()]
+        classes += [name for name, state in states.items() if state == "present"]
+        known = bool(self.labels) or any(states.values())
+        findings = read_findings(text)
+        # what the columns say and the text does not; that nothing was found, only where the text names nothing at all
+        named = {finding["name"] for finding in findings} | ({NO_FINDING} if findings else set())
+        return Record(
+            image_id=image,
+            study_id=fill(self.study, row) if self.study else image,
+            patient_id=(fill(self.patient, row) if self.patient else "") or image,
+            view=view,
+            text=text,
+            labels=classes if known else None,
+            findings=[*findings, *(finding for finding in read_findings(seen) if finding["name"] not in named)],
+            source=self.source,
+            load=self._load(path, image, row),
+            isolate=is_dicom(path),
+            age=years(fill(self.age, reads)) if self.age else None,
+            sex=sex_of(fill(self.sex, reads)) if self.sex else None,
+            path=path,
+        )
+
+    def _used_columns(self) -> list[str]:
+        specs = [self.text, self.patient, self.study, self.age, self.sex, *self.elsewhere]
+        if self.view and self.view.lower() not in VIEWS:
+            specs.append(self.view)
+        used = [column for spec in specs if spec for column in columns_of(spec)]
+        used = [column for column in used if column != CLASSES or not self.one_hot]
+        return [*used, *self.one_hot, *self.labels, *self.values, *self.needed, *self.left_out, *self.stretched]
+
+    def _listed(self) -> Iterator[tuple[str, Row | None]]:
+        """Image paths and rows of the CSV; None for a row where a column has no match of its expression."""
+        if self.csv is None or self.image is None or self.pattern or self.glob:
+            raise UserError(ONE_WAY)
+        header, rows = read_joined(self.root, self.csv, self.beside)
+        groups, rows_or_columns = split_columns(header, rows, self.parts, self.csv)
+        require_columns([*columns_of(self.image), *self._used_columns()], [*header, *groups], str(self.root / self.csv))
+        check_classes(self.labels, rows)
+        for row in rows_or_columns:
+            yield (row, None) if isinstance(row, str) else (fill(self.image, row), row)
+
+    def _found(self) -> list[Path]:
+        if self.glob is None or self.pattern is None or self.image:
+            raise UserError(ONE_WAY)
+        found = matching(self.root, self.glob)
+        if not found:
+            raise UserError(f"{self.root} holds no file that matches data.reader.files={self.glob!r}.")
+        return found
+
+    def _matched(self) -> Iterator[tuple[str, Row | None]]:
+        """Relative paths of the files, and the groups of the pattern (empty where a group took no part)."""
+        found = self._found()
+        try:
+            expression = re.compile(self.pattern or "")
+        except re.error as error:
+            raise UserError(f"data.reader.pattern={self.pattern!r} is not a regular expression ({error}).") from None
+        require_columns(self._used_columns(), list(expression.groupindex), f"data.reader.pattern={self.pattern!r}")
+        for path in found:
+            relative = path.relative_to(self.root).as_posix()
+            match = expression.search(relative)
+            yield relative, match.groupdict(default="") if match else None

@@ -1,0 +1,1 @@
+"""Does a model give back its training images?"""

@@ -1,0 +1,1 @@
+"""Do images show what their prompts say?"""

@@ -1,0 +1,1 @@
+"""What an evaluation found, for people: terminal, HTML, Markdown, W&B."""
