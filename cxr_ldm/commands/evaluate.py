@@ -99,7 +99,7 @@ def vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Me
     """Of stage=vae."""
     measures, sets = measures_of(cfg), feature_sets_of(cfg, prepared)
     distances = Distances(collection_of(cfg, prepared), sets, measures.floor_repeats, measures.neighbours)
-    return measure_vae(bundle, distances, measures.n, device_of(cfg), folder)
+    return measure_vae(bundle, distances, measures, device_of(cfg), folder)
 
 
 def ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Metrics:
@@ -211,7 +211,7 @@ def chosen_measures(metrics: dict[str, Any]) -> dict[str, Any]:
     >>> chosen_measures({"n": 8, "kid_n": None, "synthetic": False, "synthetic_n": None})
     {'n': 8}
     """
-    off = {key for key in PAGE if not metrics.get(key)} | {"targets"}  # which change no number
+    off = {key for key in (*PAGE, "further") if not metrics.get(key)} | {"targets"}  # which change no number
     off |= {key for key, users in USED_BY.items() if users <= off}
     return {key: value for key, value in metrics.items() if key not in off}
 

@@ -27,6 +27,7 @@ def measures_of(cfg: DictConfig) -> Measures:
     check_targets(stated["targets"])
     curves = stated.pop("curves")
     stated |= {"curves": None if curves is None else Curves(**curves), "fitted": fitted_of(cfg)}
+    stated["further"] = dict(instantiate(cfg.metrics.further))
     stated.pop("batch_size")  # of the collection
     return Measures(**stated)
 

@@ -70,7 +70,7 @@ class Evaluation:
             "with": f"these {data.word} images",
         }
         metrics = distances.of(rows, made, rows, compared, self.more(asked, len(rows), in_all))
-        metrics |= distances.looks(rows, images)
+        metrics |= distances.looks(rows, images) | measures.own(images, prepared.pixels(rows))
         if self.judge is not None:
             metrics |= self.judge.of_prompts(data, rows, images)
         attempts = measures.extraction_prompts, measures.extraction_samples

@@ -1,12 +1,16 @@
 """What an evaluation measures: its numbers of images and its options, see conf/metrics."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from cxr_ldm.evaluation.fitting import Recipe
+from cxr_ldm.metrics.results import Metric
 
 Aim = float | tuple[float, float]
+Further = Callable[[Tensor, Tensor], Metric]
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Measures:
         folds: of a judge of all real images.
         fitted: the classifier of `synthetic` and `folds`.
         targets: aims of the headline's figures.
+        further: measures of one's own by name: images and the real ones beside them, `[N,1,H,W]` both, to a metric.
     """
 
     n: int
@@ -76,3 +81,8 @@ class Measures:
     synthetic_n: int | None = None
     folds: int | None = None
     targets: Mapping[str, Aim] | None = None
+    further: Mapping[str, Further] = field(default_factory=dict)
+
+    def own(self, images: Tensor, real: Tensor) -> dict[str, Metric]:
+        """What the measures of one's own say."""
+        return {name: measure(images, real) for name, measure in self.further.items()}

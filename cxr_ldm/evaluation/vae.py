@@ -10,26 +10,27 @@ from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.evaluation import cost
 from cxr_ldm.evaluation.collection import reconstructions
 from cxr_ldm.evaluation.distance import Distances
+from cxr_ldm.evaluation.measures import Measures
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.images import reconstruction
 from cxr_ldm.metrics.results import Metric
 
 
 @torch.inference_mode()
-def measure_vae(bundle: Bundle, distances: Distances, n: int, device: torch.device, folder: Path) -> dict[str, Metric]:
+def measure_vae(
+    bundle: Bundle, distances: Distances, measures: Measures, device: torch.device, folder: Path
+) -> dict[str, Metric]:
     """SSIM, MS-SSIM, PSNR, MAE of the whole split, and distances of its reconstructions from other real images.
 
     These others are training images: the same two groups of patients that the floor's splits are like, so that what
     stands above the floor is the autoencoder's share of a generated image's distance.
-
-    Args:
-        n: reconstructions for the distances.
     """
     data, sets, prepared, rows = distances.data, distances.sets, distances.data.prepared, distances.data.rows
     original = prepared.pixels(rows)
     reconstructed = reconstructions(bundle.parts["autoencoder"], data, rows, device)
     metrics = reconstruction.reconstruction_metrics(reconstructed, original, prepared.patients(rows), data.seed)
-    chosen = data.chosen(n)
+    metrics |= measures.own(reconstructed, original)
+    chosen = data.chosen(measures.n)
     here = np.searchsorted(rows, chosen)
     others = data.chosen(len(chosen), "train")
     compared = {
