@@ -18,15 +18,15 @@ RECORD = "run.json"
 State = Literal["new", "unfinished", "complete"]
 
 
-def fingerprint(settings: Any) -> str:
-    """First 16 hex digits of the SHA-256 of `settings` as canonical JSON, parts by their short names (see `register`).
+def fingerprint(made_by: Any) -> str:
+    """First 16 hex digits of the SHA-256 of `made_by` as canonical JSON, parts by their short names (see `register`).
 
     >>> fingerprint({"b": 1, "a": [2.0, None]}) == fingerprint({"a": [2.0, None], "b": 1})
     True
     >>> fingerprint({"a": 1})
     '015abd7f5cc57a2d'
     """
-    text = json.dumps(named(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps(named(made_by), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -67,26 +67,26 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def flatten(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(made_by: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Leaves of nested settings as (dotted key, value).
 
     >>> dict(flatten({"a": {"b": 1}, "c": [2]}))
     {'a.b': 1, 'c.0': 2}
     """
     items: Any
-    if isinstance(settings, Mapping):
-        items = settings.items()
-    elif isinstance(settings, list):
-        items = enumerate(settings)
+    if isinstance(made_by, Mapping):
+        items = made_by.items()
+    elif isinstance(made_by, list):
+        items = enumerate(made_by)
     else:
-        yield prefix, settings
+        yield prefix, made_by
         return
     for key, value in items:
         yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def state(folder: Path, settings: Mapping[str, Any]) -> State:
-    """Whether `folder` is still to be made, was begun, or was completed with exactly `settings`.
+def state(folder: Path, made_by: Mapping[str, Any]) -> State:
+    """Whether `folder` is still to be made, was begun, or was completed with exactly `made_by`.
 
     Raises:
         UserError: the folder was made by other settings, or is none of ours.
@@ -96,17 +96,17 @@ def state(folder: Path, settings: Mapping[str, Any]) -> State:
     if not (folder / RECORD).exists():
         raise UserError(f"{folder} exists and holds no {RECORD}, so it is not ours to write to; choose another name=.")
     record = read_record(folder)
-    if fingerprint(record["settings"]) != fingerprint(settings):
-        theirs, ours = (dict(flatten(named(side))) for side in (record["settings"], settings))
+    if fingerprint(record["settings"]) != fingerprint(made_by):
+        theirs, ours = (dict(flatten(named(side))) for side in (record["settings"], made_by))
         keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
         listed = ", ".join(f"{key} ({theirs.get(key)!r} there, {ours.get(key)!r} here)" for key in keys[:3])
         raise UserError(f"{folder} was made by other settings: {listed}; choose another name= or delete the folder.")
     return "complete" if record["complete"] else "unfinished"
 
 
-def write_record(folder: Path, settings: Mapping[str, Any], *, complete: bool, **extra: Any) -> None:
+def write_record(folder: Path, made_by: Mapping[str, Any], *, complete: bool, **extra: Any) -> None:
     """Write `run.json`: the settings that make this folder, their fingerprint, and whether it is complete."""
-    record = {"fingerprint": fingerprint(settings), "complete": complete, **extra, "settings": named(settings)}
+    record = {"fingerprint": fingerprint(made_by), "complete": complete, **extra, "settings": named(made_by)}
     write_json(folder / RECORD, content.sealed(record))
 
 
@@ -163,7 +163,7 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def cached(
-    folder: Path, settings: Mapping[str, Any], fill: Callable[[Path], None], verify: content.Verify = "stat"
+    folder: Path, made_by: Mapping[str, Any], fill: Callable[[Path], None], verify: content.Verify = "stat"
 ) -> Path:
     """A folder of files that `fill` writes once for these settings, with a checksum of each; returns it.
 
@@ -178,7 +178,7 @@ def cached(
                 with _scratch(folder) as partial:
                     fill(partial)
                     files = content.sums(partial, (path.name for path in partial.iterdir()))
-                    write_record(partial, settings, complete=True, files=files)
+                    write_record(partial, made_by, complete=True, files=files)
     advice = f"delete {folder}, and the same command makes it anew"
     content.check(folder, read_record(folder).get("files", {}), advice, verify)
     return folder
@@ -202,7 +202,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def resumable(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path | None]:
+def resumable(folder: Path, made_by: Mapping[str, Any]) -> Iterator[Path | None]:
     """A scratch folder beside `folder` that outlives a kill: the same settings find it again as it was left.
 
     It takes the name of `folder` when the block ends without an error; a UserError removes it. A second process
@@ -210,13 +210,13 @@ def resumable(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path | None
     """
     partial = folder.with_name(f".{folder.name}.partial")
     with locked(folder, wait=True), content.naming(partial):
-        if state(folder, settings) == "complete":
+        if state(folder, made_by) == "complete":
             yield None
             return
-        if not _left_by(partial, settings):
+        if not _left_by(partial, made_by):
             shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(exist_ok=True)
-        write_record(partial, settings, complete=False)
+        write_record(partial, made_by, complete=False)
         try:
             yield partial
         except UserError:
@@ -225,9 +225,9 @@ def resumable(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path | None
         os.replace(partial, folder)
 
 
-def _left_by(partial: Path, settings: Mapping[str, Any]) -> bool:
+def _left_by(partial: Path, made_by: Mapping[str, Any]) -> bool:
     """Whether a scratch folder was begun by these settings; one whose record is damaged was begun by none."""
     try:
-        return fingerprint(read_record(partial)["settings"]) == fingerprint(settings)
+        return fingerprint(read_record(partial)["settings"]) == fingerprint(made_by)
     except UserError:
         return False

@@ -71,10 +71,10 @@ def save_bundle(
     return bundle_sha256(folder)
 
 
-def write_facts(folder: Path, config: Mapping[str, Any]) -> None:
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """What stands beside the weights: config.json, the card for people, and the sums of all."""
-    artifacts.write_json(folder / CONFIG, config)
-    artifacts.write_text(folder / CARD, card(config))
+    artifacts.write_json(folder / CONFIG, facts)
+    artifacts.write_text(folder / CARD, card(facts))
     write_sums(folder)
 
 

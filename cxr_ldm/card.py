@@ -55,19 +55,19 @@ WARNING = (
 )
 
 
-def card(config: Mapping[str, Any]) -> str:
+def card(facts: Mapping[str, Any]) -> str:
     """Markdown for the folder of a bundle.
 
     Args:
-        config: content of its config.json; `info.data.sources` counts the training images of each source where it
+        facts: content of its config.json; `info.data.sources` counts the training images of each source where it
             is known, and `info.vae_data` is the same of the VAE within, where that was trained on other images.
     """
-    info = config["info"]
+    info = facts["info"]
     size = f", {info['size']} pixels" if info.get("size") else ""
-    lines = [f"# {info.get('run', config['kind'])}", ""]
+    lines = [f"# {info.get('run', facts['kind'])}", ""]
     of = "photographs" if info.get("data", {}).get("kind") == "published" else "chest radiographs"
-    lines.append(f"{KINDS.get(config['kind'], 'A model')} of {of}{size}, by {config['software']}.")
-    if config["kind"] == "ldm":
+    lines.append(f"{KINDS.get(facts['kind'], 'A model')} of {of}{size}, by {facts['software']}.")
+    if facts["kind"] == "ldm":
         lines += ["", WARNING]
         guidance = info.get("guidance", {})
         if "scale" in guidance:

@@ -49,7 +49,7 @@ SILENT_VALUES = (
 )
 
 
-def slug(words: Sequence[str], settings: Any) -> str:
+def slug(words: Sequence[str], made_by: Any) -> str:
     """Readable words joined by dashes, and six digits of the settings' fingerprint, so that no two settings share it.
 
     >>> slug(["phantom", "64", "trainer.precision=16"], {"a": 1})
@@ -58,7 +58,7 @@ def slug(words: Sequence[str], settings: Any) -> str:
     short = [re.sub(r"^[a-z_.]+\.(?=[a-z_]+=)", "", word).replace("=", "") for word in words if word]
     safe = [re.sub(r"[^A-Za-z0-9_.]+", "_", word.rsplit("/", 1)[-1]).strip("_") for word in short]
     # a name must be typeable as name=…, so it holds nothing that Hydra's grammar or a shell would read
-    return "-".join(safe)[:80].strip("-._") + "-" + fingerprint(settings)[:6]
+    return "-".join(safe)[:80].strip("-._") + "-" + fingerprint(made_by)[:6]
 
 
 def place(root: Path, name: str) -> Path:

@@ -96,7 +96,7 @@ def part(cls: Class) -> Class:
     return cls
 
 
-def named(settings: Any) -> Any:
+def named(made_by: Any) -> Any:
     """Settings with `part: NAME` in place of each `_target_`, and without Hydra's other marks.
 
     What is not listed here belongs to another package and keeps its address.
@@ -106,13 +106,13 @@ def named(settings: Any) -> Any:
     >>> named([{"_target_": "mylab.Net"}])
     [{'part': 'mylab.Net'}]
     """
-    if isinstance(settings, Mapping):
-        own = {"part": NAMES.get(settings["_target_"], settings["_target_"])} if "_target_" in settings else {}
+    if isinstance(made_by, Mapping):
+        own = {"part": NAMES.get(made_by["_target_"], made_by["_target_"])} if "_target_" in made_by else {}
         marks = ("_target_", "_partial_", "_convert_", "_recursive_")
-        return own | {key: named(value) for key, value in settings.items() if key not in marks}
-    if isinstance(settings, (list, tuple)):
-        return [named(value) for value in settings]
-    return settings
+        return own | {key: named(value) for key, value in made_by.items() if key not in marks}
+    if isinstance(made_by, (list, tuple)):
+        return [named(value) for value in made_by]
+    return made_by
 
 
 def resolve(name: str, packages: Sequence[str] = ()) -> type:

@@ -49,9 +49,9 @@ def run(repeats: int, rows: int, seed: int) -> dict[str, Metric]:
     }
 
 
-def timed(seconds: list[float], settings: Mapping[str, Any]) -> Metric:
+def timed(seconds: list[float], facts: Mapping[str, Any]) -> Metric:
     """The median of repeats."""
-    stated = {**settings, "each": [round(each, 3) for each in seconds]}
+    stated = {**facts, "each": [round(each, 3) for each in seconds]}
     return Metric(statistics.median(seconds), len(seconds), False, settings=stated, reason=REASON)
 
 

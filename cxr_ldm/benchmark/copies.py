@@ -177,7 +177,7 @@ def measure(case: Case, divisions: int, planted: float) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def summary(found: list[dict[str, float]], end: str, settings: dict[str, object]) -> dict[str, Metric]:
+def summary(found: list[dict[str, float]], end: str, facts: dict[str, object]) -> dict[str, Metric]:
     """Each measure over the evaluations of one setting."""
     metrics = {}
     for name in found[0]:
@@ -185,12 +185,12 @@ def summary(found: list[dict[str, float]], end: str, settings: dict[str, object]
         count = len(values)
         if name in ("excess_mean", "excess_upper"):
             error = float(values.std(ddof=1) / count**0.5)
-            stated = {**settings, "standard_error": error}
+            stated = {**facts, "standard_error": error}
             metric = Metric(
                 float(values.mean()), count, False, settings=stated, reason="a mean; see its standard error"
             )
         else:
-            stated = {**settings, "interval": "Wilson 95 %"}
+            stated = {**facts, "interval": "Wilson 95 %"}
             ends = wilson_interval(int(values.sum()), count)
             metric = Metric(float(values.mean()), count, True, ends, stated, over="simulated evaluations")
         metrics[f"{name}_{end}"] = metric

@@ -148,7 +148,7 @@ def files(folder: Path, reader: Reader) -> dict[str, File]:
     curve = [{"step": step, "name": "train/loss", "value": 1 / step} for step in range(1, 100)]
     artifacts.write_text(run_folder / HISTORY, f"{HEADER}\n{lines(curve)}")
     metrics = {"psnr": Metric(31.5, 8, True, reason="one pass")}
-    write_metrics(run_folder / "metrics.json", metrics, run_entry(config={}, bundle_sha256=None, seed=0, command="x"))
+    write_metrics(run_folder / "metrics.json", metrics, run_entry(composed={}, bundle_sha256=None, seed=0, command="x"))
     return {
         "images": File(prepared.folder, IMAGES, whole_folder),
         "manifest": File(prepared.folder, MANIFEST, whole_folder),

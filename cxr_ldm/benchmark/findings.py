@@ -165,20 +165,18 @@ def side_agreement(reads: Sequence[Read]) -> tuple[int, int]:
     return agreed, stating
 
 
-def _share(part: int, whole: int, n: int, settings: dict[str, Any]) -> Metric:
+def _share(part: int, whole: int, n: int, stated: dict[str, Any]) -> Metric:
     if not whole:
-        return Metric(0.0, n, True, settings=settings, reason="nothing was found to take a share of")
+        return Metric(0.0, n, True, settings=stated, reason="nothing was found to take a share of")
     interval = binomtest(part, whole).proportion_ci(method="wilson")
     ends = (float(interval.low), float(interval.high))
-    return Metric(part / whole, n, True, ends, settings | {"interval": "Wilson"}, over="mentions of a finding")
+    return Metric(part / whole, n, True, ends, stated | {"interval": "Wilson"}, over="mentions of a finding")
 
 
-def _resampled(value: float, drawn: np.ndarray, n: int, settings: dict[str, Any]) -> Metric:
+def _resampled(value: float, drawn: np.ndarray, n: int, facts: dict[str, Any]) -> Metric:
     if value == 1 or value == 0:
-        return Metric(
-            float(value), n, True, settings=settings, reason="resampling reports that all agree shows nothing"
-        )
+        return Metric(float(value), n, True, settings=facts, reason="resampling reports that all agree shows nothing")
     low, high = np.quantile(drawn, [0.025, 0.975])
-    stated = settings | {"interval": "bootstrap over reports, percentiles", "resamples": len(drawn)}
+    stated = facts | {"interval": "bootstrap over reports, percentiles", "resamples": len(drawn)}
     ends = min(float(low), float(value)), max(float(high), float(value))
     return Metric(float(value), n, True, ends, stated, over="reports")

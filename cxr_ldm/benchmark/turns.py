@@ -28,11 +28,11 @@ def _timed(call: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def ratio(pairs: list[tuple[float, float]], n: int, settings: dict[str, Any]) -> Metric:
+def ratio(pairs: list[tuple[float, float]], n: int, stated: dict[str, Any]) -> Metric:
     """How many times the peer's speed is ours: the median over the pairs."""
     ratios = [peer / ours for ours, peer in pairs]
-    settings = {"ratios": [round(ratio, 3) for ratio in ratios], **settings}
-    return Metric(statistics.median(ratios), n, True, settings=settings, reason="a ratio of times on one machine")
+    stated = {"ratios": [round(ratio, 3) for ratio in ratios], **stated}
+    return Metric(statistics.median(ratios), n, True, settings=stated, reason="a ratio of times on one machine")
 
 
 def seconds(pairs: list[tuple[float, float]]) -> dict[str, float]:

@@ -108,10 +108,10 @@ def finished(picture: np.ndarray, size: int, steps: Sequence[Mapping[str, Any]])
     return np.rint(grey * 255).astype(np.uint8)
 
 
-def share(scores: Sequence[float], settings: dict[str, Any], higher: bool) -> Metric:
+def share(scores: Sequence[float], facts: dict[str, Any], higher: bool) -> Metric:
     """Share of scores that reach the threshold."""
     hits = sum(value >= THRESHOLD for value in scores)
-    stated = {**settings, "hits": hits, "interval": "Wilson 95 %"}
+    stated = {**facts, "hits": hits, "interval": "Wilson 95 %"}
     ends = wilson_interval(hits, len(scores))
     return Metric(
         hits / len(scores),

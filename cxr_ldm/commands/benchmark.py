@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     metrics = call(cfg.suite.run)
     path = Path(cfg.paths.outputs) / "benchmark" / cfg.suite.name / "metrics.json"
     command = shlex.join(["python", "-m", "cxr_ldm.benchmark", *sys.argv[1:]])
-    write_metrics(path, metrics, run_entry(config=plain(cfg), bundle_sha256=None, seed=cfg.seed, command=command))
+    write_metrics(path, metrics, run_entry(composed=plain(cfg), bundle_sha256=None, seed=cfg.seed, command=command))
     content = read_metrics(path)
     print_table({name: content[name] for name in cfg.suite.headline if name in content})
     print(f"  {path}")

@@ -251,7 +251,7 @@ def finish(
 ) -> None:
     """metrics.json, report.html and the W&B run."""
     run = results.run_entry(
-        config=OmegaConf.to_container(cfg, resolve=False),
+        composed=OmegaConf.to_container(cfg, resolve=False),
         bundle_sha256=bundle.sha256,
         seed=cfg.seed,
         stage=bundle.kind,

@@ -65,8 +65,8 @@ class Sampling:
         return {"steps": self.steps, **self.rule.facts(), **stated}
 
     @classmethod
-    def of_settings(cls, settings: Mapping[str, Any]) -> "Sampling":
-        """What `settings` gave, or a file of conf/sampler with its parts by name.
+    def of_settings(cls, stated: Mapping[str, Any]) -> "Sampling":
+        """What `stated` gave, or a file of conf/sampler with its parts by name.
 
         >>> stated = {"steps": 5, "step": {"part": "ddim", "eta": 1.0}, "times": {"part": "trailing"}}
         >>> Sampling.of_settings(stated).settings() == stated
@@ -74,9 +74,9 @@ class Sampling:
         """
         step, times = (
             partial(named_function(each["part"]), **{key: value for key, value in each.items() if key != "part"})
-            for each in (settings["step"], settings["times"])
+            for each in (stated["step"], stated["times"])
         )
-        return cls(settings["steps"], None, step, times)
+        return cls(stated["steps"], None, step, times)
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> "Sampling":

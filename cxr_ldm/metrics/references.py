@@ -53,7 +53,7 @@ def reference_distances(
     patients: Sequence[str],
     reference: Reference,
     floor: Floors,
-    settings: dict[str, object],
+    facts: dict[str, object],
     *,
     neighbours: int = 5,
     seed: int = 0,
@@ -64,12 +64,12 @@ def reference_distances(
         real: features of the images that the generated set is measured against, [N, D].
         patients: of these.
         floor: at the smaller number of the two sets, as for the generated one.
-        settings: of the extractor.
+        facts: of the extractor.
 
     Returns:
         entries named as those of the generated set, with `_reference_NAME` at the end.
     """
-    stated = {**settings, **reference.settings, "compared": REFERENCES[reference.name]}
+    stated = {**facts, **reference.settings, "compared": REFERENCES[reference.name]}
     found = distances_from(
         real,
         reference.features,
@@ -80,18 +80,18 @@ def reference_distances(
         seed=seed,
         over=reference.over,
     )
-    kept = {f"{kind}_{settings['extractor']}" for kind in KINDS} | {f"fid_{settings['extractor']}_ratio"}
+    kept = {f"{kind}_{facts['extractor']}" for kind in KINDS} | {f"fid_{facts['extractor']}_ratio"}
     return {f"{name}{MARK}{reference.name}": metric for name, metric in found.items() if name in kept}
 
 
-def shuffled(judged: Judged, settings: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
+def shuffled(judged: Judged, facts: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
     """Every figure of `faithfulness` with image i judged against the text of j, never its own patient's.
 
     An interval that does not hold 0.5 would show that the measure rewards something else than the prompt.
     """
     order = derangement(judged.patients, seed)
     moved = replace(judged, probabilities=judged.probabilities[order])
-    stated = settings | {"images": REFERENCES["shuffled"]}
+    stated = facts | {"images": REFERENCES["shuffled"]}
     return faithfulness(moved, stated, f"{MARK}shuffled", seed)
 
 

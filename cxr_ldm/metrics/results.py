@@ -142,11 +142,11 @@ def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def run_entry(*, config: Any, bundle_sha256: str | None, seed: int, **extra: Any) -> dict[str, Any]:
+def run_entry(*, composed: Any, bundle_sha256: str | None, seed: int, **extra: Any) -> dict[str, Any]:
     """The "run" entry: what was run, on what, with which versions.
 
     Args:
-        config: the composed configuration as JSON values (OmegaConf.to_container(..., resolve=True)).
+        composed: the composed configuration as JSON values (OmegaConf.to_container(..., resolve=True)).
         bundle_sha256: of the evaluated bundle; None where nothing is loaded.
         seed: of the run.
         extra: further JSON values, such as the name of the data.
@@ -154,7 +154,7 @@ def run_entry(*, config: Any, bundle_sha256: str | None, seed: int, **extra: Any
     return {
         "command": shlex.join(sys.argv),
         "git_commit": git_commit(),
-        "config_hash": fingerprint(config),
+        "config_hash": fingerprint(composed),
         "bundle_sha256": bundle_sha256,
         "seed": seed,
         "hardware": hardware(),

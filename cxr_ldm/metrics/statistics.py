@@ -29,7 +29,7 @@ Statistic = Callable[..., Sequence[float]]
 def mean_over_patients(
     values: Tensor,
     patients: Sequence[str],
-    settings: dict[str, object],
+    stated: dict[str, object],
     *,
     higher: bool = True,
     seed: int = 0,
@@ -50,16 +50,16 @@ def mean_over_patients(
     sums, counts = _by_patient(array, patients)
     if len(counts) < 2:
         reason = "all images are of one patient"
-        return Metric(float(array.mean()), len(array), higher, settings=settings, reason=reason)
+        return Metric(float(array.mean()), len(array), higher, settings=stated, reason=reason)
     drawn = np.random.default_rng(seed).integers(len(counts), size=(BOOTSTRAP, len(counts)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, [0.025, 0.975])
-    settings = {**settings, "patients": len(counts)}
+    stated = {**stated, "patients": len(counts)}
     if low == high:  # an interval without width would lie
         reason = "all draws of the bootstrap give the same value"
-        return Metric(float(array.mean()), len(array), higher, settings=settings, reason=reason)
+        return Metric(float(array.mean()), len(array), higher, settings=stated, reason=reason)
     ends = float(low), float(high)
-    return Metric(float(array.mean()), len(array), higher, ci95=ends, settings=settings, over=over)
+    return Metric(float(array.mean()), len(array), higher, ci95=ends, settings=stated, over=over)
 
 
 def _by_patient(array: np.ndarray, patients: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -97,17 +97,17 @@ def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def significance(settings: Mapping[str, Any]) -> str:
+def significance(stated: Mapping[str, Any]) -> str:
     """The p-value behind an interval, and where several differences were tested at once, what Holm's correction makes.
 
     >>> significance({"p_value": 0.02, "p_value_holm": 0.08, "tests": 4}), significance({})
     (', p = 0.0200 (0.0800 by Holm, 4 tests)', '')
     """
-    if "p_value" not in settings:
+    if "p_value" not in stated:
         return ""
-    corrected = settings.get("p_value_holm")
-    more = "" if corrected is None else f" ({number(corrected)} by Holm, {settings['tests']} tests)"
-    return f", p = {number(settings['p_value'])}{more}"
+    corrected = stated.get("p_value_holm")
+    more = "" if corrected is None else f" ({number(corrected)} by Holm, {stated['tests']} tests)"
+    return f", p = {number(stated['p_value'])}{more}"
 
 
 # Endings of what real images score, beside the metric that they belong to.

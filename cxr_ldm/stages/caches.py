@@ -21,17 +21,17 @@ def moments_of(
     autoencoder: Autoencoder,
     prepared: Prepared,
     folder: Path,
-    settings: dict[str, Any],
+    made_by: dict[str, Any],
     device: torch.device,
     verify: content.Verify = "stat",
 ) -> np.ndarray:
     """VAE moments of every prepared image as a memory map float16 `[N,2C,h,w]`, computed at most once.
 
     Args:
-        folder: the cache folder; the file's own folder is named after the fingerprint of `settings`.
-        settings: what decides the moments: the fingerprint of the images and the sha256 of the VAE.
+        folder: the cache folder; the file's own folder is named after the fingerprint of `made_by`.
+        made_by: what decides the moments: the fingerprint of the images and the sha256 of the VAE.
     """
-    target = folder / f"moments-{artifacts.fingerprint(settings)}"
+    target = folder / f"moments-{artifacts.fingerprint(made_by)}"
 
     def fill(partial: Path) -> None:
         encoder, rows, values = channels_last(autoencoder).to(device).eval(), np.arange(len(prepared.manifest)), None
@@ -44,7 +44,7 @@ def moments_of(
         if values is not None:
             values.flush()
 
-    artifacts.cached(target, settings, fill, verify)
+    artifacts.cached(target, made_by, fill, verify)
     return content.read_array(target / "moments.npy", f"delete {target}", mapped=True)
 
 
@@ -53,18 +53,18 @@ def text_table(
     encoder: TextEncoder,
     worded: Sequence[Sequence[str]],
     folder: Path,
-    settings: dict[str, Any],
+    made_by: dict[str, Any],
     device: torch.device,
     verify: content.Verify = "stat",
 ) -> TextTable:
-    """The table of all distinct texts and of the empty one, computed at most once for these `settings`.
+    """The table of all distinct texts and of the empty one, computed at most once for these `made_by`.
 
     Args:
         worded: for each image as many wordings of its text, see `cxr_ldm.data.batches.captions`.
     """
     distinct = ["", *sorted({text for wordings in worded for text in wordings} - {""})]
-    settings = settings | {"texts": artifacts.fingerprint(distinct)}
-    target = folder / f"text-{artifacts.fingerprint(settings)}"
+    made_by = made_by | {"texts": artifacts.fingerprint(distinct)}
+    target = folder / f"text-{artifacts.fingerprint(made_by)}"
 
     def fill(partial: Path) -> None:
         ids, mask = encoder.tokenizer(distinct)
@@ -76,7 +76,7 @@ def text_table(
         content.save_array(partial / "cached.npy", torch.cat(parts).numpy())
         content.save_array(partial / "mask.npy", mask.numpy())
 
-    artifacts.cached(target, settings, fill, verify)
+    artifacts.cached(target, made_by, fill, verify)
     advice = f"delete {target}"
     numbers = {text: number for number, text in enumerate(distinct)}
     return TextTable(

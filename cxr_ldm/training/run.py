@@ -23,17 +23,17 @@ from cxr_ldm.training.fit import Machine, MakeLogger, fit
 def run(
     plan: Plan,
     folder: Path,
-    settings: Mapping[str, Any],
+    made_by: Mapping[str, Any],
     machine: Machine,
     make_logger: MakeLogger,
-    composed: Mapping[str, str],
-    config: Any,
+    hydra: Mapping[str, str],
+    composed: Any,
 ) -> bool:
     """Train a plan in its folder and leave its bundle and metrics there; what is complete stays as it is.
 
     Args:
-        settings: all that decides the result.
-        composed, config: as of `begin` and `write_metrics`.
+        made_by: all that decides the result.
+        hydra, composed: as of `begin` and `write_metrics`.
 
     Returns:
         Whether this process is the one that writes: of several processes of a run, the first one does.
@@ -44,7 +44,7 @@ def run(
     """
     prepared = plan.prepared
     facts = {"data": prepared.name, "prepared": str(prepared.folder)}
-    with begun(folder, settings, composed, **facts) as unfinished:
+    with begun(folder, made_by, hydra, **facts) as unfinished:
         if not unfinished:
             return True
         module, data = plan.module(folder), plan.data()
@@ -56,8 +56,8 @@ def run(
         contents = plan.contents(module)
         info = bundle_info(prepared, folder) | contents.info
         save_bundle(folder / "bundle", plan.kind, contents.specs, contents.parts, info)
-        write_metrics(folder, values, plan.measured(), plan.stated(), config, plan.seed)
-        finish(folder, settings, **facts, **cost(fitter))
+        write_metrics(folder, values, plan.measured(), plan.stated(), composed, plan.seed)
+        finish(folder, made_by, **facts, **cost(fitter))
     return True
 
 
@@ -77,42 +77,42 @@ def bundle_info(prepared: Prepared, folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def begun(folder: Path, settings: Mapping[str, Any], composed: Mapping[str, str], **facts: Any) -> Iterator[bool]:
+def begun(folder: Path, made_by: Mapping[str, Any], hydra: Mapping[str, str], **facts: Any) -> Iterator[bool]:
     """As `begin`, and no other process runs in the folder until the block ends.
 
     Raises:
         UserError: another process runs there.
     """
-    complete = artifacts.state(folder, settings) == "complete"  # needs no lock, which a read-only disk could not hold
+    complete = artifacts.state(folder, made_by) == "complete"  # needs no lock, which a read-only disk could not hold
     # Lightning starts the further processes of a run on several devices by the same command
     alone = not complete and os.environ.get("LOCAL_RANK", "0") == "0"
     with artifacts.locked(folder) if alone else nullcontext():
-        yield begin(folder, settings, composed, **facts)
+        yield begin(folder, made_by, hydra, **facts)
 
 
-def begin(folder: Path, settings: Mapping[str, Any], composed: Mapping[str, str], **facts: Any) -> bool:
+def begin(folder: Path, made_by: Mapping[str, Any], hydra: Mapping[str, str], **facts: Any) -> bool:
     """Claim a run folder; False when the same run is complete there already.
 
     Args:
-        composed: texts of the files that stand in .hydra/, as Hydra would leave them: config.yaml and overrides.yaml.
+        hydra: texts of the files that stand in .hydra/, as Hydra would leave them: config.yaml and overrides.yaml.
     """
-    state = artifacts.state(folder, settings)
+    state = artifacts.state(folder, made_by)
     if state == "complete":
         print(f"complete already: {folder}")
         return False
     print(f"{'resuming' if state == 'unfinished' else 'new run'}: {folder}")
     folder.mkdir(parents=True, exist_ok=True)
-    artifacts.write_record(folder, settings, complete=False, **facts)
-    for name, text in composed.items():
+    artifacts.write_record(folder, made_by, complete=False, **facts)
+    for name, text in hydra.items():
         artifacts.write_text(folder / ".hydra" / name, text)
     return True
 
 
-def finish(folder: Path, settings: Mapping[str, Any], **facts: Any) -> None:
+def finish(folder: Path, made_by: Mapping[str, Any], **facts: Any) -> None:
     """Mark a run folder complete."""
     finished = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     facts |= {"finished": finished, "command": sys.argv, "python": platform.python_version()}
-    artifacts.write_record(folder, settings, complete=True, **facts)
+    artifacts.write_record(folder, made_by, complete=True, **facts)
 
 
 def cost(fitter: lightning.Trainer) -> dict[str, float]:
@@ -123,19 +123,19 @@ def cost(fitter: lightning.Trainer) -> dict[str, float]:
 
 
 def write_metrics(
-    folder: Path, values: Mapping[str, float], n: int, settings: dict[str, Any], config: Any, seed: int
+    folder: Path, values: Mapping[str, float], n: int, made_by: dict[str, Any], composed: Any, seed: int
 ) -> None:
     """The last validation of a training run, in the form of the contract.
 
     Args:
-        config: composed, as JSON values, whose hash stands in the run entry.
+        composed: composed, as JSON values, whose hash stands in the run entry.
     """
     reason = "one pass inside training, by torchmetrics; evaluate.py gives intervals"
     metrics = {
         name.replace("/", "_"): results.Metric(
-            float(value), n, not name.endswith("loss"), settings=settings, reason=reason
+            float(value), n, not name.endswith("loss"), settings=made_by, reason=reason
         )
         for name, value in values.items()
     }
-    run = results.run_entry(config=config, bundle_sha256=bundle_sha256(folder / "bundle"), seed=seed)
+    run = results.run_entry(composed=composed, bundle_sha256=bundle_sha256(folder / "bundle"), seed=seed)
     results.write_metrics(folder / "metrics.json", metrics, run)

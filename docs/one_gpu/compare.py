@@ -81,7 +81,7 @@ for name in sys.argv[3:]:
         made = torch.cat([network.decode(part).clamp(-1, 1) for part in parts])
     lines.append(row(f"reconstructions, {'own' if name == 'chest256' else Path(name).name}", made))
 grid(torch.cat(list(shown.values())), columns=SHOWN, cell=256).save(PAGE.with_suffix(".png"))
-run = run_entry(config={"prepared": prepared.fingerprint}, bundle_sha256=None, seed=0)
+run = run_entry(composed={"prepared": prepared.fingerprint}, bundle_sha256=None, seed=0)
 facts = f"`{run['command']}`, commit {run['git_commit']}, {run['hardware']['cpu']}."
 picture = f"![{', '.join(shown)} from above, guidance 3, a seed a column]({PAGE.stem}.png)"
 publish(PAGE, "\n".join([*lines, "", picture, "", facts]) + "\n", run)

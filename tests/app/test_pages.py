@@ -186,7 +186,7 @@ def test_curves_of_an_evaluation(page, tmp_path, monkeypatch):
         f"kid_efficientnet_lite0_at_guidance_{scale}": Metric(0.1 * scale, 8, False, settings={}, reason="a test")
         for scale in (1, 2, 4)
     }
-    entry = run_entry(config={}, bundle_sha256=None, seed=0)
+    entry = run_entry(composed={}, bundle_sha256=None, seed=0)
     write_metrics(tmp_path / "evaluation" / "full" / "metrics.json", metrics, entry)
     monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
     app = page("research")

@@ -146,7 +146,7 @@ def nearer_share(found: Neighbours, trained: np.ndarray, table: np.ndarray) -> f
     return share if larger is trained else 1 - share
 
 
-def nearer_metric(found: Neighbours, settings: dict[str, object], seed: int = 0, divided: int = DIVISIONS) -> Metric:
+def nearer_metric(found: Neighbours, facts: dict[str, object], seed: int = 0, divided: int = DIVISIONS) -> Metric:
     """Share of samples nearer to the training than to as many patients held out: 0.5 where nothing is remembered.
 
     Its spread is that of the share over the divisions: given the samples and all references, these are what is random
@@ -156,7 +156,7 @@ def nearer_metric(found: Neighbours, settings: dict[str, object], seed: int = 0,
     table = at_random(max(t, m), min(t, m), found.patient.shape[1])
     value = nearer_share(found, found.trained, table)
     drawn = np.array([nearer_share(found, each, table) for each in divisions(found.trained, seed, divided)])
-    stated = {**settings, **_patients(found, divided), "expected": 0.5, "p_value": p_value(value, drawn)}
+    stated = {**facts, **_patients(found, divided), "expected": 0.5, "p_value": p_value(value, drawn)}
     n, error = len(found.index), float(drawn.std())
     if error == 0:
         return Metric(value, n, False, settings=stated, reason="all divisions of the patients give the same share")
@@ -205,7 +205,7 @@ def leads(found: Neighbours) -> Leads:
     return Leads(crowd, np.minimum(table[count], 1 - 1e-12), len(distance))
 
 
-def excess_metric(found: Neighbours, settings: dict[str, object], seed: int = 0, divided: int = DIVISIONS) -> Metric:
+def excess_metric(found: Neighbours, facts: dict[str, object], seed: int = 0, divided: int = DIVISIONS) -> Metric:
     """Share of samples that lead at training images, above what held-out ones explain: 0 where nothing is remembered.
 
     A copy counts 1, a lead at a held-out patient - T / M, since as many would be of the training by chance. The
@@ -220,7 +220,7 @@ def excess_metric(found: Neighbours, settings: dict[str, object], seed: int = 0,
     t, m = found.sizes
     plus = share_interval(np.ones(int(ours.sum())), event[ours], at.n, 1.0)
     minus = share_interval((at.chance / (1 - at.chance))[~ours], event[~ours], at.n, t / m)
-    stated = {**settings, **_patients(found, divided), "ratio": RATIO, "crowd": CROWD}
+    stated = {**facts, **_patients(found, divided), "ratio": RATIO, "crowd": CROWD}
     stated |= {"leads": len(ours), "training_leads": int(ours.sum()), "expected": 0.0}
     stated |= {"p_value": p_value(value, drawn), "interval": "Wilson of both parts, joined; a patient is one event"}
     return Metric(value, at.n, False, joined(plus, minus), stated, over="samples, those at one patient as one")

@@ -83,14 +83,14 @@ def has_clique(alike: Tensor, size: int) -> bool:
     return any(all(alike[i, j] for i, j in combinations(group, 2)) for group in combinations(range(len(alike)), size))
 
 
-def extraction_metrics(attempted: Extraction, settings: dict[str, object], over: str) -> dict[str, Metric]:
+def extraction_metrics(attempted: Extraction, facts: dict[str, object], over: str) -> dict[str, Metric]:
     """`extracted_prompts` and `extraction_cliques`: shares of training prompts, with Wilson intervals `over` these.
 
     A clique without a copy is a model that makes one image of a prompt, not one that remembers.
     """
     n = len(attempted.extracted)
     stated = {
-        **settings,
+        **facts,
         "samples": len(attempted.images) // n,
         "limit": attempted.found.limit,
         "ratio": RATIO,

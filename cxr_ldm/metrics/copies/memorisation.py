@@ -205,14 +205,14 @@ def measured(pixels: Tensor) -> dict[str, object]:
     return {"measure": f"Pearson correlation at {sides} pixels about the mean picture"}
 
 
-def near_copy_metrics(found: NearCopies, settings: dict[str, object], seed: int = 0) -> dict[str, Metric]:
+def near_copy_metrics(found: NearCopies, facts: dict[str, object], seed: int = 0) -> dict[str, Metric]:
     """Entries for metrics.json: the number of near copies, the mean nearest correlation beside its control, the excess.
 
     Args:
-        settings: of the comparison, see `measured`.
+        facts: of the comparison, see `measured`.
     """
     stated = {
-        **settings,
+        **facts,
         "limit": found.limit,
         "ratio": RATIO,
         "highest": float(found.correlation.max()),
@@ -225,19 +225,19 @@ def near_copy_metrics(found: NearCopies, settings: dict[str, object], seed: int 
     )
     return (
         {"near_copies": count}
-        | _means(found, "nearest_training_correlation", settings, seed)
-        | excess_metrics(found, "pixels", settings, seed)
+        | _means(found, "nearest_training_correlation", facts, seed)
+        | excess_metrics(found, "pixels", facts, seed)
     )
 
 
-def feature_copy_metrics(found: NearCopies, settings: dict[str, object], seed: int = 0) -> dict[str, Metric]:
+def feature_copy_metrics(found: NearCopies, facts: dict[str, object], seed: int = 0) -> dict[str, Metric]:
     """Entries of the search over features: copies, how near the nearest training image is, its floor, and the excess.
 
     Args:
-        settings: of the extractor, with its name under "extractor".
+        facts: of the extractor, with its name under "extractor".
     """
-    name = str(settings["extractor"])
-    stated = {**settings, "measure": "cosine of features about their mean"}
+    name = str(facts["extractor"])
+    stated = {**facts, "measure": "cosine of features about their mean"}
     limits = {"limit": found.limit, "ratio": RATIO, "held_out_duplicates": found.duplicates}
     count = Metric(
         len(found.copies), len(found.correlation), False, settings=stated | limits, reason="a count over a full search"
@@ -249,20 +249,20 @@ def feature_copy_metrics(found: NearCopies, settings: dict[str, object], seed: i
     )
 
 
-def excess_metrics(found: NearCopies, space: str, settings: dict[str, object], seed: int = 0) -> dict[str, Metric]:
+def excess_metrics(found: NearCopies, space: str, stated: dict[str, object], seed: int = 0) -> dict[str, Metric]:
     """`nearer_to_training_SPACE` and `copies_excess_SPACE`; `space` is "pixels" or the name of the extractor."""
     return {
-        f"nearer_to_training_{space}": nearer_metric(found.neighbours, settings, seed),
-        f"copies_excess_{space}": excess_metric(found.neighbours, settings, seed),
+        f"nearer_to_training_{space}": nearer_metric(found.neighbours, stated, seed),
+        f"copies_excess_{space}": excess_metric(found.neighbours, stated, seed),
     }
 
 
-def _means(found: NearCopies, name: str, settings: dict[str, object], seed: int) -> dict[str, Metric]:
+def _means(found: NearCopies, name: str, facts: dict[str, object], seed: int) -> dict[str, Metric]:
     sides = (("", found.correlation, "generated"), ("_floor", found.control, "held-out real"))
     metrics = {}
     for (end, values, images), patients in zip(sides, found.patients, strict=True):
         over = IMAGES if patients is None else PATIENTS
         alone = patients or [str(i) for i in range(len(values))]
-        stated = {**settings, "images": images, "interval": f"bootstrap over {over}"}
+        stated = {**facts, "images": images, "interval": f"bootstrap over {over}"}
         metrics[f"{name}{end}"] = mean_over_patients(values, alone, stated, higher=False, seed=seed, over=over)
     return metrics

@@ -112,7 +112,7 @@ def distance_metrics(
     generated: Tensor,
     pool: Tensor,
     pool_patients: Sequence[str],
-    settings: dict[str, object],
+    stated: dict[str, object],
     *,
     patients: tuple[Sequence[str], Sequence[str]] | None = None,
     repeats: int = 5,
@@ -128,19 +128,19 @@ def distance_metrics(
         generated: features of generated images, [M, D].
         pool: features of the real images from which the floor's splits are drawn, [P, D].
         pool_patients: their patients.
-        settings: of the extractor, with its name under "extractor".
+        stated: of the extractor, with its name under "extractor".
         patients: of the real images, and of the prompts of the generated ones; None takes images as independent.
         neighbours: k of precision, recall, density and coverage.
     """
     floor = floors(pool, pool_patients, min(len(real), len(generated)), repeats, seed, neighbours)
-    return distances_from(real, generated, floor, settings, patients=patients, neighbours=neighbours, seed=seed)
+    return distances_from(real, generated, floor, stated, patients=patients, neighbours=neighbours, seed=seed)
 
 
 def distances_from(
     real: Tensor,
     generated: Tensor,
     floor: Floors,
-    settings: dict[str, object],
+    facts: dict[str, object],
     *,
     patients: tuple[Sequence[str], Sequence[str]] | None = None,
     many: Many | None = None,
@@ -154,17 +154,17 @@ def distances_from(
         over: what `patients` are, where they are something else.
         many: larger sets for KID alone, whose expectation does not depend on their size; None takes the same ones.
     """
-    n, name = min(len(real), len(generated)), settings["extractor"]
+    n, name = min(len(real), len(generated)), facts["extractor"]
     real, generated = real[:n], generated[:n]
     alone = [f"real {i}" for i in range(n)], [f"generated {i}" for i in range(n)]
     people = alone if patients is None else (patients[0][:n], patients[1][:n])
     over = over or (IMAGES if patients is None else PATIENTS)
-    settings = {**settings, "drawn": over}
+    facts = {**facts, "drawn": over}
     if floor.reason:
-        settings |= {"floor": None, "floor_reason": floor.reason}
-    own = {kind: {**settings, "neighbours": neighbours, "balls": "closed"} for kind in SHARES}
-    own["fid"] = settings | covariance_settings(n, real.shape[1])
-    own["kid"] = {**settings, "kernel": "(x·y/D + 1)³", "pairs": "all, unbiased"} | (many.settings if many else {})
+        facts |= {"floor": None, "floor_reason": floor.reason}
+    own = {kind: {**facts, "neighbours": neighbours, "balls": "closed"} for kind in SHARES}
+    own["fid"] = facts | covariance_settings(n, real.shape[1])
+    own["kid"] = {**facts, "kernel": "(x·y/D + 1)³", "pairs": "all, unbiased"} | (many.settings if many else {})
 
     def statistic(one: Tensor, two: Tensor) -> list[float]:
         return [frechet_distance(one, two), *vars(coverage(one, two, neighbours)).values()]
@@ -202,14 +202,14 @@ def kernel_metric(
     real: Tensor,
     generated: Tensor,
     patients: tuple[Sequence[str], Sequence[str]],
-    settings: dict[str, object],
+    facts: dict[str, object],
     over: str = PATIENTS,
 ) -> Metric:
     """KID with its jackknife interval over patients; `patients` are of the real images and of the prompts."""
     found, n = kernel_jackknife(real, generated, *patients), len(generated)
     if found.error is None:
-        return Metric(found.value, n, False, settings=settings, reason=ONE_PATIENT)
-    stated = {**settings, "standard_error": found.error, "interval": "normal, jackknife over patients"}
+        return Metric(found.value, n, False, settings=facts, reason=ONE_PATIENT)
+    stated = {**facts, "standard_error": found.error, "interval": "normal, jackknife over patients"}
     return Metric(found.value, n, False, normal_interval(found.value, found.error), stated, over=over)
 
 

@@ -27,7 +27,7 @@ def paired_mean(
     first: Tensor,
     second: Tensor,
     patients: Sequence[str],
-    settings: dict[str, object],
+    facts: dict[str, object],
     *,
     higher: bool = True,
     seed: int = 0,
@@ -48,7 +48,7 @@ def paired_mean(
         raise ValueError(f"{len(first)} and {len(second)} values are no pairs")
     difference = first.double() - second.double()
     p_value = sign_flip_p_value(difference, patients, seed)
-    stated = _stated(settings, p_value, f"sign flips of patients, {FLIPS} draws")
+    stated = _stated(facts, p_value, f"sign flips of patients, {FLIPS} draws")
     return mean_over_patients(difference, patients, stated, higher=higher, seed=seed)
 
 
@@ -71,7 +71,7 @@ def paired_distance(
     second: Tensor,
     real_patients: Sequence[str],
     patients: Sequence[str],
-    settings: dict[str, object],
+    facts: dict[str, object],
     *,
     higher: bool = False,
     seed: int = 0,
@@ -98,7 +98,7 @@ def paired_distance(
     value = difference(real, first, second)[0]
     found = spread(difference, [real, first, second], [real_patients, patients, patients], seed=seed)
     p_value = exchange_p_value(lambda one, two: difference(real, one, two)[0], first, second, patients, seed)
-    stated = _stated(settings, p_value, f"exchange of patients' images, {EXCHANGES} draws") | found.settings
+    stated = _stated(facts, p_value, f"exchange of patients' images, {EXCHANGES} draws") | found.settings
     ends, why = found.interval(value), found.why_none()
     return Metric(value, len(first), higher, ci95=ends, settings=stated, reason=why, over=PATIENTS)
 
@@ -124,7 +124,7 @@ def paired_kernel_distance(
     second: Tensor,
     real_patients: Sequence[str],
     patients: Sequence[str],
-    settings: dict[str, object],
+    facts: dict[str, object],
     seed: int = 0,
 ) -> Metric:
     """Difference of two KIDs with a normal interval by the jackknife over patients, and the exchange's p-value.
@@ -136,7 +136,7 @@ def paired_kernel_distance(
     value = one.value - two.value
     shares = kernel_difference_shares(real, first, second)
     p_value = sign_flip_p_value(shares, patients, seed)
-    stated = _stated(settings, p_value, f"exchange of patients' images, {FLIPS} draws")
+    stated = _stated(facts, p_value, f"exchange of patients' images, {FLIPS} draws")
     if error is None:
         return Metric(value, len(first), False, settings=stated, reason=ONE_PATIENT)
     stated |= {"standard_error": error, "interval": "normal, jackknife over patients"}
@@ -168,5 +168,5 @@ def corrected(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     return {name: replace(metric, settings=metric.settings | more.get(name, {})) for name, metric in metrics.items()}
 
 
-def _stated(settings: dict[str, object], p_value: float, test: str) -> dict[str, object]:
-    return {**settings, "difference": "first less second", "p_value": p_value, "test": test}
+def _stated(stated: dict[str, object], p_value: float, test: str) -> dict[str, object]:
+    return {**stated, "difference": "first less second", "p_value": p_value, "test": test}

@@ -148,17 +148,17 @@ class PhantomAdherence:
         return metrics | self._rates(pixels[alone], [expected[i] for i in alone], "images", subset, "_real")
 
     def _rates(
-        self, pixels: Tensor, expected: Sequence[Side | None], over: str, settings: dict[str, Any], end: str = ""
+        self, pixels: Tensor, expected: Sequence[Side | None], over: str, facts: dict[str, Any], end: str = ""
     ) -> dict[str, Metric]:
         seen = self.measure(pixels)
-        settings = {"finding": EFFUSION, "threshold": self.threshold, "interval": "Wilson 95 %", **settings}
-        settings["without_lungs"] = seen.count(NO_CHEST)
+        facts = {"finding": EFFUSION, "threshold": self.threshold, "interval": "Wilson 95 %", **facts}
+        facts["without_lungs"] = seen.count(NO_CHEST)
         named = [place for place, wanted in enumerate(expected) if wanted is not None]
         metrics = {}
         for key, right, places in (("finding", finding_shown, range(len(seen))), ("side", side_shown, named)):
             if len(places):
                 hits = [right(expected[place], seen[place]) for place in places]
-                stated = settings | {"chance": chance(right, [expected[place] for place in places], seen)}
+                stated = facts | {"chance": chance(right, [expected[place] for place in places], seen)}
                 metrics[f"adherence_{key}{end}"] = rate(hits, over, stated)
         return metrics
 
@@ -186,7 +186,7 @@ def chance(right: Callable[[Side | None, Seen], bool], expected: Sequence[Side |
     return hits / (len(expected) * len(seen))
 
 
-def rate(hits: Sequence[bool], over: str, settings: Mapping[str, Any] | None = None) -> Metric:
+def rate(hits: Sequence[bool], over: str, stated: Mapping[str, Any] | None = None) -> Metric:
     """Share of hits with its Wilson 95 % interval (Wilson 1927), in which each of `over` is an independent trial.
 
     >>> metric = rate([True] * 9 + [False], "seeds")
@@ -194,7 +194,7 @@ def rate(hits: Sequence[bool], over: str, settings: Mapping[str, Any] | None = N
     (0.9, [0.596, 0.982])
     """
     ends = wilson_interval(sum(hits), len(hits))
-    return Metric(sum(hits) / len(hits), len(hits), True, ci95=ends, settings=dict(settings or {}), over=over)
+    return Metric(sum(hits) / len(hits), len(hits), True, ci95=ends, settings=dict(stated or {}), over=over)
 
 
 def _best_threshold(scores: Tensor, truth: Tensor) -> float:

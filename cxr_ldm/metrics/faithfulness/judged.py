@@ -42,11 +42,11 @@ class Judged:
     sources: np.ndarray
 
 
-def faithfulness(judged: Judged, settings: dict[str, Any], end: str = "", seed: int = 0) -> dict[str, Metric]:
+def faithfulness(judged: Judged, stated: dict[str, Any], end: str = "", seed: int = 0) -> dict[str, Metric]:
     """Every figure of a set of images.
 
     Args:
-        settings: of the classifier and the images, for each entry.
+        stated: of the classifier and the images, for each entry.
         end: of the names, "_real" for real images.
 
     Returns:
@@ -54,14 +54,14 @@ def faithfulness(judged: Judged, settings: dict[str, Any], end: str = "", seed: 
         `side_accuracy`, and `prompt_retrieval_top1`, `_top5` and `_median_rank`, each name with `end`.
     """
     weights = patient_weights(judged.patients, seed)
-    settings = settings | {"interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}"}
-    metrics = auroc_metrics(judged, weights, settings)
-    metrics |= side_metrics(judged, weights, settings)
-    metrics |= retrieval_metrics(judged, weights, settings, seed)
+    stated = stated | {"interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}"}
+    metrics = auroc_metrics(judged, weights, stated)
+    metrics |= side_metrics(judged, weights, stated)
+    metrics |= retrieval_metrics(judged, weights, stated, seed)
     return {f"{name}{end}": metric for name, metric in metrics.items()}
 
 
-def auroc_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any]) -> dict[str, Metric]:
+def auroc_metrics(judged: Judged, weights: np.ndarray, facts: dict[str, Any]) -> dict[str, Metric]:
     """AUROC of each class, over pairs of one source, and the mean over the findings without their sides."""
     metrics: dict[str, Metric] = {}
     draws: dict[str, np.ndarray] = {}
@@ -81,11 +81,11 @@ def auroc_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any])
             own = {str(name): sources == name for name in np.unique(sources)}
             counts["by_source"] = {name: float(auroc(scores[at], truth[at])) for name, at in own.items()}
         value = float(auroc(scores, truth, sources))
-        metrics[_metric_name(name)] = entry(value, len(rows), draws[name], settings | counts)
+        metrics[_metric_name(name)] = entry(value, len(rows), draws[name], facts | counts)
     plain = [name for name in draws if not is_sided(name) and name != NO_FINDING]
     if plain:
         mean = float(np.mean([metrics[_metric_name(name)].value for name in plain]))
-        stated = settings | {"findings": plain, "fewer_patients": {"than": FEWEST, "classes": list(few), "shown": few}}
+        stated = facts | {"findings": plain, "fewer_patients": {"than": FEWEST, "classes": list(few), "shown": few}}
         drawn = np.mean([draws[name] for name in plain], axis=0)
         metrics["auroc_mean"] = entry(mean, len(judged.texts), drawn, stated)
     return metrics
@@ -106,7 +106,7 @@ def _comparable(judged: Judged, place: int) -> np.ndarray:
     return np.flatnonzero(~np.isnan(target) & np.isin(judged.sources, both))
 
 
-def side_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any]) -> dict[str, Metric]:
+def side_metrics(judged: Judged, weights: np.ndarray, facts: dict[str, Any]) -> dict[str, Metric]:
     """`side_accuracy`: where a text names one side of a finding, whether that side is the more probable of the two.
 
     A tie is one half. The two sides of a finding count alike, and a finding as much as its rarer side, so that images
@@ -130,21 +130,19 @@ def side_metrics(judged: Judged, weights: np.ndarray, settings: dict[str, Any]) 
         return {}
     hit, share = np.concatenate(hits), np.concatenate(shares)
     drawn = weights[:, np.concatenate(rows)] * share
-    stated = settings | {"chance": 0.5, "findings": of_finding, "counted": "pairs of image and finding"}
+    stated = facts | {"chance": 0.5, "findings": of_finding, "counted": "pairs of image and finding"}
     value = float(np.average(hit, weights=share))
     return {"side_accuracy": entry(value, len(hit), _means(hit, drawn), stated)}
 
 
-def retrieval_metrics(
-    judged: Judged, weights: np.ndarray, settings: dict[str, Any], seed: int = 0
-) -> dict[str, Metric]:
+def retrieval_metrics(judged: Judged, weights: np.ndarray, facts: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
     """How often an image speaks most for its own prompt, among those of 100 images; see `retrieval`."""
     ranked, best = (
         rank_prompts(shown, judged.targets, judged.texts, judged.prevalence, seed)
         for shown in (judged.probabilities, np.where(np.isnan(judged.targets), judged.prevalence, judged.targets))
     )
     different = float(ranked.weights.sum() / (len(ranked.rows) / ranked.group))  # of a group, on average
-    common = settings | {"among_images": ranked.group, "different_prompts": different, "each_prompt": "counts alike"}
+    common = facts | {"among_images": ranked.group, "different_prompts": different, "each_prompt": "counts alike"}
     drawn = weights[:, ranked.rows] * ranked.weights
     metrics = {}
     for top in TOP:
@@ -186,7 +184,7 @@ def entry(
     value: float,
     n: int,
     draws: np.ndarray,
-    settings: dict[str, Any],
+    stated: dict[str, Any],
     *,
     higher: bool = True,
     over: str = PATIENTS,
@@ -198,5 +196,5 @@ def entry(
     """
     low, high = (float(end) for end in np.nanquantile(draws, [0.025, 0.975]))
     if low == high:
-        return Metric(value, n, higher, settings=settings, reason="all draws of the bootstrap give the same value")
-    return Metric(value, n, higher, ci95=(low, high), settings=settings, over=over)
+        return Metric(value, n, higher, settings=stated, reason="all draws of the bootstrap give the same value")
+    return Metric(value, n, higher, ci95=(low, high), settings=stated, over=over)

@@ -59,7 +59,7 @@ def own_prompts(classes: Sequence[str], count: int, seed: int = 0) -> list[Asked
 
 
 def own_auroc(
-    asked: Sequence[Asked], probabilities: np.ndarray, classes: Sequence[str], settings: dict[str, Any], seed: int = 0
+    asked: Sequence[Asked], probabilities: np.ndarray, classes: Sequence[str], facts: dict[str, Any], seed: int = 0
 ) -> dict[str, Metric]:
     """`auroc_own_FINDING`: images of a finding's prompts against those of normal prompts, and `auroc_own_mean`.
 
@@ -76,24 +76,24 @@ def own_auroc(
         draws.append(auroc(scores, truth, None, weights[:, rows]))
         counts = {"shown": int(truth.sum()), "not_shown": int((~truth).sum()), "wordings": list(OWN_WORDS[name])}
         value = float(auroc(scores, truth))
-        stated = settings | counts | {"normal": list(NORMAL), "interval": f"{DRAWN}, seed {seed}"}
+        stated = facts | counts | {"normal": list(NORMAL), "interval": f"{DRAWN}, seed {seed}"}
         metrics[_name(name)] = entry(value, len(rows), draws[-1], stated, over=SEEDS)
     if not metrics:
         return {}
     mean = float(np.mean([metric.value for metric in metrics.values()]))
     unknown = [name for name in OWN_WORDS if name not in classes]
-    stated = settings | {"findings": [name for name in OWN_WORDS if name in classes], "unknown_to_the_judge": unknown}
+    stated = facts | {"findings": [name for name in OWN_WORDS if name in classes], "unknown_to_the_judge": unknown}
     stated["interval"] = f"{DRAWN}, seed {seed}"
     images = int((names != "").sum())
     return metrics | {"auroc_own_mean": entry(mean, images, np.mean(draws, axis=0), stated, over=SEEDS)}
 
 
-def own_real(real: Judged, settings: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
+def own_real(real: Judged, facts: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
     """`auroc_own_FINDING_real`: the same classifier on real images with the finding and without it.
 
     Its settings hold the figure against normal images alone, `against_normal`, as the generated ones are compared.
     """
-    found = auroc_metrics(real, patient_weights(real.patients, seed), settings)
+    found = auroc_metrics(real, patient_weights(real.patients, seed), facts)
     metrics = {}
     for name in OWN_WORDS:
         metric = found.get(f"auroc_{name.replace(' ', '_')}")
@@ -103,9 +103,7 @@ def own_real(real: Judged, settings: dict[str, Any], seed: int = 0) -> dict[str,
     if metrics:
         chosen = [each for each in found if f"auroc_own_{each.removeprefix('auroc_')}_real" in metrics]
         plain = _without(real, {each.removeprefix("auroc_").replace("_", " ") for each in chosen})
-        metrics["auroc_own_mean_real"] = auroc_metrics(plain, patient_weights(real.patients, seed), settings)[
-            "auroc_mean"
-        ]
+        metrics["auroc_own_mean_real"] = auroc_metrics(plain, patient_weights(real.patients, seed), facts)["auroc_mean"]
     return metrics
 
 
@@ -137,7 +135,7 @@ def own_side(
     probabilities: np.ndarray,
     classes: Sequence[str],
     real: Metric | None,
-    settings: dict[str, Any],
+    facts: dict[str, Any],
     seed: int = 0,
 ) -> dict[str, Metric]:
     """`side_own`: the asked side of the finding is the more probable of the two; a tie is one half.
@@ -159,7 +157,7 @@ def own_side(
         hits.append((np.sign(ahead) + 1) / 2)
     hit, weights = np.array(hits), patient_weights([str(row) for row in rows], seed)
     able = real is not None and real.ci95 is not None and real.ci95[0] > 0.5
-    stated = settings | {"chance": 0.5, "findings": sorted({asked[row].name for row in rows}), "judged": able}
+    stated = facts | {"chance": 0.5, "findings": sorted({asked[row].name for row in rows}), "judged": able}
     stated["interval"] = f"{DRAWN}, seed {seed}"
     if able:
         drawn = weights @ hit / weights.sum(axis=1)

@@ -24,7 +24,7 @@ def trained_on(
     targets: np.ndarray,
     patients: Sequence[str],
     sources: np.ndarray,
-    settings: dict[str, Any],
+    facts: dict[str, Any],
     seed: int = 0,
 ) -> dict[str, Metric]:
     """AUROC of both classifiers on the same real images, by finding and as a mean, and the ratio of the means.
@@ -59,7 +59,7 @@ def trained_on(
         counts[name] = {"shown": int(truth.sum()), "not_shown": int((~truth).sum())}
     if not counts:
         return {}
-    settings = settings | {"interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}"}
+    facts = facts | {"interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}"}
     for way in WAYS:
         values[way, ""] = float(np.mean([values[way, name] for name in counts]))
         draws[way, ""] = np.mean([draws[way, name] for name in counts], axis=0)
@@ -67,7 +67,7 @@ def trained_on(
     for name in ("", *counts):
         end = f"_{name.replace(' ', '_')}" if name else ""
         n = sum(counts[name].values()) if name else len(patients)
-        stated = settings | (counts[name] if name else {"findings": list(counts)})
+        stated = facts | (counts[name] if name else {"findings": list(counts)})
         for way in WAYS:
             metrics[f"auroc_trained_on_{way}{end}"] = entry(values[way, name], n, draws[way, name], stated)
         paired = draws["synthetic", name] / draws["real", name]

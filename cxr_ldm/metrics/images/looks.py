@@ -104,7 +104,7 @@ def _distances(
     splits: Sequence[tuple[Tensor, Tensor]],
     reason: str | None,
     patients: tuple[Sequence[str], Sequence[str]],
-    settings: dict[str, object],
+    facts: dict[str, object],
     seed: int,
 ) -> dict[str, Metric]:
     """`distance` and, where there are splits, `distance_floor`.
@@ -112,7 +112,7 @@ def _distances(
     One unit for all: a part of the images can have a value in common, as a saturated contrast is, and no spread.
     """
     deviation, n = float(real.std()), min(len(generated), len(real))
-    stated = settings | {
+    stated = facts | {
         "unit": "standard deviations of real images",
         "deviation": deviation,
         "distance": "Wasserstein-1",

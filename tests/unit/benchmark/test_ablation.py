@@ -46,7 +46,7 @@ def make(outputs, name, seed, kid, objective="Velocity", text="scratch", dropout
         "adherence_side_texts": Metric(0.875, 64, True, ci95=(0.77, 0.93), over="images"),
     }
     entry = run_entry(
-        config={}, bundle_sha256=None, seed=0, command="x", data={"name": "phantom-64"}, trained={"run": name}
+        composed={}, bundle_sha256=None, seed=0, command="x", data={"name": "phantom-64"}, trained={"run": name}
     )
     path = outputs / "evaluation" / name / "metrics.json"
     write_metrics(path, metrics, entry)
@@ -58,7 +58,7 @@ def rows(text):
 
 def collected(outputs):
     path = outputs / "metrics.json"
-    write_metrics(path, run(str(outputs)), run_entry(config={}, bundle_sha256=None, seed=0, command="x"))
+    write_metrics(path, run(str(outputs)), run_entry(composed={}, bundle_sha256=None, seed=0, command="x"))
     return page(json.loads(path.read_text()))
 
 

@@ -78,7 +78,7 @@ def test_every_maker_gets_a_row_on_every_collection(taesd, tmp_path):
     # its convolutions are silent and its shortcut is fitted to the same images
     assert metrics["ours_psnr_one"].value == pytest.approx(metrics["linear_psnr_one"].value, abs=1e-3)
     assert metrics["ours_psnr_one"].value > metrics["taesd_psnr_one"].value + 5
-    write_metrics(tmp_path / "metrics.json", metrics, run_entry(config={}, bundle_sha256=None, seed=0, command="x"))
+    write_metrics(tmp_path / "metrics.json", metrics, run_entry(composed={}, bundle_sha256=None, seed=0, command="x"))
     text = page(read_metrics(tmp_path / "metrics.json"))
     assert text.count("\n| ours |") == text.count("\n| linear |") == text.count("\n| taesd3 |") == 2
     assert "## two, n = 20" in text

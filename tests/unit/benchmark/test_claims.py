@@ -17,7 +17,7 @@ CLAIMS = [
 
 
 def make(outputs, name, stage, metrics, when, data="real-96", **facts):
-    entry = run_entry(config={}, bundle_sha256=None, seed=0, stage=stage, data={"name": data}, **facts)
+    entry = run_entry(composed={}, bundle_sha256=None, seed=0, stage=stage, data={"name": data}, **facts)
     path = outputs / "evaluation" / name / "metrics.json"
     write_metrics(path, metrics, entry)
     os.utime(path, (when, when))
@@ -32,7 +32,7 @@ def test_newest_evaluation_of_each_stage_counts(tmp_path):
     make(tmp_path, "d", "vae", {"ssim": Metric(0.2, 44, True, reason="x")}, 9, data="phantom-64")
     found = run(str(tmp_path), "real", CLAIMS)
     assert (found["claims"].value, found["claims"].n) == (1, 3)
-    write_metrics(tmp_path / "metrics.json", found, run_entry(config={}, bundle_sha256=None, seed=0))
+    write_metrics(tmp_path / "metrics.json", found, run_entry(composed={}, bundle_sha256=None, seed=0))
     lines = [line for line in page(json.loads((tmp_path / "metrics.json").read_text())).splitlines() if "|" in line]
     assert "0.9123 (0.0500 to 0.9500)" in lines[2]
     assert [line.count("not measured") for line in lines[2:]] == [0, 1, 1]

@@ -15,7 +15,7 @@ def test_no_flip_and_no_cut_goes_unnoticed():
     assert {name: metric.value for name, metric in found.items()} == dict.fromkeys(found, 0)
     assert len(found) == 15
     entries = {name: metric.entry() for name, metric in found.items()}
-    text = page(entries | {"run": run_entry(config={}, bundle_sha256=None, seed=0, command="x")})
+    text = page(entries | {"run": run_entry(composed={}, bundle_sha256=None, seed=0, command="x")})
     assert "Of 1,200 damaged files 0 were neither noticed nor harmless." in text
     assert "| images | `images.npy` | 40 | 0 | 0 | 0 | 40 | 0 | 0 | 0 |" in text
 

@@ -20,7 +20,7 @@ def written(folder, kids, groups=None, *, split="val", sha256="ab" * 32):
             ends = (values[place] - 0.01, values[place] + 0.01)
             metrics[f"{name}_at_guidance_{scale:g}"] = Metric(values[place], 90, True, ends, over="images")
     facts = {"guidance": {"scale": 1.0, "interval": [0.0, 0.8], "rescale": 0.7}, "sampling": {"steps": 20}}
-    run = run_entry(config={}, bundle_sha256=sha256, seed=0, data={"name": "phantom"}, split=split, **facts)
+    run = run_entry(composed={}, bundle_sha256=sha256, seed=0, data={"name": "phantom"}, split=split, **facts)
     write_metrics(folder / "metrics.json", metrics, run)
     return folder
 
@@ -73,7 +73,7 @@ def test_nothing_is_chosen_on_test_images_by_another_bundle_or_without_a_curve(t
         chosen_by(written(tmp_path / "test", kids, split="test"), "ab" * 32)
     with pytest.raises(UserError, match="measured the bundle abababab, and this one is cdcdcdcd"):
         chosen_by(written(tmp_path / "other", kids), "cd" * 32)
-    write_metrics(tmp_path / "metrics.json", {}, run_entry(config={}, bundle_sha256=None, seed=0))
+    write_metrics(tmp_path / "metrics.json", {}, run_entry(composed={}, bundle_sha256=None, seed=0))
     assert curve_of({"run": {}}) == []
     with pytest.raises(UserError, match="holds no curve over guidance scales; `python evaluate.py stage=ldm"):
         chosen_by(tmp_path, "ab" * 32)

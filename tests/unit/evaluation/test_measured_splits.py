@@ -18,7 +18,7 @@ def bundle(kind="ldm", run="mine", seed=0, images=100, patience=None, **info):
 def evaluated(outputs, name, made, split="test", data="nih", **facts):
     stated = {} if split is None else {"split": split}
     entry = run_entry(
-        config={}, bundle_sha256=None, seed=0, data={"name": data}, trained=trained(made), **stated, **facts
+        composed={}, bundle_sha256=None, seed=0, data={"name": data}, trained=trained(made), **stated, **facts
     )
     write_metrics(outputs / "evaluation" / name / "metrics.json", {}, entry)
 

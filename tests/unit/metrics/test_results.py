@@ -12,7 +12,7 @@ from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, validate, w
 
 @pytest.fixture
 def run():
-    return run_entry(config={"seed": 0}, bundle_sha256="ab" * 32, seed=0, stage="ldm")
+    return run_entry(composed={"seed": 0}, bundle_sha256="ab" * 32, seed=0, stage="ldm")
 
 
 def test_written_file_is_the_contract(tmp_path, run):
@@ -44,7 +44,7 @@ def test_run_entry_says_what_ran(run):
     assert run["hardware"]["cpu"]
     assert {"python", "torch", "torchmetrics", "numpy"} <= run["versions"].keys()
     assert run["stage"] == "ldm"
-    assert run["config_hash"] != run_entry(config={"seed": 1}, bundle_sha256=None, seed=1)["config_hash"]
+    assert run["config_hash"] != run_entry(composed={"seed": 1}, bundle_sha256=None, seed=1)["config_hash"]
     json.dumps(run, allow_nan=False)
 
 

@@ -29,7 +29,7 @@ def content():
         "auroc_mean_real": entry(0.9876, ends=[0.95, 0.99], fewer_patients=few),
         "adherence_finding_texts": entry(0.9531, ends=[0.87, 0.98], finding="pleural effusion"),
         "adherence_side_texts": entry(0.8444, 20, ends=[0.6, 0.95], finding="pleural effusion"),
-        "run": run_entry(config={}, bundle_sha256=None, seed=0, stage="ldm"),
+        "run": run_entry(composed={}, bundle_sha256=None, seed=0, stage="ldm"),
     }
 
 

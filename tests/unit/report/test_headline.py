@@ -39,7 +39,7 @@ def content(targets=TARGETS):
         "sharpness_of_real": Metric(10.0, 500, True, ci95=(9.0, 11.0)),
     }
     metrics |= derived(metrics)
-    run = run_entry(config={}, bundle_sha256=None, seed=0, stage="ldm", data="d", targets=targets)
+    run = run_entry(composed={}, bundle_sha256=None, seed=0, stage="ldm", data="d", targets=targets)
     return {name: metric.entry() for name, metric in metrics.items()} | {"run": run}
 
 
@@ -96,7 +96,7 @@ def test_references_and_findings_stand_side_by_side():
 
 
 def test_an_evaluation_without_such_figures_has_no_such_tables():
-    run = run_entry(config={}, bundle_sha256=None, seed=0, stage="vae")
+    run = run_entry(composed={}, bundle_sha256=None, seed=0, stage="vae")
     found = {"ssim": Metric(0.9, 9, True, reason="few").entry(), "run": run}
     assert headline_table(found) is reference_table(found) is finding_table(found) is None
 

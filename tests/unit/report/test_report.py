@@ -34,7 +34,7 @@ def folder(tmp_path):
         "near_copies": Metric(0, 500, False, reason="a count"),
     }
     run = run_entry(
-        config={}, bundle_sha256=None, seed=0, stage="ldm", data={"name": "phantom", "images": 9, "size": 64}
+        composed={}, bundle_sha256=None, seed=0, stage="ldm", data={"name": "phantom", "images": 9, "size": 64}
     )
     write_metrics(tmp_path / "metrics.json", metrics, run)
     Image.new("L", (8, 8)).save(tmp_path / "grid.png")

@@ -27,7 +27,7 @@ def folder(tmp_path):
         "adherence_finding_real_all": Metric(0.9975, 300, True, ci95=(0.99, 1.0), settings=TEXTS, over="images"),
         "near_copies": Metric(0, 500, False, reason="a count"),
     }
-    write_metrics(tmp_path / "metrics.json", metrics, run_entry(config={}, bundle_sha256=None, seed=0, stage="ldm"))
+    write_metrics(tmp_path / "metrics.json", metrics, run_entry(composed={}, bundle_sha256=None, seed=0, stage="ldm"))
     for name, grey in (("grid", 90), ("worst", 160)):
         Image.new("L", (8, 8), grey).save(tmp_path / f"{name}.png")
     return tmp_path
