@@ -28,6 +28,15 @@ AIMED = {
     "nodule": Target(("Nodule",), ("nodule",)),
     "normal": Target(("normal",), (NO_FINDING,)),
 }
+DEVICES = (
+    "Catheters, Indwelling",
+    "Implanted Medical Device",
+    "Medical Device",
+    "Tube, Inserted",
+    "Stents",
+    "Surgical Instruments",
+    "Sutures",
+)
 FURTHER = {
     "consolidation": Target(("Consolidation",), ("consolidation",)),
     "pneumonia": Target(("Pneumonia",), ("pneumonia",)),
@@ -37,10 +46,6 @@ FURTHER = {
     "pleural_thickening": Target(("Thickening/pleura", "Pleura/thickened"), ("pleural thickening",)),
     "cardiomediastinum": Target(("Mediastinum/prominent", "Mediastinum/enlarged"), ("enlarged cardiomediastinum",)),
     "fracture": Target(("Fractures, Bone",), ("fracture",)),
-    "device": Target(
-        ("Catheters, Indwelling", "Implanted Medical Device", "Medical Device", "Tube, Inserted", "Stents")
-        + ("Surgical Instruments", "Sutures"),
-        (DEVICE,),
-    ),
+    "device": Target(DEVICES, (DEVICE,)),
 }
 TARGETS = AIMED | FURTHER

@@ -1,5 +1,6 @@
 """KL autoencoder: pixels to the moments of a small latent, and back (Rombach et al. 2022, section 3.1)."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ class Level(nn.Module):
         super().__init__()
         widths = [in_channels] + [out_channels] * blocks
         self.resnets = nn.ModuleList(
-            ResidualBlock(before, after, groups) for before, after in zip(widths, widths[1:], strict=False)
+            ResidualBlock(before, after, groups) for before, after in itertools.pairwise(widths)
         )
         if change == "down":
             self.downsamplers = nn.ModuleList([Downsample(out_channels, padding=0)])

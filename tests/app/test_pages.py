@@ -289,7 +289,7 @@ def test_enhance_reads_a_dicom_radiograph(page):
 
 
 @pytest.mark.parametrize(
-    "content, sentence",
+    ("content", "sentence"),
     [
         (b"hello, world" * 50, "is no PNG, JPEG or DICOM file"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 500, "not a readable PNG"),

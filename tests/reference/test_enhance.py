@@ -149,7 +149,7 @@ def test_every_step_is_pure_and_stays_in_range(picture, name):
 
 
 @pytest.mark.parametrize(
-    "name, values, sentence",
+    ("name", "values", "sentence"),
     [
         ("window", {"width": 0.0}, "window.width=0.0 must be a number from 0.05 to 2.0."),
         ("median", {"size": 4}, "median.size=4 must be a whole number from 1 to 5 in steps of 2."),

@@ -47,7 +47,7 @@ def test_autoencoder_equals_diffusers(attention, patch):
         torch.testing.assert_close(planes, theirs.decode(latents).sample, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("levels, middle", [([0, 1], True), ([1], True), ([0, 2], False)])
+@pytest.mark.parametrize(("levels", "middle"), [([0, 1], True), ([1], True), ([0, 2], False)])
 def test_unet_equals_diffusers(levels, middle):
     channels = (8, 16, 24)
     ours = randomised(

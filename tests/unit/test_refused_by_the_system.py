@@ -63,7 +63,7 @@ WRITERS = [write_cache, write_bundle, write_checkpoint, write_text]
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_too_large_names_the_file_and_leaves_nothing(write, tmp_path, no_room):
-    with pytest.raises(OSError) as refused:
+    with pytest.raises(OSError, match="File too large") as refused:
         write(tmp_path)
     assert refused.value.errno == errno.EFBIG
     assert str(tmp_path) in refused.value.filename
@@ -91,7 +91,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, capsys):
 def test_a_checkpoint_before_a_refusal_stays(tmp_path, no_room):
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"step": 1}, path)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="File too large"):
         write_checkpoint(tmp_path)
     assert read_checkpoint(path) == {"step": 1}
 

@@ -7,10 +7,8 @@ MARK = re.compile(r"(?<![\w'/-])([\w'/-]*?)X{4,}([\w'/-]*)")
 LIST_NUMBER = re.compile(r"(?:^\s*|(?<=\S)\s+)(\d{1,2})[.)](?=\s+\S|[A-Z])")
 REMOVED = ("marks", "words joined to marks", "numbers", "stray punctuation", "whitespace")
 # What pandas.read_csv takes for a missing value, in lower case: exports of it and of spreadsheets write these words.
-NO_VALUE = frozenset(
-    ("#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan")
-    + ("<na>", "n/a", "na", "nan", "nat", "none", "null")
-)
+MARKS = "#n/a|#n/a n/a|#na|-1.#ind|-1.#qnan|-nan|1.#ind|1.#qnan|<na>|n/a|na|nan|nat|none|null"
+NO_VALUE = frozenset(MARKS.split("|"))
 
 
 def stated(cell: str) -> str:

@@ -142,10 +142,6 @@ class EfficientNetLite0(nn.Module):
             hidden = block(hidden)
         return F.relu6(self._bn1(self._conv_head(hidden)))
 
-    def classify(self, images: Tensor) -> Tensor:
-        """ImageNet logits [N, 1000] of normalised images [N, 3, H, W]; the witness that the weights are understood."""
-        return self._fc(self.pooled(images))
-
     def settings(self) -> dict[str, object]:
         """What decides the features, for metrics.json."""
         return {

@@ -1,5 +1,7 @@
 """Looking through a collection: filters against a loop over the rows, and highlights against what the rules read."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,7 +49,7 @@ def collection():
 
 
 @pytest.mark.parametrize(
-    "query, matches",
+    ("query", "matches"),
     [
         (Query(), lambda row: True),
         (
@@ -91,5 +93,5 @@ def test_highlights_stand_where_the_words_are():
     assert ("nodule", "nodule", "uncertain") in found
     assert any(name == "pleural effusion" and certainty == "present" for _, name, certainty in found)
     places = highlights(text)
-    assert all(one.end <= other.start for one, other in zip(places, places[1:], strict=False))
+    assert all(one.end <= other.start for one, other in itertools.pairwise(places))
     assert {h.name for h in places} == {f["name"] for f in read_findings(text)} - {"no finding"}
