@@ -27,8 +27,9 @@ SHARES = {
     "cxr_ldm/stages": 10,
     "cxr_ldm/networks": 10,
     "cxr_ldm/pipeline.py": 4,
-    "cxr_ldm/sampling.py": 4,
-    "cxr_ldm/metrics": 18,
+    "cxr_ldm/commands/sample.py": 4,
+    "cxr_ldm/evaluation": 6,
+    "cxr_ldm/metrics": 12,
 }
 WIDER = ["tests/cli/test_path.py"]
 SECONDS = 900  # a test run that does not end by then killed its mutant

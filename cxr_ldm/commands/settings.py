@@ -213,7 +213,8 @@ def part_of_stage(cfg: DictConfig, role: str) -> Any:
 
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
     """What decides the result of every training run."""
-    return {
+    own = {"callbacks": plain(cfg.callbacks)} if cfg.get("callbacks") else {}
+    return own | {
         "data": prepared.fingerprint,
         "training": {key: value for key, value in plain(recipe).items() if key not in ("workers", "copies")},
         "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip", "devices")},

@@ -1,10 +1,13 @@
 """The plans of the stages from a config. A stage of one's own has a function like these, see conf/stage/*.yaml."""
 
-from collections.abc import Callable
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -178,7 +181,8 @@ def machine_of(cfg: DictConfig) -> Machine:
     """What the run trains on; keys of conf/trainer that are not ours reach Lightning's Trainer as they are."""
     stated = plain(cfg.trainer)
     further = {key: value for key, value in stated.items() if key not in (*OURS, "graphs")}
-    return Machine(**{key: stated[key] for key in OURS}, further=further)
+    callbacks = tuple(instantiate(node) for node in cfg.callbacks.values())
+    return Machine(**{key: stated[key] for key in OURS}, callbacks=callbacks, further=further)
 
 
 def logger_of(cfg: DictConfig) -> MakeLogger:
@@ -187,8 +191,19 @@ def logger_of(cfg: DictConfig) -> MakeLogger:
     return made
 
 
+def check_trainer(keys: Iterable[str]) -> None:
+    """Raises UserError where a key of conf/trainer is none of ours and none of Lightning's."""
+    known = [*OURS, "graphs", *inspect.signature(lightning.Trainer).parameters]
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            advice = f"; did you mean trainer.{near[0]}?" if near else "."
+            raise UserError(f"trainer.{key} is no setting of ours and no argument of Lightning's Trainer{advice}")
+
+
 def check(cfg: DictConfig) -> None:
-    """Raises UserError where compiling, CUDA graphs, or looks for copies cannot be what was meant."""
+    """Raises UserError where trainer, compiling, CUDA graphs, or looks for copies cannot be what was meant."""
+    check_trainer(map(str, cfg.trainer))
     known = torch.compiler.list_backends(exclude_tags=None)
     if cfg.trainer.compile is not None and cfg.trainer.compile not in known:
         raise UserError(f"trainer.compile={cfg.trainer.compile} is not one of {', '.join(known)}.")

@@ -37,6 +37,7 @@ class Machine:
         log_every: steps.
         max_minutes: after which it ends at the next checkpoint; None: never.
         compile: a backend of torch.compile, or None.
+        callbacks: of one's own; they stand behind those of the stage.
         further: other arguments of Lightning's Trainer.
     """
 
@@ -47,6 +48,7 @@ class Machine:
     log_every: int = 20
     max_minutes: float | None = None
     compile: str | None = None
+    callbacks: Sequence[lightning.Callback] = ()
     further: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -102,7 +104,7 @@ def fit(
     periods = recipe.periods()
     # the history has what stands before it, and what draws sees the averaged weights that stand behind it
     every: list[lightning.Callback] = [TQDMProgressBar(refresh_rate=20), LearningRateMonitor("step"), Timer()]
-    every += [Pace(machine.log_every), History(folder, machine.log_every), *callbacks]
+    every += [Pace(machine.log_every), History(folder, machine.log_every), *callbacks, *machine.callbacks]
     if recipe.ema:
         every.append(EMA(recipe.ema))
     if machine.max_minutes is not None:
