@@ -25,6 +25,11 @@ from cxr_ldm.assets import CONF
 from cxr_ldm.errors import Paused, Terminated, UserError
 
 LITERAL = "prompt="
+# keys that hold a path, or a template of one, whose signs mean nothing to Hydra
+PLACES = {"name", "prepared", "bundle", "vae_bundle", "classifier", "decoder", "prompts_file", "page", "before"}
+PLACES |= {"out", "folder", "file", "root", "paths.outputs", "data.root"}
+COLUMNS = ("csv", "table", "image", "files", "pattern", "text", "patient", "study", "view", "age", "sex", "source")
+LITERALS = PLACES | {f"data.reader.{column}" for column in COLUMNS}
 AGAIN = 75  # sysexits.h: try again later; what a queue is told of a run that is to be started again
 NO_ROOM, NO_RIGHT = "free space there, and give the same command again", "make it writable, or choose another place"
 IN_THE_WAY = "a file stands where a folder belongs, or a folder where a file does; move it away"
@@ -46,6 +51,8 @@ def launch(name: str) -> None:
     literal: dict[str, str] = {}
     if name == "sample":
         literal, sys.argv[1:] = split_literal(sys.argv[1:])
+    sweep = any(word in ("-m", "--multirun") for word in sys.argv[1:])
+    sys.argv[1:] = [as_it_stands(word, sweep) for word in sys.argv[1:]]
     # Hydra would print its own report and end with 1; told to raise, it leaves the sentence to us
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # W&B's closing words repeat our tables, and name folders before those have their final names
@@ -131,6 +138,24 @@ def split_literal(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     texts = [text.removeprefix(LITERAL) for text in arguments if text.startswith(LITERAL)]
     others = [text for text in arguments if not text.startswith(LITERAL)]
     return ({"prompt": texts[-1]} if texts else {}), others
+
+
+def as_it_stands(argument: str, sweep: bool = False) -> str:
+    """`KEY=VALUE` with the value in quotes that Hydra takes off again, where the key holds a path or a template.
+
+    `null`, what is quoted already, and in a sweep a list between commas, keep their meaning.
+
+    >>> print(as_it_stands("data.root=scans (1), it's {a}=b"))
+    data.root='scans (1), it\\'s {a}=b'
+    >>> as_it_stands("bundle=null"), as_it_stands("n=2"), as_it_stands("bundle=a,b", sweep=True)
+    ('bundle=null', 'n=2', 'bundle=a,b')
+    """
+    key, found, value = argument.partition("=")
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if not found or key.lstrip("+") not in LITERALS or value in ("", "null") or quoted or (sweep and "," in value):
+        return argument
+    value = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
+    return f"{key}='{value}'"
 
 
 def sentence(error: BaseException) -> str:

@@ -30,8 +30,9 @@ def test_they_train_and_measure_by_the_commands_that_are_there(command, tmp_path
 def test_a_key_of_lightnings_trainer_and_a_callback_reach_it(command, tmp_path):
     arguments = ["train.py", "stage=vae", "vae=tiny", "data.reader.n=60", "data.size=32", "logger=csv"]
     arguments += ["training.vae.images=64", "training.vae.batch_size=8", f"paths.outputs={tmp_path}"]
-    kept = f"{{_target_: lightning.pytorch.callbacks.ModelCheckpoint, dirpath: {tmp_path}/kept, filename: mine, monitor: val/psnr}}"
-    command(*arguments, f"+callbacks.kept={kept}", "+trainer.limit_val_batches=1")
+    kept = "_target_: lightning.pytorch.callbacks.ModelCheckpoint, filename: mine, monitor: val/psnr"
+    kept = f"+callbacks.kept={{{kept}, dirpath: {tmp_path}/kept}}"
+    command(*arguments, kept, "+trainer.limit_val_batches=1")
     assert (tmp_path / "kept" / "mine.ckpt").is_file()
     (run,) = tmp_path.glob("vae/*")
     settings = json.loads((run / "run.json").read_text())["settings"]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from cxr_ldm.data.prepared.folder import Prepared
 
 ROOT = Path(__file__).resolve().parents[2]
 PHANTOM = ["-m", "cxr_ldm.prepare", "data=phantom", "data.size=48", "data.reader.n=700", "name=p", "workers=2"]
@@ -97,3 +100,24 @@ def test_a_download_that_cannot_be_is_one_sentence(command, arguments, words, tm
     error = command("-m", "cxr_ldm.data.download", *arguments, code=2).stderr
     assert words in error
     assert "Traceback" not in error
+
+
+def test_paths_and_templates_are_taken_as_they_stand(command, tmp_path):
+    """Hydra's grammar reads brackets, equals signs, commas, accents and braces as something else."""
+    place = tmp_path / "scans (1), its=b' #~ été {x}"
+    (place / "pictures [2]").mkdir(parents=True)
+    for number in range(6):
+        picture = np.full((20, 20), 30 * number, dtype=np.uint8)
+        picture[5, 5] = 255
+        Image.fromarray(picture).save(place / "pictures [2]" / f"{number}.png")
+    rows = "".join(f"{number},Clear.,p{number}\n" for number in range(6))
+    (place / "table (new).csv").write_text("file,note,person\n" + rows)
+    columns = ["data.reader.csv=table (new).csv", "data.reader.image=pictures [2]/{file}.png", "data.reader.text=note"]
+    options = [f"data.root={place}", *columns, "data.reader.patient=person", "data.size=16", "name=a"]
+    outputs = tmp_path / "out (1), {b}=c"
+    command("-m", "cxr_ldm.prepare", "data=table", *options, f"paths.outputs={outputs}")
+    assert len(Prepared(outputs / "prepared" / "a")) == 6
+    again = command("-m", "cxr_ldm.prepare", f"prepared={outputs}/prepared/a").stdout
+    assert "6 images" in again
+    error = command("sample.py", "prompt=x", f"bundle={place}", "n=1", code=2).stderr
+    assert f"bundle={place} is no bundle" in error
