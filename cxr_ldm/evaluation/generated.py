@@ -85,6 +85,7 @@ class Generated:
 def to_file(pixels: Tensor) -> np.ndarray:
     """Pixels `[N,1,H,W]` in [-1, 1] as uint16 [N, H, W]; black is 0.
 
+    >>> import torch
     >>> to_file(torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1)).ravel().tolist()
     [0, 32768, 65535]
     """

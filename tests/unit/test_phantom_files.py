@@ -201,7 +201,7 @@ def test_another_folder_is_never_overwritten(folder, tmp_path):
 
 def test_the_command_writes_a_folder_and_refuses_in_one_sentence(command, tmp_path):
     out = tmp_path / "out"
-    printed = command("-m", "cxr_ldm.data.phantom.reader", f"out={out}", "n=3", "size=32", "workers=1").stdout
+    printed = command("-m", "cxr_ldm.data.phantom", f"out={out}", "n=3", "size=32", "workers=1").stdout
     assert f"3 studies of 32 x 32 in {out}" in printed
     assert len(list((out / "truth").glob("*.npz"))) == 3
     for arguments, word in (
@@ -209,6 +209,6 @@ def test_the_command_writes_a_folder_and_refuses_in_one_sentence(command, tmp_pa
         (["sise=3"], "did you mean 'size'"),
         ([f"out={out}", "n=0"], "n=0"),
     ):
-        error = command("-m", "cxr_ldm.data.phantom.reader", *arguments, code=2).stderr
+        error = command("-m", "cxr_ldm.data.phantom", *arguments, code=2).stderr
         assert word in error
         assert error.count("\n") == 1

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.stages.ldm import LatentDiffusionStage
 from cxr_ldm.text.attributes import PatientAttributes, with_tokens
+from cxr_ldm.text.conditioner import Conditioner
 
 NAMES = ["view", "age", "sex"]
 
@@ -71,13 +71,22 @@ def test_tokens_stand_before_the_text_and_always_count(attributes):
 
 
 def test_attributes_are_dropped_with_the_text_and_each_on_its_own(attributes):
-    stage = LatentDiffusionStage.__new__(LatentDiffusionStage)
-    torch.nn.Module.__init__(stage)
-    stage.attributes, stage.condition_dropout = attributes, 0.25
-    batch = {"attributes": attributes.encode([{"view": "PA", "age": 60.0, "sex": "female"}] * 4000)}
-    dropped = torch.arange(4000) % 2 == 0
-    unknown = stage.dropped_attributes(batch, dropped, torch.Generator().manual_seed(0)).isnan()
+    known = attributes.encode([{"view": "PA", "age": 60.0, "sex": "female"}] * 4000)
+    numbers, random = torch.arange(1, 4001), torch.Generator().manual_seed(0)
+    text, kept = Conditioner(None, attributes).dropped(numbers, known, 0.25, random)
+    dropped, unknown = text == 0, kept.isnan()
+    assert dropped.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(text[~dropped], numbers[~dropped])
     assert unknown[dropped].all()
     assert unknown[~dropped].float().mean(dim=0).tolist() == pytest.approx([0.25] * 3, abs=0.03)
     assert (unknown[~dropped].sum(dim=1) == 1).any()
-    assert not batch["attributes"].isnan().any()
+    assert not known.isnan().any()
+
+
+def test_a_model_of_the_text_alone_draws_the_same_numbers_whether_it_is_asked_for_patients_or_not():
+    """Equal runs of before: attributes of no patient take no random number."""
+    random, alone = (torch.Generator().manual_seed(1) for _ in range(2))
+    text, kept = Conditioner(None).dropped(torch.ones(50, dtype=torch.long), torch.zeros(50, 0), 0.5, random)
+    assert torch.equal(text == 0, torch.rand(50, generator=alone) < 0.5)
+    assert torch.equal(torch.rand(3, generator=random), torch.rand(3, generator=alone))
+    assert kept.shape == (50, 0)
