@@ -1,6 +1,7 @@
 """Every file of conf/ composes, brings no key that its command does not define, and builds what it names."""
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ COMMANDS = {
     "evaluate": ["stage=ldm"],
     "sample": [],
     "prepare": [],
+    "export": [],
     "benchmark": ["suite=findings"],
 }
 # Groups that not every command has.
@@ -244,3 +246,16 @@ def test_the_split_is_test_unless_the_numbers_choose_something():
     for wrong in ("train", "all", "1"):
         with pytest.raises(UserError, match=f"split={wrong} cannot be measured; split=val and split=test can"):
             with_split(composed("evaluate", f"split={wrong}"))
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "prepare", "export", "benchmark"])
+def test_help_shows_keys_and_groups_that_are_there(command):
+    """Those that the command uses, its own keys first; each group with all that can be chosen."""
+    text = OmegaConf.load(CONF / f"{command}.yaml").hydra.help.template
+    keys, _, _ = text.split("Keys (KEY=VALUE):\n")[1].partition("Everything that can be set")
+    keys, _, groups = keys.partition("Groups (GROUP=NAME):\n")
+    known = set(leaves(composed(command)))
+    for key in re.findall(r"([\w.]+)=", keys):
+        assert key in known, key
+    for group, names in re.findall(r"^ *(\w+): (.*)$", groups, re.MULTILINE):
+        assert names.split() == sorted(path.stem for path in (CONF / group).glob("*.yaml")), group
