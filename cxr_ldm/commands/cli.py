@@ -26,7 +26,7 @@ from cxr_ldm.errors import Paused, Terminated, UserError
 
 LITERAL = "prompt="
 # keys that hold a path, or a template of one, whose signs mean nothing to Hydra
-PLACES = {"name", "prepared", "bundle", "vae_bundle", "classifier", "decoder", "prompts_file", "page", "before"}
+PLACES = {"prepared", "bundle", "vae_bundle", "classifier", "decoder", "prompts_file", "page", "before"}
 PLACES |= {"out", "folder", "file", "root", "paths.outputs", "data.root"}
 COLUMNS = ("csv", "table", "image", "files", "pattern", "text", "patient", "study", "view", "age", "sex", "source")
 LITERALS = PLACES | {f"data.reader.{column}" for column in COLUMNS}

@@ -182,6 +182,8 @@ def test_the_text_table_holds_each_text_once_and_the_empty_text_first(tmp_path):
     batch = table.batch(np.array([2, 3]))
     assert batch["text"].tolist() == [1, 1]
     assert batch["mask"].shape == (2, 4)  # [CLS] normal . [SEP]
+    table.whole = True  # for CUDA graphs, whose shapes must not change
+    assert table.batch(np.array([2, 3]))["mask"].shape == (2, 10)
 
 
 def test_training_draws_a_wording_for_each_place_in_the_stream_and_validation_takes_the_text_itself(tmp_path):
@@ -294,3 +296,11 @@ def test_compiling_keeps_the_keys_of_checkpoints_and_the_result(tmp_path, make):
     assert list(traced.state_dict()) == list(expected)
     for name, value in traced.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_reconstruction_is_cut_to_the_range_of_pixels():
+    """Decoders overshoot; SSIM and PSNR of a validation are of what a picture can hold."""
+    network = Autoencoder(2, [8, 8], 1, 4)
+    network.decode = lambda latents: torch.tensor([-3.0, -0.5, 0.5, 3.0]).view(1, 1, 2, 2)
+    made = vae_stage(network, mse_loss).reconstruct(torch.zeros(1, 1, 16, 16))
+    assert made.flatten().tolist() == [-1.0, -0.5, 0.5, 1.0]
