@@ -166,7 +166,7 @@ def sentence(error: BaseException) -> str:
     text = f"{first} {', '.join(rest)}" if first.endswith(":") or rest[:1] == ["Available options:"] else first
     group = re.search(r"Could not (?:find|load) '(\w+)/", text)
     if group:
-        options = sorted(path.stem for path in (CONF / group[1]).glob("*.yaml"))
+        options = sorted(path.stem for path in (CONF / group[1]).glob("[!_]*.yaml"))
         return f"{text.rstrip('.')}; there are {', '.join(options)}."
     near = nearest(text)
     if near:

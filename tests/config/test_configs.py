@@ -36,6 +36,8 @@ ONLY = {
     "enhance": ("sample",),
 }
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/**/*.yaml"))
+# what others are made of, and no command line chooses
+FILES = [file for file in FILES if "/_" not in file and not file.startswith("data/part/")]
 GROUP_NAMES = {file.split("/")[0] for file in FILES}
 EXPERIMENTS = [file.split("/")[1] for file in FILES if file.startswith("experiment/")]
 GROUPS = [file for file in FILES if not file.startswith("experiment/")]
@@ -258,4 +260,4 @@ def test_help_shows_keys_and_groups_that_are_there(command):
     for key in re.findall(r"([\w.]+)=", keys):
         assert key in known, key
     for group, names in re.findall(r"^ *(\w+): (.*)$", groups, re.MULTILINE):
-        assert names.split() == sorted(path.stem for path in (CONF / group).glob("*.yaml")), group
+        assert names.split() == sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml")), group
