@@ -4,7 +4,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.commands import stages
-from cxr_ldm.commands.evaluate import evaluate
 from cxr_ldm.commands.settings import (
     check_logger,
     check_values,
@@ -38,6 +37,8 @@ def main(cfg: DictConfig) -> None:
         return
     ending(built.folder, *built.plan.files)
     if cfg.evaluate:
+        from cxr_ldm.commands.evaluate import evaluate  # its libraries are needed for nothing else
+
         evaluate(cfg, load_bundle(built.folder / "bundle", stage, cfg.bundle_packages), prepared)
 
 

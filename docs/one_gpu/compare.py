@@ -10,15 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from cxr_ldm.data.prepared.folder.folder import Prepared, to_pixels
-from cxr_ldm.metrics.distances.floors.floors import kernel_metric
-from cxr_ldm.metrics.features.efficientnet.efficientnet import EfficientNetLite0, extract
 from torch import Tensor
 
 from cxr_ldm.bundle import load_vae
+from cxr_ldm.data.prepared.folder import Prepared, to_pixels
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import grid
 from cxr_ldm.metrics.copies.memorisation import near_copy_metrics, search
+from cxr_ldm.metrics.distances.floors import kernel_metric
+from cxr_ldm.metrics.features.efficientnet import EfficientNetLite0, extract
 from cxr_ldm.metrics.images.looks import values_of
 from cxr_ldm.metrics.results import run_entry
 from cxr_ldm.report.markdown import publish

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from cxr_ldm.data.prepared.folder.folder import Prepared
 
+from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.pipeline import TextToCXR
 
 bundle, folder, n, guidance, out = sys.argv[1:]

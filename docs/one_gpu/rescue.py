@@ -7,8 +7,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from cxr_ldm import artifacts, training
+from torch.optim import AdamW
+
+from cxr_ldm import artifacts
 from cxr_ldm.checkpoints import read_checkpoint
+from cxr_ldm.stages.recipe import Recipe
 
 old = Path(sys.argv[1])
 new = old.with_name(f"{old.name}_r")
@@ -18,7 +21,9 @@ if (old / "tokenizer.json").exists():
     shutil.copy(old / "tokenizer.json", new)
 record = artifacts.read_record(old)
 recipe = record["settings"]["training"]
-seen = (read_checkpoint(old / "checkpoints" / "last.ckpt")["epoch"] + 1) * training.periods(recipe)[0]
+lengths = {name: recipe[name] for name in ("batch_size", "images", "validate_every", "checkpoint_every", "accumulate")}
+stretch = Recipe(AdamW, **lengths).periods().images
+seen = (read_checkpoint(old / "checkpoints" / "last.ckpt")["epoch"] + 1) * stretch
 recipe |= {"images": seen, "validate_every": seen}
 artifacts.write_record(new, record["settings"], complete=False, data=record["data"], prepared=record["prepared"])
 print(seen)
