@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -51,8 +52,9 @@ def launch(name: str) -> None:
     literal: dict[str, str] = {}
     if name == "sample":
         literal, sys.argv[1:] = split_literal(sys.argv[1:])
-    sweep = any(word in ("-m", "--multirun") for word in sys.argv[1:])
-    sys.argv[1:] = [as_it_stands(word, sweep) for word in sys.argv[1:]]
+    typed = list(sys.argv)
+    sweep = any(word in ("-m", "--multirun") for word in typed)
+    sys.argv[1:] = [as_it_stands(word, sweep) for word in typed[1:]]
     # Hydra would print its own report and end with 1; told to raise, it leaves the sentence to us
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # W&B's closing words repeat our tables, and name folders before those have their final names
@@ -60,6 +62,7 @@ def launch(name: str) -> None:
     signal.signal(signal.SIGTERM, terminated)
 
     def job(cfg: DictConfig) -> None:
+        sys.argv[:] = typed  # for the records of what was asked
         with one_sentence():  # inside the job: once an error reaches Hydra, it adds a line of its own
             importlib.import_module(f"cxr_ldm.commands.{name}").main(cfg, **literal)
 
@@ -143,17 +146,23 @@ def split_literal(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 def as_it_stands(argument: str, sweep: bool = False) -> str:
     """`KEY=VALUE` with the value in quotes that Hydra takes off again, where the key holds a path or a template.
 
-    `null`, what is quoted already, and in a sweep a list between commas, keep their meaning.
+    What Hydra reads as it stands needs none; `null`, what is quoted already, and in a sweep a list between commas, keep
+    their meaning.
 
     >>> print(as_it_stands("data.root=scans (1), it's {a}=b"))
     data.root='scans (1), it\\'s {a}=b'
-    >>> as_it_stands("bundle=null"), as_it_stands("n=2"), as_it_stands("bundle=a,b", sweep=True)
-    ('bundle=null', 'n=2', 'bundle=a,b')
+    >>> as_it_stands("bundle=null"), as_it_stands("bundle=out/a.b"), as_it_stands("bundle=a,b", sweep=True)
+    ('bundle=null', 'bundle=out/a.b', 'bundle=a,b')
     """
     key, found, value = argument.partition("=")
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     if not found or key.lstrip("+") not in LITERALS or value in ("", "null") or quoted or (sweep and "," in value):
         return argument
+    try:
+        if OverridesParser.create().parse_override(argument).value() == value:
+            return argument
+    except HydraException:
+        pass
     value = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     return f"{key}='{value}'"
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_ldm.commands.cli import as_it_stands
 from cxr_ldm.data.prepared.folder import Prepared
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +118,8 @@ def test_paths_and_templates_are_taken_as_they_stand(command, tmp_path):
     outputs = tmp_path / "out (1), {b}=c"
     command("-m", "cxr_ldm.prepare", "data=table", *options, f"paths.outputs={outputs}")
     assert len(Prepared(outputs / "prepared" / "a")) == 6
+    # an address that Hydra can read is not touched, so names and records stay what they were
+    assert as_it_stands("data.reader.csv=table.csv") == "data.reader.csv=table.csv"
     again = command("-m", "cxr_ldm.prepare", f"prepared={outputs}/prepared/a").stdout
     assert "6 images" in again
     error = command("sample.py", "prompt=x", f"bundle={place}", "n=1", code=2).stderr
