@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -55,6 +56,7 @@ def run(
             return False
         contents = plan.contents(module)
         info = bundle_info(prepared, folder) | contents.info
+        shutil.rmtree(folder / "bundle", ignore_errors=True)  # of a run that was killed before it was marked complete
         save_bundle(folder / "bundle", plan.kind, contents.specs, contents.parts, info)
         write_metrics(folder, values, plan.measured(), plan.stated(), composed, plan.seed)
         finish(folder, made_by, **facts, **cost(fitter))

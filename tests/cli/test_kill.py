@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from cxr_ldm import artifacts
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ["data.reader.n=160", "data.size=32", "vae=tiny", "denoiser=tiny", "logger=csv"]
@@ -117,3 +120,19 @@ def test_a_terminated_run_says_that_it_is_not_at_its_end(undisturbed, command):
     command("train.py", "stage=ldm", *LDM, "name=terminated", f"paths.outputs={undisturbed}")
     expected = undisturbed / "ldm" / "undisturbed" / "bundle" / "network.safetensors"
     assert (run / "bundle" / "network.safetensors").read_bytes() == expected.read_bytes()
+
+
+def test_killed_when_its_bundle_stood_and_the_run_was_not_marked_complete(undisturbed, command, tmp_path):
+    """One of 240 random kills fell there, and the same command refused to go on."""
+    outputs = shutil.copytree(undisturbed, tmp_path / "outputs", symlinks=True)
+    run = outputs / "ldm" / "undisturbed"
+    record = artifacts.read_record(run)
+    facts = {name: record[name] for name in ("data", "prepared")}
+    artifacts.write_record(run, record["settings"], complete=False, **facts)
+    shutil.copytree(run / "bundle", run / ".bundle.building.partial")  # as far as the next one came
+    command("train.py", "stage=ldm", *LDM, "name=undisturbed", f"paths.outputs={outputs}")
+    assert artifacts.read_record(run)["complete"]
+    expected = undisturbed / "ldm" / "undisturbed" / "bundle"
+    assert sorted(path.name for path in (run / "bundle").iterdir()) == sorted(path.name for path in expected.iterdir())
+    assert (run / "bundle" / "SHA256SUMS").read_bytes() == (expected / "SHA256SUMS").read_bytes()
+    assert not list(run.glob(".*.partial"))
