@@ -158,13 +158,22 @@ def as_it_stands(argument: str, sweep: bool = False) -> str:
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     if not found or key.lstrip("+") not in LITERALS or value in ("", "null") or quoted or (sweep and "," in value):
         return argument
-    try:
-        if OverridesParser.create().parse_override(argument).value() == value:
-            return argument
-    except HydraException:
-        pass
+    if is_read_as(argument, value):
+        return argument
     value = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     return f"{key}='{value}'"
+
+
+def is_read_as(argument: str, value: str) -> bool:
+    """Whether Hydra's grammar finds exactly this text in an argument.
+
+    >>> is_read_as("bundle=out/a.b", "out/a.b"), is_read_as("bundle=12", "12"), is_read_as("bundle=(1)", "(1)")
+    (True, False, False)
+    """
+    try:
+        return bool(OverridesParser.create().parse_override(argument).value() == value)
+    except HydraException:
+        return False
 
 
 def sentence(error: BaseException) -> str:
