@@ -44,9 +44,14 @@ LDM = [
 def undisturbed(command, tmp_path_factory):
     """The folder of a run of each stage that nobody killed."""
     folder = tmp_path_factory.mktemp("outputs")
-    command("train.py", "stage=vae", *VAE, f"paths.outputs={folder}")
-    command("train.py", "stage=ldm", *LDM, "name=undisturbed", f"paths.outputs={folder}")
+    command("train.py", "stage=vae", *VAE, "name=undisturbed", f"paths.outputs={folder}")
+    command("train.py", *ldm(folder, "undisturbed"), f"paths.outputs={folder}")
     return folder
+
+
+def ldm(outputs: Path, name: str) -> list[str]:
+    """The arguments of one run, with its autoencoder by name: other tests put further ones beside it."""
+    return ["stage=ldm", *LDM, f"vae_bundle={outputs}/vae/undisturbed/bundle", f"name={name}"]
 
 
 def killed_at(
@@ -92,32 +97,31 @@ def test_killed_and_started_again_ends_with_the_same_weights(undisturbed, comman
     name = f"killed{stretches}"
     run = undisturbed / "ldm" / name
     wait = chance.uniform(0.0, 0.25)
-    killed_at(undisturbed, ["stage=ldm", *LDM, f"name={name}"], run, stretches, wait)
+    killed_at(undisturbed, ldm(undisturbed, name), run, stretches, wait)
     assert not (run / "bundle").exists()
-    command("train.py", "stage=ldm", *LDM, f"name={name}", f"paths.outputs={undisturbed}")
+    command("train.py", *ldm(undisturbed, name), f"paths.outputs={undisturbed}")
     for expected in (undisturbed / "ldm" / "undisturbed" / "bundle").glob("*.safetensors"):
         assert (run / "bundle" / expected.name).read_bytes() == expected.read_bytes(), expected.name
     assert (run / "samples" / "training.gif").is_file()
 
 
 def test_a_killed_autoencoder_ends_with_the_same_weights(undisturbed, command):
-    (straight,) = (undisturbed / "vae").iterdir()
     run = undisturbed / "vae" / "killed"
     arguments = [*VAE, "training.vae.checkpoint_every=16", "training.vae.validate_every=32"]
     killed_at(undisturbed, ["stage=vae", *arguments, "name=killed"], run, 1, 0.05)
     command("train.py", "stage=vae", *arguments, "name=killed", f"paths.outputs={undisturbed}")
-    expected = (straight / "bundle" / "autoencoder.safetensors").read_bytes()
+    expected = (undisturbed / "vae" / "undisturbed" / "bundle" / "autoencoder.safetensors").read_bytes()
     assert (run / "bundle" / "autoencoder.safetensors").read_bytes() == expected
 
 
 def test_a_terminated_run_says_that_it_is_not_at_its_end(undisturbed, command):
     """Exit code 0 would tell a queue that the run succeeded; 75 that it is to be started again."""
     run = undisturbed / "ldm" / "terminated"
-    code, output = killed_at(undisturbed, ["stage=ldm", *LDM, "name=terminated"], run, 1, 0.1, gently=True)
+    code, output = killed_at(undisturbed, ldm(undisturbed, "terminated"), run, 1, 0.1, gently=True)
     assert code == 75, output
     assert "stopped by SIGTERM at step" in output
     assert "Traceback" not in output
-    command("train.py", "stage=ldm", *LDM, "name=terminated", f"paths.outputs={undisturbed}")
+    command("train.py", *ldm(undisturbed, "terminated"), f"paths.outputs={undisturbed}")
     expected = undisturbed / "ldm" / "undisturbed" / "bundle" / "network.safetensors"
     assert (run / "bundle" / "network.safetensors").read_bytes() == expected.read_bytes()
 
@@ -130,7 +134,7 @@ def test_killed_when_its_bundle_stood_and_the_run_was_not_marked_complete(undist
     facts = {name: record[name] for name in ("data", "prepared")}
     artifacts.write_record(run, record["settings"], complete=False, **facts)
     shutil.copytree(run / "bundle", run / ".bundle.building.partial")  # as far as the next one came
-    command("train.py", "stage=ldm", *LDM, "name=undisturbed", f"paths.outputs={outputs}")
+    command("train.py", *ldm(outputs, "undisturbed"), f"paths.outputs={outputs}")
     assert artifacts.read_record(run)["complete"]
     expected = undisturbed / "ldm" / "undisturbed" / "bundle"
     assert sorted(path.name for path in (run / "bundle").iterdir()) == sorted(path.name for path in expected.iterdir())
