@@ -5,12 +5,13 @@ import os
 from lightning.pytorch.loggers import WandbLogger
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Word
 
 # WANDB_MODE and what W&B calls it; the last two are its older words.
 MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "dryrun": "offline", "run": "online"}
 
 
-def wandb_logger(save_dir: str, project: str, offline: bool | None = None) -> WandbLogger:
+def wandb_logger(save_dir: str, project: Word, offline: bool | None = None) -> WandbLogger:
     """A W&B run in `save_dir`.
 
     Args:

@@ -17,12 +17,13 @@ from cxr_ldm.benchmark.browser import chromium, serving
 from cxr_ldm.data.prepared.browse import Catalogue, Query
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.ranges import Count, Seed
 
 SECONDS = 120_000  # that a step of the visit may take, in ms
 REASON = "times of one machine; the spread of the repeats stands in the settings"
 
 
-def run(repeats: int, rows: int, seed: int) -> dict[str, Metric]:
+def run(repeats: Count, rows: Count, seed: Seed) -> dict[str, Metric]:
     """Seconds to the first preview, of a fresh server and later; and of a query.
 
     Args:

@@ -16,6 +16,7 @@ from cxr_ldm.metrics.copies.excess import excess_metric, nearer_metric
 from cxr_ldm.metrics.copies.memorisation import COPY_CORRELATION, SIDE, is_copy, search_features, standardised
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import wilson_interval
+from cxr_ldm.ranges import Count, Seed, Share
 from cxr_ldm.report.terminal import cell
 
 INTRO = """Evaluations of generators that are known: fresh samples of the references' own distribution, and among them
@@ -60,14 +61,14 @@ Draw = Callable[[np.random.Generator, int, str, float], Case]
 
 
 def run(
-    patients: Sequence[Sequence[int]],
-    n: Sequence[int],
-    planted: Sequence[float],
-    innocent: int,
-    guilty: int,
-    divisions: int,
+    patients: Sequence[Sequence[Count]],
+    n: Sequence[Count],
+    planted: Sequence[Share],
+    innocent: Count,
+    guilty: Count,
+    divisions: Count,
     folder: str | None,
-    seed: int,
+    seed: Seed,
 ) -> dict[str, Metric]:
     """Alarms, coverage and means in every setting.
 

@@ -17,6 +17,7 @@ from cxr_ldm.metrics.distances.coverage import coverage
 from cxr_ldm.metrics.distances.frechet import frechet_distance, torchmetrics_frechet_distance
 from cxr_ldm.metrics.distances.kernel import kernel_distance, torchmetrics_kernel_distance
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.ranges import Count, Seed
 from cxr_ldm.report.markdown import render_markdown
 
 INTRO = """Two sets of random features, correlated as those of a network are; both sides get the same ones in float64.
@@ -38,7 +39,7 @@ def page(content: Mapping[str, Any]) -> str:
 
 
 def run(
-    images: int, features: int, neighbours: int, repeats: int, subsets: int, subset_size: int, seed: int
+    images: Count, features: Count, neighbours: Count, repeats: Count, subsets: Count, subset_size: Count, seed: Seed
 ) -> dict[str, Metric]:
     """Seconds and memory of all distances, and the speed of each as a ratio to its peer.
 

@@ -27,6 +27,7 @@ from cxr_ldm.data.prepared.manifest import Reader, Record, Rejected
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import RUN_KEYS, Metric, read_metrics, run_entry, write_metrics
 from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.ranges import Count, Seed
 from cxr_ldm.stages.caches import moments_of, text_table
 from cxr_ldm.text.encoders import scratch
 
@@ -54,7 +55,7 @@ class File:
     read: Callable[[Path], Any]
 
 
-def run(reader: Reader, trials: int, seed: int) -> dict[str, Metric]:
+def run(reader: Reader, trials: Count, seed: Seed) -> dict[str, Metric]:
     """For each kind of file, how many of its damaged copies were neither noticed nor harmless.
 
     Args:

@@ -20,6 +20,7 @@ from cxr_ldm.data.prepared.manifest import Reader
 from cxr_ldm.data.readers.openi import OpenIReader
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.ranges import Count, Seed
 
 NOT_CODED = "No Indexing"
 # Classes whose headings name a side.
@@ -61,7 +62,7 @@ class Read:
         return [heading for heading in self.headings if heading.startswith(target.headings)]
 
 
-def run(reader: Reader, resamples: int, seed: int) -> dict[str, Metric]:
+def run(reader: Reader, resamples: Count, seed: Seed) -> dict[str, Metric]:
     """The suite: every report of Open-i, in either edition.
 
     Args:

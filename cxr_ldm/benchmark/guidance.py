@@ -14,6 +14,7 @@ from cxr_ldm.metrics.faithfulness.adherence import Finding, PhantomAdherence
 from cxr_ldm.metrics.images.diversity import pairwise_ssim
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.ranges import Count, NotNegative, Seed
 from cxr_ldm.report.terminal import cell
 
 INTRO = """The same prompts and seeds at several guidance scales. 0 ignores the text, 1 is the plain conditional model.
@@ -27,12 +28,12 @@ INTRO = """The same prompts and seeds at several guidance scales. 0 ignores the 
 
 def run(
     bundle: str | None,
-    scales: Sequence[float],
-    n: int,
-    phantoms: int,
+    scales: Sequence[NotNegative],
+    n: Count,
+    phantoms: Count,
     sampler: Callable[..., Tensor],
-    steps: int,
-    seed: int,
+    steps: Count,
+    seed: Seed,
 ) -> dict[str, Metric]:
     """Rates, movement and likeness at each scale, and the rates of real phantoms.
 

@@ -28,6 +28,7 @@ from cxr_ldm.data.prepared.making import Target, prepare
 from cxr_ldm.data.prepared.manifest import Record, Rejected
 from cxr_ldm.data.prepared.workers import begin
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.ranges import Count
 from cxr_ldm.report.markdown import render_markdown
 
 HEIGHT, WIDTH, BITS = 2828, 2320, 12  # the commonest size and depth of the Indiana collection
@@ -68,7 +69,7 @@ class DicomFolder:
             yield Record(name, name, name, "PA", "Chest.", None, None, "benchmark", load, isolate=True)
 
 
-def run(images: int, size: int, repeats: int, workers: int | None) -> dict[str, Metric]:
+def run(images: Count, size: Count, repeats: Count, workers: Count | None) -> dict[str, Metric]:
     """Both ratios, each the median over `repeats` pairs of runs in turn, and the memory that preparing took.
 
     Args:

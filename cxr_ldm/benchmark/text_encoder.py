@@ -18,6 +18,7 @@ from torch import Tensor
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.ranges import Count, Seed, Whole
 from cxr_ldm.report.markdown import render_markdown
 from cxr_ldm.text.encoders import TextEncoder, pretrained
 from cxr_ldm.text.unfreezing import Unfreezing
@@ -40,7 +41,7 @@ def page(content: Mapping[str, Any]) -> str:
 
 
 def run(
-    architecture: Mapping[str, int], freed: int, batch: int, tokens: int, repeats: int, seed: int
+    architecture: Mapping[str, Count], freed: Whole, batch: Count, tokens: Count, repeats: Count, seed: Seed
 ) -> dict[str, Metric]:
     """Ratios of seconds and of memory.
 

@@ -17,6 +17,7 @@ from cxr_ldm.imaging.watermark import STRENGTH, THRESHOLD, as_jpeg, mark, score
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import wilson_interval
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.ranges import Count, Seed
 from cxr_ldm.report.terminal import cell
 
 INTRO = """Each picture at each size, plain and through each preset of `enhance=`, is marked and saved as a JPEG of each
@@ -26,12 +27,12 @@ EXTREME = "an extreme of all pictures"
 
 
 def run(
-    phantoms: int,
-    generated: int,
+    phantoms: Count,
+    generated: Count,
     folder: str | None,
-    sizes: Sequence[int],
-    qualities: Sequence[int],
-    seed: int,
+    sizes: Sequence[Count],
+    qualities: Sequence[Count],
+    seed: Seed,
 ) -> dict[str, Metric]:
     """Shares found at each quality, false alarms, scores at their worst, and the change that the mark makes.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from hydra.utils import call
 from omegaconf import DictConfig
 
+from cxr_ldm.commands.schema import Benchmark
 from cxr_ldm.commands.settings import check_root, check_values, plain
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics, run_entry, write_metrics
@@ -20,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     They are `name`, `run` (returns the metrics by name), `headline` (those that are printed) and `page` (makes the
     Markdown page of a metrics.json).
     """
-    check_values(cfg)
+    check_values(cfg, Benchmark)
     if cfg.get("suite") is None:
         raise UserError("suite is not set; choose one, such as suite=findings.")
     check_root(cfg)

@@ -22,6 +22,7 @@ from cxr_ldm.commands.measuring import (
     measures_of,
     with_classifier,
 )
+from cxr_ldm.commands.schema import Evaluate
 from cxr_ldm.commands.settings import (
     check_logger,
     check_values,
@@ -60,7 +61,7 @@ Metrics = dict[str, results.Metric]
 
 def main(cfg: DictConfig) -> None:
     """python evaluate.py"""
-    check_values(cfg)
+    check_values(cfg, Evaluate)
     check_logger(cfg.logger)
     stage = stage_of(cfg)
     if cfg.compare is None:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr_ldm import naming
 from cxr_ldm.artifacts import read_json
 from cxr_ldm.bundle import bundle_sha256, save_again, save_bundle, save_with_decoder
+from cxr_ldm.commands.schema import Export, check
 from cxr_ldm.commands.settings import data_name, plain
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
@@ -17,12 +18,11 @@ from cxr_ldm.networks.tiny import PUBLISHED, published
 
 def main(cfg: DictConfig) -> None:
     """Write the bundle again in the form that is asked for."""
+    check(cfg, Export)
     if cfg.out is None:
         raise UserError("out is not set; name the folder to write, for example out=exported.")
     if cfg.form in PUBLISHED:
         return write_published(cfg)
-    if cfg.form not in ("half", "full"):
-        raise UserError(f"form={cfg.form} cannot be written; {', '.join(('half', 'full', *PUBLISHED))} can.")
     if cfg.decoder is not None and cfg.form != "full":
         raise UserError("decoder= and form=full go together; form=half makes what they wrote smaller.")
     bundle = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg)))

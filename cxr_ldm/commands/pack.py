@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from cxr_ldm.commands.schema import Pack, check
 from cxr_ldm.data.pack import pack, unpack
 from cxr_ldm.data.prepared.folder import to_pixels
 from cxr_ldm.errors import UserError
@@ -17,6 +18,7 @@ MEASURED = 1000  # training images at most, in two halves, from which KID is mea
 
 def main(cfg: DictConfig) -> None:
     """One direction or the other, by conf/pack.yaml."""
+    check(cfg, Pack)
     if (cfg.folder is None) == (cfg.file is None) or cfg.out is None:
         raise UserError("give folder=PREPARED out=FILE to pack, or file=FILE out=FOLDER to unpack.")
     if cfg.file is not None:

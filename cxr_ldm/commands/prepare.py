@@ -4,13 +4,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from cxr_ldm import artifacts
+from cxr_ldm.commands.schema import Prepare
 from cxr_ldm.commands.settings import check_root, check_values, ending, prepared_data
 from cxr_ldm.data.prepared.making import MADE, dry_run
 
 
 def main(cfg: DictConfig) -> None:
     """Prepare, or with `prepare.dry_run=true` say what would be found."""
-    check_values(cfg)
+    check_values(cfg, Prepare)
     if cfg.prepare.dry_run:
         check_root(cfg)
         for key, value in artifacts.flatten(dry_run(instantiate(cfg.data.reader))):

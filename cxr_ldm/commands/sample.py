@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 import cxr_ldm
 from cxr_ldm import artifacts, naming
+from cxr_ldm.commands.schema import Sample
 from cxr_ldm.commands.settings import check_values, data_name, device_of, guidance_of, plain, sampling_of
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
@@ -23,20 +24,17 @@ from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.text.reading import Reading
 
 SUFFIXES = {"png": "png", "dicom": "dcm"}
-FORMATS = tuple(SUFFIXES)
 
 
 def main(cfg: DictConfig, prompt: str | None = None) -> None:
     """Sample from the bundle that the config means."""
-    check_values(cfg)
+    check_values(cfg, Sample)
     bundle = naming.sampling_bundle(cfg.bundle, Path(cfg.paths.outputs), data_name(cfg), cfg.data.kind)
     sample(cfg, bundle, cfg.prompt if prompt is None else prompt)
 
 
 def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
-    if cfg.format not in FORMATS:
-        raise UserError(f"format={cfg.format} cannot be written; {' and '.join(f'format={f}' for f in FORMATS)} can.")
     finish = finish_of(cfg)
     texts = read_prompts(prompt, cfg.prompts_file)
     pipeline = TextToCXR.from_bundle(bundle, str(device_of(cfg)), cfg.bundle_packages)
@@ -73,8 +71,6 @@ def finish_of(cfg: DictConfig) -> Finish:
     Only the result is written: what it was made from is the same command without these options.
     """
     enhance = plain(cfg.enhance) if cfg.get("enhance") else {"name": None, "steps": []}
-    if type(cfg.watermark) is not bool:
-        raise UserError(f"watermark={cfg.watermark} must be true or false.")
     name, steps = enhance["name"], enhance["steps"]
     finish = Finish(name, steps, cfg.resolution, cfg.watermark)
     preset = presets().get(str(name))

@@ -8,6 +8,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import naming
+from cxr_ldm.commands import schema
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.making import Target
 from cxr_ldm.data.prepared.making import prepare as prepare_folder
@@ -19,63 +20,12 @@ if TYPE_CHECKING:
 
     from cxr_ldm.diffusion.sampling import Sampling
 
-STAGES = ("vae", "ldm", "classifier")  # those that have a section of conf/training
-PRECISIONS = ("32", "16", "bf16")
 
-
-# Keys whose values users change most: what they must be, and the least that works.
-WHOLE: Any = (int,)
-REAL: Any = (int, float)
-NUMBERS: dict[str, tuple[Any, int]] = (
-    {
-        "seed": (WHOLE, 0),
-        "n": (WHOLE, 1),
-        "data.size": (WHOLE, 8),
-        "sampler.steps": (WHOLE, 1),
-        "guidance.scale": (REAL, 0),
-        "trainer.max_minutes": (REAL, 0),
-        "trainer.log_every": (WHOLE, 1),
-        "trainer.gradient_clip": (REAL, 0),
-        "metrics.n": (WHOLE, 2),
-        "metrics.adherence_n": (WHOLE, 1),
-        "metrics.kid_n": (WHOLE, 2),
-        "metrics.own_prompts_n": (WHOLE, 2),
-        "metrics.synthetic_n": (WHOLE, 1),
-        "metrics.folds": (WHOLE, 2),
-        "metrics.fitted.epochs": (WHOLE, 1),
-        "metrics.fitted.batch_size": (WHOLE, 1),
-        "metrics.fitted.min_images": (WHOLE, 1),
-        "classifier_network.min_images": (WHOLE, 1),
-    }
-    | {
-        f"training.{stage}.{key}": (WHOLE, 1)
-        for stage in STAGES
-        for key in ("batch_size", "images", "validate_every", "checkpoint_every", "accumulate", "patience")
-    }
-    | {f"training.{stage}.{key}": (WHOLE, 0) for stage in STAGES for key in ("workers", "warmup_steps")}
-)
-SHARES = [f"training.{stage}.{key}" for stage in STAGES for key in ("last_rate", "ema")]
-SHARES += ["training.ldm.condition_dropout", "training.ldm.live_signal", "training.vae.crop.whole"]
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-
-
-def check_values(cfg: DictConfig) -> None:
-    """Raises UserError where a number is no number or too small, or accelerator, precision or features are unknown."""
-    for key, (kinds, least) in NUMBERS.items():
-        value = OmegaConf.select(cfg, key)
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value < least):
-            kind = "whole number" if kinds == WHOLE else "number"
-            raise UserError(f"{key}={value} must be a {kind} of {least} or more.")
+def check_values(cfg: DictConfig, command: type[schema.Command]) -> None:
+    """Raises UserError where a setting is not what it is declared to be; before anything heavy."""
+    schema.check(cfg, command)
     guidance_of(cfg, Guidance())
     feature_nodes(cfg)
-    for key in SHARES:
-        value = OmegaConf.select(cfg, key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, REAL) or not 0 <= value <= 1):
-            raise UserError(f"{key}={value} must be a number from 0 to 1.")
-    if cfg.trainer.accelerator not in ACCELERATORS:
-        raise UserError(f"trainer.accelerator={cfg.trainer.accelerator} is not one of {', '.join(ACCELERATORS)}.")
-    if str(cfg.trainer.precision) not in PRECISIONS:
-        raise UserError(f"trainer.precision={cfg.trainer.precision} is not one of {', '.join(PRECISIONS)}.")
 
 
 def check_logger(logger: DictConfig) -> None:

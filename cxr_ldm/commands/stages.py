@@ -44,7 +44,6 @@ from cxr_ldm.stages.recipe import Recipe
 from cxr_ldm.stages.vae import VAEPlan
 from cxr_ldm.training.fit import Machine, MakeLogger, on_gpu
 
-STOPS = (None, "copies")
 OURS = ("accelerator", "devices", "precision", "gradient_clip", "log_every", "max_minutes", "compile")
 
 
@@ -216,21 +215,15 @@ def check(cfg: DictConfig) -> None:
     for key, (value, needed) in others.items() if cfg.trainer.graphs else ():
         if value != needed:
             raise UserError(f"trainer.graphs=true and {key}={value} do not go together; take {key}={needed or 'null'}.")
-    check_looks(cfg.stop, cfg.stage.name if cfg.get("stage") else None, **plain(cfg.training.ldm.copies))
+    check_stop(cfg.stop, cfg.stage.name if cfg.get("stage") else None, cfg.training.ldm.copies.samples)
 
 
-def check_looks(stop: str | None, stage: str | None, samples: Any, alpha: Any) -> None:
-    """Raises UserError where `stop`, or samples and alpha of the looks for copies, cannot be what was meant."""
-    if stop not in STOPS:
-        raise UserError(f"stop={stop} is not known; stop=copies ends a diffusion run that begins to copy.")
+def check_stop(stop: str | None, stage: str | None, samples: int) -> None:
+    """Raises UserError where a run cannot be stopped by looks for copies, because it makes none."""
     if stop and stage != "ldm":
         raise UserError(f"stop={stop} needs stage=ldm; stage={stage} makes no images of its own.")
     if stop and samples == 0:
         raise UserError("stop=copies needs looks; choose training.ldm.copies.samples=200 or so.")
-    if type(samples) is not int or samples < 0:
-        raise UserError(f"training.ldm.copies.samples={samples} must be a whole number of 0 or more.")
-    if not isinstance(alpha, float) or not 0 < alpha < 1:
-        raise UserError(f"training.ldm.copies.alpha={alpha} must be a number between 0 and 1.")
 
 
 def looks_stated(recipe: dict[str, Any], stop: str | None) -> dict[str, Any]:

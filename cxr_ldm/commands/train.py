@@ -4,6 +4,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.commands import stages
+from cxr_ldm.commands.schema import Train
 from cxr_ldm.commands.settings import (
     check_logger,
     check_values,
@@ -20,7 +21,7 @@ from cxr_ldm.training.run import run
 
 def main(cfg: DictConfig) -> None:
     """Train the chosen stage, and measure it where `evaluate=true`."""
-    check_values(cfg)
+    check_values(cfg, Train)
     check_logger(cfg.logger)
     stages.check(cfg)
     stage = stage_of(cfg)

@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from cxr_ldm.diffusion.guidance_rule import is_number
 from cxr_ldm.diffusion.schedules import Schedule
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Positive, Real
 
 
 class NoiseLevels(Protocol):
@@ -25,7 +26,7 @@ class Uniform:
 class LogitNormal:
     """logit(t) ~ N(mean, std²): more training where the denoiser decides most (Esser et al. 2024, section 3.1)."""
 
-    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+    def __init__(self, mean: Real = 0.0, std: Positive = 1.0) -> None:
         self.mean, self.std = checked(mean, std)
 
     def at(self, quantile: Tensor, schedule: Schedule) -> Tensor:
@@ -44,7 +45,7 @@ class LogNormal:
     On a rectified flow sigma / alpha = t / (1 - t), so there it is `LogitNormal` with the same numbers.
     """
 
-    def __init__(self, mean: float = -0.4, std: float = 1.2) -> None:
+    def __init__(self, mean: Real = -0.4, std: Positive = 1.2) -> None:
         self.mean, self.std = checked(mean, std)
 
     def at(self, quantile: Tensor, schedule: Schedule) -> Tensor:

@@ -35,6 +35,7 @@ from cxr_ldm.diffusion.steps import (
     walk,
 )
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Share
 
 
 def ddim(
@@ -43,7 +44,7 @@ def ddim(
     times: Tensor,
     schedule: Schedule,
     *,
-    eta: float = 0.0,
+    eta: Share = 0.0,
     noise: Noise | None = None,
     report: Report | None = None,
 ) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Count, Share
 
 
 class Schedule(Protocol):
@@ -57,7 +58,7 @@ class LinearBeta:
     """
 
     def __init__(
-        self, levels: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02, zero_terminal: bool = False
+        self, levels: Count = 1000, beta_first: Share = 1e-4, beta_last: Share = 0.02, zero_terminal: bool = False
     ) -> None:
         self.levels = levels
         betas = torch.linspace(beta_first, beta_last, levels, dtype=torch.float64)

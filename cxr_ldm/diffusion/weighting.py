@@ -5,6 +5,7 @@ from torch import Tensor
 
 from cxr_ldm.diffusion.guidance_rule import is_number
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Positive
 
 
 class Unit:
@@ -27,7 +28,7 @@ class MinSNR:
         UserError: gamma is not above 0.
     """
 
-    def __init__(self, gamma: float = 5.0) -> None:
+    def __init__(self, gamma: Positive = 5.0) -> None:
         if not is_number(gamma) or gamma <= 0:
             raise UserError(f"diffusion.weighting.gamma={gamma} must be a number above 0: every weight would be 0.")
         self.gamma = gamma

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.blocks import Downsample, PixelAttention, ResidualBlock, Upsample
+from cxr_ldm.ranges import Count
 
 
 class Level(nn.Module):
@@ -166,12 +167,12 @@ class Autoencoder(nn.Module):
 
     def __init__(
         self,
-        latent_channels: int,
-        channels: Sequence[int],
-        blocks: int,
-        groups: int,
+        latent_channels: Count,
+        channels: Sequence[Count],
+        blocks: Count,
+        groups: Count,
         attention: bool = True,
-        patch: int = 1,
+        patch: Count = 1,
         shortcut: bool = False,
     ) -> None:
         super().__init__()

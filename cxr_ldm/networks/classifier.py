@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.blocks import Downsample, ResidualBlock
+from cxr_ldm.ranges import Count
 
 
 class Classifier(nn.Module):
@@ -27,7 +28,7 @@ class Classifier(nn.Module):
         UserError: there is no class, `groups` does not divide `channels`, or an image is smaller than the levels need.
     """
 
-    def __init__(self, classes: Sequence[str], channels: Sequence[int], blocks: int, groups: int) -> None:
+    def __init__(self, classes: Sequence[str], channels: Sequence[Count], blocks: Count, groups: Count) -> None:
         super().__init__()
         if any(width % groups for width in channels):
             raise UserError(f"classifier_network.network.groups={groups} must divide every entry of channels.")

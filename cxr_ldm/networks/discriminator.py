@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Count, Whole
 
 DETAIL_GAIN = 10.0  # brings the grain of radiographs, some 0.02, to the size of what it is told from
 
@@ -28,7 +29,7 @@ class PatchDiscriminator(nn.Module):
         UserError: `groups` does not divide `channels`, or `detail` is even.
     """
 
-    def __init__(self, channels: Sequence[int], groups: int, detail: int = 0) -> None:
+    def __init__(self, channels: Sequence[Count], groups: Count, detail: Whole = 0) -> None:
         super().__init__()
         if detail and detail % 2 == 0:
             raise UserError(f"vae.adversary.network.detail={detail} must be odd, or 0.")

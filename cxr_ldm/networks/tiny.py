@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Count
 
 WIDTH, BLOCKS = 64, 3
 PUBLISHED = {"taesd": 4, "taesd3": 16}  # latent channels of TAESD for Stable Diffusion 1 and 3
@@ -43,7 +44,7 @@ class TinyAutoencoder(nn.Module):
 
     factor, shortcut = 8, None
 
-    def __init__(self, latent_channels: int) -> None:
+    def __init__(self, latent_channels: Count) -> None:
         super().__init__()
         self.latent_channels = latent_channels
         down: list[nn.Module] = [nn.Conv2d(1, WIDTH, 3, padding=1), Block(WIDTH)]

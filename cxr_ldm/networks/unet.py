@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.blocks import Downsample, ResidualBlock, SpatialTransformer, Upsample, zeroed
+from cxr_ldm.ranges import Count, Whole
 
 
 class TimeEmbedding(nn.Module):
@@ -105,15 +106,15 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        latent_channels: int,
-        context_width: int,
-        channels: Sequence[int],
-        blocks: int,
-        attention_levels: Sequence[int],
+        latent_channels: Count,
+        context_width: Count,
+        channels: Sequence[Count],
+        blocks: Count,
+        attention_levels: Sequence[Whole],
         middle_attention: bool,
-        groups: int,
-        head_width: int | None = None,
-        heads: int | None = None,
+        groups: Count,
+        head_width: Count | None = None,
+        heads: Count | None = None,
     ) -> None:
         super().__init__()
         check_unet(channels, attention_levels, groups, head_width, heads)

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from cxr_ldm.ranges import NotNegative, Share
+
 LARGEST_BALANCE = 1e4
 
 
@@ -21,7 +23,7 @@ class Adversary(nn.Module):
         start: share of the training after which the term sets in; both networks ignore it before.
     """
 
-    def __init__(self, network: nn.Module, weight: float, start: float) -> None:
+    def __init__(self, network: nn.Module, weight: NotNegative, start: Share) -> None:
         super().__init__()
         self.network, self.weight, self.start = network, weight, start
 

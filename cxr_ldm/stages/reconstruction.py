@@ -3,8 +3,10 @@
 from torch import Tensor
 from torch.nn import functional
 
+from cxr_ldm.ranges import NotNegative
 
-def l1_with_gradients(reconstruction: Tensor, pixels: Tensor, weight: float = 0.5) -> Tensor:
+
+def l1_with_gradients(reconstruction: Tensor, pixels: Tensor, weight: NotNegative = 0.5) -> Tensor:
     """Mean |x̂ - x| + weight · (mean |∂x̂ - ∂x| along rows + the same along columns).
 
     The second term asks for edges, of which a mean error alone keeps few (Mathieu et al. 2016, eq. 6, with α = 1).

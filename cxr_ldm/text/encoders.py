@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.ranges import Count, Positive, Word
 from cxr_ldm.text.tokenizer import Tokenizer, learn_wordpiece
 from cxr_ldm.text.unfreezing import Unfreezing, linked, run, split
 
@@ -116,12 +117,12 @@ class TextEncoder(nn.Module):
 
 def scratch(
     texts: Sequence[str],
-    vocabulary: int,
-    layers: int,
-    width: int,
-    heads: int,
-    length: int,
-    lr_scale: float = 1.0,
+    vocabulary: Count,
+    layers: Count,
+    width: Count,
+    heads: Count,
+    length: Count,
+    lr_scale: Positive = 1.0,
     definition: str | None = None,
 ) -> TextEncoder:
     """A small BERT with random weights that trains with the denoiser; its vocabulary is learnt from `texts`.
@@ -152,7 +153,7 @@ def scratch(
 
 
 def pretrained(
-    texts: Sequence[str], source: str, length: int, unfreeze: Unfreezing, definition: str | None = None
+    texts: Sequence[str], source: Word, length: Count, unfreeze: Unfreezing, definition: str | None = None
 ) -> TextEncoder:
     """A pretrained transformer, frozen at first: a local folder, a hub name, or `package:NAME/FOLDER` of a wheel.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Positive, Whole
 
 # Transformers whose layers stand under `encoder.layer` and need nothing but the states and one mask.
 SPLITTABLE = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
@@ -26,9 +27,9 @@ class Unfreezing:
         UserError: a value that cannot be meant.
     """
 
-    layers: int
-    at_step: int
-    lr_scale: float
+    layers: Whole
+    at_step: Whole
+    lr_scale: Positive
 
     def __post_init__(self) -> None:
         for key in ("layers", "at_step"):

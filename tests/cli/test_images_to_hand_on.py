@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -13,6 +12,7 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from cxr_ldm.assets import CONF, DEMO
+from cxr_ldm.commands.sample import main as command_of_sampling
 from cxr_ldm.commands.sample import read_prompts, sample
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
@@ -151,7 +151,7 @@ def test_a_mistyped_option_is_one_sentence_and_leaves_nothing(command, tmp_path)
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["format=jpg"], "format=jpg cannot be written; format=png and format=dicom can."),
+        (["format=jpg"], "format=jpg is not one of png or dicom."),
         (["watermark=maybe"], "watermark=maybe must be true or false."),
         (["enhance=balanced", "enhance.steps=clahe"], "enhance.steps=clahe must be a list such as"),
         (["enhance=balanced", "enhance.steps.0.clip_limit=99"], "clahe.clip_limit=99 must be a number from 0.5 to 10"),
@@ -163,7 +163,7 @@ def test_a_mistyped_option_is_one_sentence_and_leaves_nothing(command, tmp_path)
 )
 def test_options_are_refused_before_a_model_is_loaded(options, sentence):
     with pytest.raises(UserError) as error:
-        sample(composed(*options), Path("/no/such/bundle"), "Normal.")
+        command_of_sampling(composed("bundle=/no/such/bundle", *options), "Normal.")
     assert str(error.value).startswith(sentence)
 
 

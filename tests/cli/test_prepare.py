@@ -77,9 +77,9 @@ def test_every_way_to_prepare_an_image_and_to_change_it_in_training(command, tmp
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["data=phantom", "data.clahe=true"], "data.clahe=True must be null"),
-        (["data=phantom", "data.clahe={clip_limit:x,tiles:8}"], "a clip_limit above 0"),
-        (["data=phantom", "data.bits=12"], "data.bits=12 is not possible"),
+        (["data=phantom", "data.clahe=true"], "data.clahe=True must be keys and values, such as {key: value}"),
+        (["data=phantom", "data.clahe={clip_limit:x,tiles:8}"], "data.clahe.clip_limit=x must be a number"),
+        (["data=phantom", "data.bits=12"], "data.bits=12 is not one of 8 or 16"),
         (["data=mix"], "data.reader.folders names no prepared folder"),
     ],
 )

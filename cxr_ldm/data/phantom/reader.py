@@ -21,6 +21,7 @@ from cxr_ldm.data.phantom.picture import Study, attenuation, draw, masks, noise_
 from cxr_ldm.data.phantom.report import write_report
 from cxr_ldm.data.prepared.manifest import Record
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Count, Seed
 
 # Changes whenever the pictures or the texts change, so that a prepared folder of an older phantom is not reused.
 VERSION = 2
@@ -36,7 +37,7 @@ class PhantomReader:
         UserError: n is below 1, or size is below 16.
     """
 
-    def __init__(self, n: int, size: int, seed: int) -> None:
+    def __init__(self, n: Count, size: Count, seed: Seed) -> None:
         if n < 1:
             raise UserError(f"data.reader.n is {n}; the phantom needs at least 1 study.")
         if size < 16:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cxr_ldm.data.prepared.manifest import MOST_WEIGHT, Counting, Reader, Record, Rejected
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Positive
 
 
 class JoinedReader:
@@ -29,7 +30,7 @@ class JoinedReader:
         self,
         readers: Mapping[str, Reader],
         patients: Mapping[str, str] | None = None,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, Positive] | None = None,
     ):
         self.readers, self.patients, self.weights = dict(readers), dict(patients or {}), dict(weights or {})
         for key, names in (("patients", [*self.patients, *self.patients.values()]), ("weights", [*self.weights])):

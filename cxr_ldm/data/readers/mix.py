@@ -10,6 +10,7 @@ import numpy as np
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.manifest import MOST_WEIGHT, Record, Rejected
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Positive
 
 
 class MixReader:
@@ -27,7 +28,7 @@ class MixReader:
         UserError: no folder, as many weights as folders are not there, or a weight is not above 0.
     """
 
-    def __init__(self, folders: Sequence[str | Path], weights: Sequence[float] | None = None):
+    def __init__(self, folders: Sequence[str | Path], weights: Sequence[Positive] | None = None):
         self.parts = [Prepared(folder) for folder in folders]
         self.weights = [float(weight) for weight in (weights or [1.0] * len(self.parts))]
         if not self.parts:

@@ -1,0 +1,517 @@
+"""What every setting may be, declared once in the shape of conf/, and checked before anything heavy.
+
+A node (a mapping with `_target_`) declares nothing here: its settings are the parameters of what it names, whose
+annotations say what they may be.
+"""
+
+import inspect
+import json
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Interval, Len
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Count, NotNegative, Pixels, Positive, Proper, Seed, Share, Whole, Word
+
+RULES = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
+# pydantic's kinds of error, by what the value must be in place of them
+MUST: dict[str, str] = {
+    **dict.fromkeys(("int_type", "int_from_float", "int_parsing", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("string_type", "path_type"), "must be a text"),
+    **dict.fromkeys(("list_type", "tuple_type", "is_instance_of"), "must be a list, such as [a,b]"),
+    **dict.fromkeys(
+        ("dict_type", "mapping_type", "model_type", "model_attributes_type"),
+        "must be keys and values, such as {{key: value}}",
+    ),
+    "greater_than_equal": "must be {ge:.12g} or more",
+    "less_than_equal": "must be {le:.12g} or less",
+    "greater_than": "must be above {gt:.12g}",
+    "less_than": "must be below {lt:.12g}",
+    "string_pattern_mismatch": "does not look like what is meant",
+    "string_too_short": "must not be empty",
+    "too_short": "must name at least {min_length}",
+    "too_long": "must name at most {max_length}",
+    "literal_error": "is not one of {expected}",
+    "extra_forbidden": "is no setting; --cfg job prints those that are",
+    "missing": "lacks {}",
+}
+
+
+def fits_a_path(text: str) -> str:
+    """No file system holds a name of more than 255 bytes."""
+    if any(len(part.encode()) > 255 for part in text.split(os.sep)) or "\0" in text:
+        raise ValueError("must be a path, of whose names none is longer than 255 bytes")
+    return text
+
+
+def typed(value: Any) -> Any:
+    """What was typed where Hydra made a number of it: name=7."""
+    return str(value) if type(value) in (int, float) else value
+
+
+Place = Annotated[str, Len(min_length=1), AfterValidator(fits_a_path)]
+Name = Annotated[Word, BeforeValidator(typed)]
+Address = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+
+
+Workers = Annotated[int, Interval(ge=1, le=4096)]
+
+
+class Section(BaseModel):
+    """A mapping of conf/, of which every key is known."""
+
+    model_config = RULES
+
+
+class Open(BaseModel):
+    """One to which a lab adds keys of its own."""
+
+    model_config = RULES | ConfigDict(extra="allow")
+
+
+class Node(Open):
+    """What Hydra instantiates; `check_node` looks at its settings."""
+
+    target: Address = Field(alias="_target_")
+
+
+class Maker(Node):
+    """One that is a function of what is known later only."""
+
+    partial: Literal[True] = Field(alias="_partial_")
+
+
+class Paths(Section):
+    outputs: Place
+
+
+class Splits(Section):
+    seed: Seed
+    val: Share
+    test: Share
+
+
+class Clahe(Section):
+    clip_limit: Annotated[float, Interval(gt=0, le=100)]
+    tiles: Annotated[int, Interval(ge=1, le=64)]
+
+
+class Data(Open):
+    kind: Word
+    root: Place | None
+    size: Pixels
+    fit: Literal["pad", "crop"]
+    bits: Literal[8, 16]
+    clahe: Clahe | None
+    png: bool
+    splits: Splits
+    limit: Count | None
+    adherence: Node | None
+    reader: Node
+
+
+class VAE(Section):
+    network: Node
+    reconstruction: Maker
+    kl_weight: NotNegative
+    adversary: Node | None
+
+
+class ClassifierNetwork(Section):
+    network: Node
+    min_images: Count
+
+
+class Diffusion(Section):
+    noise_levels: Node
+    weighting: Node
+    schedule: Node
+    scaling: Node
+
+
+class Optimizer(Maker):
+    lr: Annotated[float, Interval(gt=0, le=10)] = 1e-3
+    weight_decay: Annotated[float, Interval(ge=0, le=10)] = 0.0
+
+
+class Recipe(Section):
+    batch_size: Count
+    images: Count
+    validate_every: Count
+    checkpoint_every: Count
+    accumulate: Count
+    workers: Annotated[int, Interval(ge=0, le=256)]
+    warmup_steps: Whole
+    last_rate: Share
+    ema: Annotated[float, Interval(ge=0, lt=1)] | None
+    patience: Count | None
+    optimizer: Optimizer
+
+
+class Augment(Section):
+    enabled: bool
+    rotation: Annotated[float, Interval(ge=0, le=45)]
+    shift: Annotated[float, Interval(ge=0, lt=1)]
+    scale: Annotated[float, Interval(ge=0, lt=1)]
+    intensity: Annotated[float, Interval(ge=0, lt=1)]
+
+
+class Crop(Section):
+    side: Pixels | None
+    whole: Share
+
+
+class VAERecipe(Recipe):
+    crop: Crop
+    latent_noise: NotNegative
+    augment: Augment
+
+
+class Texts(Section):
+    count: Count
+    short: Share
+    drop_denied: bool
+
+
+class Looks(Section):
+    samples: Whole
+    alpha: Proper
+
+
+class LDMRecipe(Recipe):
+    live_signal: Share
+    texts: Texts
+    copies: Looks
+    condition_dropout: Share
+
+
+class ClassifierRecipe(Recipe):
+    augment: Augment
+
+
+class Training(Open):
+    vae: VAERecipe
+    ldm: LDMRecipe
+    classifier: ClassifierRecipe
+
+
+class Sampler(Section):
+    steps: Annotated[int, Interval(ge=1, le=10_000)]
+    step: Maker
+    times: Maker
+
+
+class Curves(Section):
+    n: Annotated[int, Interval(ge=2)]
+    guidance: list[NotNegative]
+    steps: list[Count]
+    alone: bool = False
+
+
+class Fitted(Section):
+    network: Node
+    optimizer: Optimizer
+    epochs: Count
+    batch_size: Count
+    size: Pixels
+    min_images: Count
+
+
+class Targets(Section):
+    kid: float | None
+    fid_ratio: float | None
+    coverage: float | None
+    recall: float | None
+    auroc_own: float | None
+    trained_ratio: float | None
+    side: float | None
+    within_ssim: float | None
+    copies_excess: float | None
+    sharpness: Annotated[list[float], Len(2, 2)] | None
+
+
+AtLeastTwo = Annotated[int, Interval(ge=2, le=10**7)]
+
+
+class Metrics(Section):
+    n: AtLeastTwo
+    kid_n: AtLeastTwo | None
+    adherence_n: Count
+    floor_repeats: AtLeastTwo
+    neighbours: Count
+    extraction_prompts: Whole
+    extraction_samples: AtLeastTwo
+    batch_size: Count
+    cost_steps: list[Annotated[int, Interval(ge=1, le=10_000)]]
+    further: dict[str, Node]
+    curves: Curves | None
+    own_prompts_n: AtLeastTwo | None
+    references: bool
+    synthetic: bool
+    synthetic_n: Count | None
+    folds: Annotated[int, Interval(ge=2, le=1000)] | None
+    fitted: Fitted
+    targets: Targets
+
+
+class Trainer(Open):
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+    devices: Annotated[int, Interval(ge=1, le=10_000)]
+    precision: Annotated[Literal["32", "16", "bf16"], BeforeValidator(typed)]
+    gradient_clip: NotNegative | None
+    log_every: Count
+    compile: Word | None
+    graphs: bool
+    max_minutes: NotNegative | None
+
+
+class GuidanceRule(Section):
+    scale: NotNegative | None
+    interval: list[Share] | None
+    rescale: Share | None
+
+
+class Command(Open):
+    """What the commands share. `nodes`: the sections whose parts a command builds."""
+
+    nodes: ClassVar[tuple[str, ...]] = ("data",)
+
+    paths: Paths
+    data: Data
+    vae: VAE
+    denoiser: Node
+    classifier_network: ClassifierNetwork
+    text_encoder: Node
+    attributes: Node | None = None
+    diffusion: Diffusion
+    training: Training
+    sampler: Sampler
+    features: dict[str, Node] = {}  # a command says what it lacks
+    metrics: Metrics
+    trainer: Trainer
+    logger: Maker
+    name: Name | None
+    seed: Seed
+    prepared: Place | None
+    verify: Literal["stat", "full"]
+    guidance: GuidanceRule
+    workers: Workers | None
+    bundle_packages: list[Word]
+
+
+class StageNode(Section):
+    name: Word
+    plan: Word
+    measure: Word
+
+
+class Train(Command):
+    nodes = (
+        *("data", "vae", "denoiser", "classifier_network", "text_encoder", "attributes", "diffusion", "training"),
+        *("features", "logger", "callbacks"),
+    )
+
+    stage: StageNode | None = None
+    evaluate: bool
+    split: Literal["val"]
+    vae_bundle: Place | None
+    stop: Literal["copies"] | None
+    classifier: Place | None
+    callbacks: dict[str, Node]
+
+
+class Evaluate(Command):
+    nodes = ("data", "sampler", "features", "metrics", "logger")
+
+    stage: StageNode | None = None
+    bundle: Place | None
+    compare: list[Place] | None
+    classifier: Place | None
+    split: Literal["val", "test"] | None
+    external: bool
+    before: Place | None
+    page: Place | None
+
+
+class Patient(Section):
+    view: Word | None
+    age: Annotated[float, Interval(ge=0, le=120)] | None
+    sex: Word | None
+
+
+class Sample(Command):
+    nodes = ("data", "sampler")
+
+    prompt: Annotated[str, BeforeValidator(typed)] | None
+    prompts_file: Place | None
+    patient: Patient
+    n: Annotated[int, Interval(ge=1, le=10**7)]
+    bundle: Place | None
+    format: Literal["png", "dicom"]
+    resolution: int | None
+    watermark: bool
+
+
+class Export(Command):
+    bundle: Place | None
+    out: Place | None
+    form: Literal["half", "full", "taesd", "taesd3"]
+    decoder: Place | None
+    # also an evaluation's folder, or a scale
+    guidance: GuidanceRule | NotNegative | Place  # type: ignore[assignment]
+
+
+class DryRun(Section):
+    dry_run: bool
+
+
+class Prepare(Command):
+    prepare: DryRun
+
+
+class Suite(Section):
+    name: Word
+    run: Node
+    headline: list[Word]
+    page: Maker
+
+
+class Benchmark(Command):
+    nodes = ("data", "suite")
+
+    suite: Suite | None = None
+    page: Place | None
+
+
+class Pack(Section):
+    nodes: ClassVar[tuple[str, ...]] = ()
+
+    folder: Place | None
+    file: Place | None
+    out: Place | None
+    limit_mb: Positive
+
+
+class Phantom(Section):
+    nodes: ClassVar[tuple[str, ...]] = ()
+
+    out: Place | None
+    n: Annotated[int, Interval(ge=1, le=10**7)]
+    size: Annotated[int, Interval(ge=16, le=4096)]
+    seed: Seed
+    workers: Workers | None
+
+
+class Archive(Section):
+    url: Word
+    folder: Word
+    bytes: Count | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+
+class Download(Section):
+    nodes: ClassVar[tuple[str, ...]] = ()
+
+    root: Place | None
+    parts: Annotated[list[Word], Len(min_length=1)]
+    retries: Annotated[int, Interval(ge=1, le=1000)]
+    pause: Annotated[float, Interval(ge=0, le=3600)]
+    archives: dict[str, Archive]
+
+
+Declared = Command | Pack | Phantom | Download
+
+
+def check(cfg: DictConfig, command: type[Declared]) -> None:
+    """Raises UserError at the first setting that is not what its declaration says, with its key."""
+    if "data" in cfg and OmegaConf.is_missing(cfg.data, "root"):  # some commands can do without
+        cfg = cfg.copy()
+        cfg.data.root = "."
+    check_container(OmegaConf.to_container(cfg, resolve=True), OmegaConf.to_container(cfg, resolve=False), command)
+
+
+def check_container(values: Any, stated: Any, command: type[Declared]) -> None:
+    """The same for plain values; `stated` are these before interpolation, which say whose a bad one is."""
+    try:
+        command.model_validate(values)
+    except ValidationError as errors:
+        raise UserError(told(values, errors.errors()[0])) from None
+    for section in command.nodes:
+        for key, node, own in nodes_below(values.get(section), stated.get(section), section):
+            check_node(key, node, own)
+
+
+def nodes_below(value: Any, stated: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
+    """Every node with its key, outer ones first, and the same as it is stated."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        yield key, value, stated
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in inner:
+        own = stated[name] if isinstance(stated, Mapping | list) else part
+        yield from nodes_below(part, own, f"{key}.{name}")
+
+
+def check_node(key: str, node: Mapping[str, Any], stated: Any) -> None:
+    """Raises UserError where a node names nothing that can be called, or gives it what it does not take."""
+    address = node["_target_"]
+    try:
+        kind(Address).validate_python(address)
+    except ValidationError as errors:
+        raise UserError(told(address, errors.errors()[0], f"{key}._target_")) from None
+    takes, hints, free = parameters(key, address)
+    for name, value in node.items():
+        if name not in takes and name not in HYDRAS and not free:
+            raise UserError(f"{key}.{name} is no setting of {address}; it takes {', '.join(takes)}.")
+        if name in hints and value != "???" and not any(True for _ in nodes_below(value, value, "")):
+            try:  # as JSON, in which a list may be a tuple
+                kind(hints[name]).validate_json(json.dumps(value))
+            except ValidationError as errors:
+                own = str(stated[name]) if isinstance(stated, Mapping) else ""
+                whose = own[2:-1] if own.startswith("${") else f"{key}.{name}"
+                raise UserError(told(value, errors.errors()[0], whose)) from None
+
+
+@cache
+def parameters(key: str, address: str) -> tuple[tuple[str, ...], dict[str, Any], bool]:
+    """What a node's target takes: names, annotations of those that have one, and whether it takes any other name."""
+    try:
+        target = get_object(address)
+    except ImportError as error:
+        raise UserError(f"{key}._target_={address} cannot be imported ({str(error).splitlines()[-1]}).") from None
+    takes = inspect.signature(target).parameters
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    return tuple(takes), {name: hint for name, hint in hints.items() if name in takes}, free
+
+
+@cache
+def kind(annotation: Any) -> TypeAdapter[Any]:
+    """What a parameter's annotation lets pass."""
+    return TypeAdapter(annotation, config=RULES)
+
+
+def told(values: Any, error: Mapping[str, Any], section: str = "") -> str:
+    """The key of the first error, its value and what it must be, of pydantic's account of it.
+
+    >>> told({"n": 0}, {"type": "greater_than_equal", "loc": ("n",), "msg": "…", "ctx": {"ge": 1}}, "metrics")
+    'metrics.n=0 must be 1 or more.'
+    """
+    keys = [section] if section else []
+    for part in error["loc"]:  # which also says what kind was tried, where there are several
+        if isinstance(values, dict | list) and part in (values if isinstance(values, dict) else range(len(values))):
+            keys, values = [*keys, str(part)], values[part]
+    what, given = error["type"], error.get("ctx", {})
+    if what in ("missing", "extra_forbidden"):
+        return f"{'.'.join(keys)} {MUST[what].format(error['loc'][-1])}."
+    must = MUST[what].format(**given) if what in MUST else str(error["msg"]).removeprefix("Value error, ")
+    return f"{'.'.join(keys)}={'null' if values is None else values} {must.replace(chr(39), '')}."

@@ -1,0 +1,19 @@
+"""Kinds of values, as annotations: what a parameter takes is said once, where it is declared.
+
+A plain call ignores them; a command checks its settings by them before anything heavy (cxr_ldm.commands.schema).
+"""
+
+from typing import Annotated
+
+from annotated_types import Interval, Len
+
+Count = Annotated[int, Interval(ge=1, le=10**9)]
+Whole = Annotated[int, Interval(ge=0, le=10**9)]
+Seed = Annotated[int, Interval(ge=0, lt=2**32)]
+Pixels = Annotated[int, Interval(ge=8, le=4096)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Proper = Annotated[float, Interval(gt=0, lt=1)]  # a share that is neither none nor all
+Positive = Annotated[float, Interval(gt=0, le=1e6)]
+NotNegative = Annotated[float, Interval(ge=0, le=1e6)]
+Real = Annotated[float, Interval(ge=-1e6, le=1e6)]
+Word = Annotated[str, Len(1, 255)]
