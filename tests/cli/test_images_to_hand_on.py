@@ -12,8 +12,8 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from cxr_ldm.assets import CONF, DEMO
-from cxr_ldm.commands.sample import main as command_of_sampling
 from cxr_ldm.commands.sample import read_prompts, sample
+from cxr_ldm.commands.schema import Sample, check
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import read_provenance
@@ -163,7 +163,8 @@ def test_a_mistyped_option_is_one_sentence_and_leaves_nothing(command, tmp_path)
 )
 def test_options_are_refused_before_a_model_is_loaded(options, sentence):
     with pytest.raises(UserError) as error:
-        command_of_sampling(composed("bundle=/no/such/bundle", *options), "Normal.")
+        check(composed(*options), Sample)
+        sample(composed(*options), Path("/no/such/bundle"), "Normal.")
     assert str(error.value).startswith(sentence)
 
 
