@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -148,6 +149,11 @@ def test_a_mistyped_option_is_one_sentence_and_leaves_nothing(command, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+def checked_and_sampled(cfg):
+    check(cfg, Sample)
+    sample(cfg, Path("/no/such/bundle"), "Normal.")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -163,8 +169,7 @@ def test_a_mistyped_option_is_one_sentence_and_leaves_nothing(command, tmp_path)
 )
 def test_options_are_refused_before_a_model_is_loaded(options, sentence):
     with pytest.raises(UserError) as error:
-        check(composed(*options), Sample)
-        sample(composed(*options), Path("/no/such/bundle"), "Normal.")
+        checked_and_sampled(composed(*options))
     assert str(error.value).startswith(sentence)
 
 
