@@ -16,7 +16,7 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SECONDS = 120_000  # most that the slowest step may take, in ms
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.campaign)])
 def visit(request, browser, server, screenshots):
     """A page of the browser, a function that opens one of ours by name, and one that takes a picture."""
     width, height = SIZES[request.param]

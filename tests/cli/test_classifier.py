@@ -84,14 +84,14 @@ def test_a_page_begins_with_its_headline_and_holds_what_metrics_page_promises(ou
     where = f"paths.outputs={outputs}"
     command("train.py", "stage=vae", *LDM, *DATA, where)  # complete already, where the test above ran
     command("train.py", "stage=ldm", *LDM, *DATA, where)
-    few = ["metrics.kid_n=100", "metrics.own_prompts_n=12", "metrics.synthetic_n=200", "metrics.folds=2"]
+    few = ["metrics.kid_n=80", "metrics.own_prompts_n=6", "metrics.synthetic_n=120", "metrics.folds=2"]
     few += ["metrics.fitted.epochs=1", "metrics.fitted.size=32", "metrics.targets.kid=0.03", "metrics.cost_steps=[1]"]
     arguments = ["evaluate.py", "stage=ldm", "metrics=page", "name=page", f"page={outputs}/page.md"]
     command(*arguments, *SMALL, *few, *DATA, where)
     folder = outputs / "evaluation" / "page"
     metrics = json.loads((folder / "metrics.json").read_text())
     x = "efficientnet_lite0"
-    assert (metrics[f"kid_{x}"]["n"], metrics[f"fid_{x}"]["n"]) == (100, metrics[f"fid_{x}_ratio"]["n"])
+    assert (metrics[f"kid_{x}"]["n"], metrics[f"fid_{x}"]["n"]) == (80, metrics[f"fid_{x}_ratio"]["n"])
     promised = {f"{kind}_{x}_reference_{name}" for kind in ("kid", "coverage") for name in ("copier", "empty")}
     promised |= {f"fid_{x}_ratio_reference_reconstruction", "auroc_mean_reference_shuffled", "sharpness_ratio"}
     promised |= {"auroc_own_mean", "side_own", "auroc_mean_real_crossfitted", "pairwise_ssim_within_prompt_difference"}

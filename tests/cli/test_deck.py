@@ -29,6 +29,7 @@ def biobert(tmp_path_factory):
     return folder
 
 
+@pytest.mark.campaign
 def test_both_stages_take_a_step(command, tmp_path, biobert):
     where = f"paths.outputs={tmp_path}"
     vae = [f"training.vae.{length}" for length in LENGTHS[:3]]

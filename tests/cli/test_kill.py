@@ -91,7 +91,7 @@ def killed_at(
     return process.wait(timeout=120), log.read_text()
 
 
-@pytest.mark.parametrize("stretches", [0, 2, 5], ids=["in the beginning", "before unfreezing", "after unfreezing"])
+@pytest.mark.parametrize("stretches", [2, 5], ids=["before unfreezing", "after unfreezing"])
 def test_killed_and_started_again_ends_with_the_same_weights(undisturbed, command, stretches):
     chance = random.Random(stretches)  # the step at which it dies is anywhere between two checkpoints
     name = f"killed{stretches}"

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from cxr_ldm.data.prepared.folder import Prepared
 
@@ -10,6 +11,7 @@ ABSENT = ("pydicom", "gdcm", "streamlit", "wandb", "albumentations", "defusedxml
 SHORT = ["batch_size=4", "images=8", "validate_every=8", "checkpoint_every=4", "warmup_steps=1"]
 
 
+@pytest.mark.campaign
 def test_a_packed_collection_trains_without_what_training_does_not_need(command, tmp_path):
     stubs = tmp_path / "stubs"
     stubs.mkdir()

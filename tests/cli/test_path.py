@@ -232,7 +232,7 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
 def test_a_reconstruction_is_measured_against_its_own_image(command, tmp_path):
     """By hand on every test image; with the reconstructions out of order the figure would be that of strangers."""
     where = f"paths.outputs={tmp_path}"
-    lengths = ["training.vae.images=8192", "training.vae.validate_every=8192", "name=longer"]
+    lengths = ["training.vae.images=3072", "training.vae.validate_every=3072", "name=longer"]
     command("train.py", "stage=vae", *TINY[:3], "logger=csv", *lengths, where)
     run = tmp_path / "vae" / "longer"
     options = ["name=pairs", "metrics.n=1000", "logger=csv", *DATA, where]

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from functools import cache
 
 import pytest
 import torch
@@ -44,6 +45,7 @@ EXPERIMENTS = [file.split("/")[1] for file in FILES if file.startswith("experime
 GROUPS = [file for file in FILES if not file.startswith("experiment/")]
 
 
+@cache
 def composed(command: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(command, [*COMMANDS[command], *overrides])
@@ -66,10 +68,9 @@ def targets(node):
 @pytest.mark.parametrize("file", GROUPS)
 def test_every_option_composes_and_names_what_exists(file):
     group, option = file.rsplit("/", 1)
-    for command in COMMANDS:
-        if command in ONLY.get(group, COMMANDS):
-            cfg = composed(command, f"{group}={option}")
-            schema.check(cfg, getattr(schema, command.capitalize()))
+    for command in ONLY.get(group, ("train", "evaluate")):  # which build between them all that commands share
+        cfg = composed(command, f"{group}={option}")
+        schema.check(cfg, getattr(schema, command.capitalize()))
     node = OmegaConf.select(cfg, group.replace("/", "."))
     for target in targets(node if node is not None else cfg):
         assert get_object(target) is not None

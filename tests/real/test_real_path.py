@@ -7,7 +7,7 @@ import pytest
 
 @pytest.mark.real
 def test_prepare_train_sample_and_evaluate_on_real_radiographs(command, shared, tmp_path):
-    data = ["experiment=real_small", f"data.root={shared}", "data.size=32", "data.limit=600", "logger=csv"]
+    data = ["experiment=real_small", f"data.root={shared}", "data.size=32", "data.limit=200", "logger=csv"]
     tiny = ["vae=tiny", "denoiser=tiny", "text_encoder.layers=1", "text_encoder.width=32"]
     lengths = [f"training.{stage}.{key}" for stage in ("vae", "ldm") for key in ("images=256", "validate_every=256")]
     everything = [*data, *tiny, *lengths, f"paths.outputs={tmp_path}"]

@@ -72,16 +72,16 @@ def test_every_maker_gets_a_row_on_every_collection(taesd, tmp_path):
     network.fit_shortcut(prepared.pixels(prepared.rows("train")))
     save_bundle(tmp_path / "vae", "vae", {"autoencoder": {"part": "Autoencoder", **VAE}}, {"autoencoder": network}, {})
     folders = {"one": str(prepared.folder), "two": str(prepared.folder)}
-    metrics = run(str(tmp_path / "vae"), folders, str(taesd[0]), n=20, linear_images=200, seed=0)
+    metrics = run(str(tmp_path / "vae"), folders, str(taesd[0]), n=12, linear_images=200, seed=0)
     assert len(metrics) == 2 * 4 * 4
-    assert metrics["ours_psnr_one"].n == 20
+    assert metrics["ours_psnr_one"].n == 12
     # its convolutions are silent and its shortcut is fitted to the same images
     assert metrics["ours_psnr_one"].value == pytest.approx(metrics["linear_psnr_one"].value, abs=1e-3)
     assert metrics["ours_psnr_one"].value > metrics["taesd_psnr_one"].value + 5
     write_metrics(tmp_path / "metrics.json", metrics, run_entry(composed={}, bundle_sha256=None, seed=0, command="x"))
     text = page(read_metrics(tmp_path / "metrics.json"))
     assert text.count("\n| ours |") == text.count("\n| linear |") == text.count("\n| taesd3 |") == 2
-    assert "## two, n = 20" in text
+    assert "## two, n = 12" in text
 
 
 def test_a_vae_without_a_shortcut_has_no_linear_start_and_nothing_chosen_is_refused():

@@ -90,13 +90,6 @@ def test_the_condition_is_dropped_sample_by_sample_for_the_empty_text(tmp_path):
     torch.testing.assert_close(states[0][batch["mask"][0]], null[0][mask[0]], rtol=1e-4, atol=1e-5)
 
 
-def test_four_images_can_be_overfitted(tmp_path):
-    """A silent network's loss is about 2; what is left is the noise level where an image cannot be told yet."""
-    stage, data = ldm_stage(tmp_path, dropout=0.0, images_per_epoch=3200)
-    trainer = fit(stage, data, tmp_path / "run", images=3200, validate_every=3200, checkpoint_every=3200)
-    assert trainer.callback_metrics["val/loss"] < 0.5
-
-
 @pytest.mark.parametrize("make", [ldm_stage, lambda _: adversarial_stage()], ids=["ldm", "vae with an adversary"])
 def test_resume_equals_no_resume_bit_for_bit(tmp_path, make):
     straight, data = make(tmp_path)
@@ -243,7 +236,7 @@ def test_half_precision_follows_the_curve_of_full_precision(tmp_path):
     """bf16 has 8 bits: from one start the mean losses of 20 steps stay within 5 %, and they fall by far more."""
     curves = {}
     for precision in (32, "bf16"):
-        stage, data = ldm_stage(tmp_path, images_per_epoch=640)
+        stage, data = ldm_stage(tmp_path, images_per_epoch=400)
         losses, log = [], stage.log
         stage.log = lambda name, value, losses=losses, log=log, **options: (
             losses.append(float(value)) if name == "train/loss" else None,
@@ -253,12 +246,12 @@ def test_half_precision_follows_the_curve_of_full_precision(tmp_path):
             stage,
             data,
             tmp_path / str(precision),
-            images=640,
-            validate_every=640,
-            checkpoint_every=640,
+            images=400,
+            validate_every=400,
+            checkpoint_every=400,
             changes={"precision": precision},
         )
-        curves[precision] = torch.tensor(losses).view(8, 20).mean(dim=1)
+        curves[precision] = torch.tensor(losses).view(5, 20).mean(dim=1)
     assert curves[32][0] - curves[32][-1] > 0.5
     assert not torch.equal(curves[32], curves["bf16"])
     torch.testing.assert_close(curves["bf16"], curves[32], rtol=0.05, atol=0)

@@ -196,6 +196,7 @@ class Keep(lightning.Callback):
         torch.save([weights(pl_module.text_encoder), batch["row"]], self.folder / name)
 
 
+@pytest.mark.campaign
 def test_two_processes_stay_one_model_across_the_step(tmp_path):
     """DistributedDataParallel looks at requires_grad when it is made; gloo, on other images in each process."""
     stage, data = make(tmp_path, at_step=2)

@@ -1,5 +1,7 @@
 """What reaches the networks in training and what a run ends with, step by step and by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -60,9 +62,14 @@ def test_the_loss_sees_white_latents(tmp_path):
 
 
 def test_each_text_is_learnt_with_its_own_image(tmp_path):
-    """Trained on one text for all, or on the texts of others, the nearest image would be another's."""
-    stage, data = ldm_stage(tmp_path, dropout=0.0, images_per_epoch=4800, texts=DISTINCT)
-    fit(stage, data, tmp_path / "run", images=4800, validate_every=4800, checkpoint_every=4800)
+    """Four images can be overfitted; trained on others' texts, or one for all, the nearest image would be another's.
+
+    A silent network's loss is about 2; what is left is the noise level where an image cannot be told yet.
+    """
+    stage, data = ldm_stage(tmp_path, dropout=0.0, images_per_epoch=2400, texts=DISTINCT)
+    stage.optimizer = partial(torch.optim.AdamW, lr=3e-3, foreach=True)
+    trainer = fit(stage, data, tmp_path / "run", images=2400, validate_every=2400, checkpoint_every=2400)
+    assert trainer.callback_metrics["val/loss"] < 0.5
     identity = Whitening([0.0, 0.0], [1.0, 1.0])
 
     class Through(torch.nn.Module):
