@@ -188,7 +188,7 @@ def sentence(error: BaseException) -> str:
         return f"{text.rstrip('.')}; there are {', '.join(options)}."
     near = nearest(text)
     if near:
-        return f"{text}; did you mean {near}?"
+        return f"{text.rstrip('.')}; did you mean {near}?"
     return f"{text} No such key exists; --cfg job prints those that do." if "not override '" in text else text
 
 
