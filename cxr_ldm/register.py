@@ -36,6 +36,7 @@ NAMED = {
     "EfficientNetLite0": "cxr_ldm.metrics.features.efficientnet.EfficientNetLite0",
     "Inception": "cxr_ldm.metrics.features.fetched.Inception",
     "JoinedReader": "cxr_ldm.data.readers.joined.JoinedReader",
+    "LogVariance": "cxr_ldm.diffusion.uncertainty.LogVariance",
     "LogNormal": "cxr_ldm.diffusion.noise_levels.LogNormal",
     "LogitNormal": "cxr_ldm.diffusion.noise_levels.LogitNormal",
     "MinSNR": "cxr_ldm.diffusion.weighting.MinSNR",

@@ -137,6 +137,7 @@ class Diffusion(Section):
     weighting: Node
     schedule: Node
     scaling: Node
+    uncertainty: Node | None = None
 
 
 class Optimizer(Maker):

@@ -134,7 +134,8 @@ def parts_of(cfg: DictConfig) -> LDMParts:
 
     def diffusion(network: nn.Module) -> tuple[Denoiser, DiffusionLoss]:
         denoiser = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
-        return denoiser, DiffusionLoss(instantiate(cfg.diffusion.noise_levels), instantiate(cfg.diffusion.weighting))
+        parts = (cfg.diffusion.noise_levels, cfg.diffusion.weighting, cfg.diffusion.get("uncertainty"))
+        return denoiser, DiffusionLoss(*map(instantiate, parts))
 
     nodes = {"network": cfg.denoiser, "schedule": cfg.diffusion.schedule, "scaling": cfg.diffusion.scaling}
     return LDMParts(

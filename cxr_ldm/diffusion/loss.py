@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.noise_levels import NoiseLevels, draw
@@ -12,16 +12,18 @@ from cxr_ldm.errors import UserError
 Weighting = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-class DiffusionLoss:
-    """Mean over elements of w(t) * (F - target)².
+class DiffusionLoss(nn.Module):
+    """Mean over elements of w(t) * (F - target)², and over samples of exp(-u(t)) times that + u(t).
 
     Args:
         noise_levels: distribution of t in training.
         weighting: w as a function of alpha, sigma and the gain of F on x_0.
+        uncertainty: u as a function of alpha and sigma `[N]`, such as `LogVariance`; None: u is 0.
     """
 
-    def __init__(self, noise_levels: NoiseLevels, weighting: Weighting) -> None:
-        self.noise_levels, self.weighting = noise_levels, weighting
+    def __init__(self, noise_levels: NoiseLevels, weighting: Weighting, uncertainty: nn.Module | None = None) -> None:
+        super().__init__()
+        self.noise_levels, self.weighting, self.uncertainty = noise_levels, weighting, uncertainty
 
     def check(self, denoiser: Denoiser) -> None:
         """Raises UserError where the weighting is not finite at a level that can be drawn."""
@@ -34,16 +36,20 @@ class DiffusionLoss:
                 "take diffusion/weighting=unit, or a prediction that is defined there (v_zsnr or flow)."
             )
 
-    def __call__(
+    def forward(
         self, denoiser: Denoiser, x0: Tensor, context: Tensor, mask: Tensor, generator: Generator | None = None
     ) -> Tensor:
         """Whitened latents `[N,C,h,w]` and their text -> scalar; randomness only from the CPU `generator`."""
         t = draw(self.noise_levels, len(x0), denoiser.schedule, generator).to(x0)
         noise = torch.randn(x0.shape, generator=generator).to(x0)
-        return self.at(denoiser, x0, noise, t, context, mask).mean()
+        losses = self.at(denoiser, x0, noise, t, context, mask)
+        if self.uncertainty is not None:
+            expected = self.uncertainty(*denoiser.schedule(t))
+            losses = losses * (-expected).exp() + expected
+        return losses.mean()
 
     def at(self, denoiser: Denoiser, x0: Tensor, noise: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """The loss of each sample `[N]` at given noise and times, so that two epochs can be compared."""
+        """The loss of each sample `[N]` at given noise and times, without u, so that two epochs can be compared."""
         return self.weights(denoiser, t) * denoiser.error(x0, noise, t, context, mask).square().mean(dim=(1, 2, 3))
 
     def weights(self, denoiser: Denoiser, t: Tensor) -> Tensor:

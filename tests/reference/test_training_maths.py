@@ -9,6 +9,7 @@ from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.diffusion.noise_levels import Uniform
 from cxr_ldm.diffusion.scaling import Velocity, VPrediction
 from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow
+from cxr_ldm.diffusion.uncertainty import LogVariance
 from cxr_ldm.diffusion.weighting import MinSNR, Unit
 from cxr_ldm.networks.unet import UNet
 
@@ -70,3 +71,23 @@ def test_the_loss_is_least_at_the_exact_denoiser(schedule, scaling):
     expected = mean + alpha * std**2 / (alpha**2 * std**2 + sigma**2) * (x - alpha * mean)
     with torch.no_grad():
         torch.testing.assert_close(denoiser(x, t[:7], None, None), expected, rtol=0, atol=0.04 * std)
+
+
+def test_the_learnt_log_variance_is_the_log_of_the_loss_at_every_level():
+    """A silent network's velocity loss is 2 w(t) on data of unit variance. u starts at 0: the plain loss."""
+    levels, learnt = Uniform(), LogVariance()
+    denoiser = Denoiser(Affine().requires_grad_(False), RectifiedFlow(), Velocity())
+    loss, plain = DiffusionLoss(levels, MinSNR(5.0), learnt), DiffusionLoss(levels, MinSNR(5.0))
+    data = torch.randn(512, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    first = [each(denoiser, data, None, None, torch.Generator().manual_seed(1)).item() for each in (loss, plain)]
+    assert first[0] == first[1]
+    optimizer = torch.optim.Adam(learnt.parameters(), lr=0.02)
+    random = torch.Generator().manual_seed(2)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss(denoiser, data, None, None, random).backward()
+        optimizer.step()
+    t = torch.linspace(0.1, 0.9, 9)
+    expected = (2.0 * plain.weights(denoiser, t)).log()
+    assert expected.max() - expected.min() > 2
+    torch.testing.assert_close(learnt(*denoiser.schedule(t)), expected, rtol=0, atol=0.15)
