@@ -1,8 +1,9 @@
 """W&B as the logger: offline unless told otherwise, without advertisements, and never without a key."""
 
 import os
+from importlib.util import find_spec
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.ranges import Word
@@ -11,15 +12,18 @@ from cxr_ldm.ranges import Word
 MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "dryrun": "offline", "run": "online"}
 
 
-def wandb_logger(save_dir: str, project: Word, offline: bool | None = None) -> WandbLogger:
-    """A W&B run in `save_dir`.
+def wandb_logger(save_dir: str, project: Word, offline: bool | None = None) -> WandbLogger | CSVLogger:
+    """A W&B run in `save_dir`; where wandb is not installed and none was asked for, csv/metrics.csv.
 
     Args:
         offline: as of `mode_of`.
     """
+    mode = mode_of(offline)
+    if not installed():
+        print("wandb is not installed (pip install 'cxr-ldm[wandb]'): curves stand in csv/metrics.csv")
+        return CSVLogger(save_dir, name="", version="csv")
     import wandb
 
-    mode = mode_of(offline)
     wandb.setup()  # reads WANDB_SILENT, without which the next lines would be answered with hints
     return WandbLogger(save_dir=save_dir, project=project, mode=mode)
 
@@ -28,18 +32,25 @@ def mode_of(offline: bool | None) -> str:
     """online, offline or disabled: as the config says, else as WANDB_MODE does, else offline.
 
     Raises:
-        UserError: WANDB_MODE is none of W&B's words, or a live run has no key.
+        UserError: WANDB_MODE is none of W&B's words, or a live run has no key or no wandb.
     """
     stated = os.environ.get("WANDB_MODE") or "offline"
     if offline is None and stated not in MODES:
         raise UserError(f"WANDB_MODE={stated} is not one of {', '.join(MODES)}.")
     mode = MODES[stated] if offline is None else ("offline" if offline else "online")
+    if mode == "online" and not installed():
+        raise UserError("W&B logs live and is not installed; run `pip install 'cxr-ldm[wandb]'`, or take logger=csv.")
     if mode == "online" and not has_key():
         raise UserError(
             "W&B logs live and has no API key; run `wandb login`, set WANDB_API_KEY, or log offline with "
             "WANDB_MODE=offline or logger.offline=true."
         )
     return mode
+
+
+def installed() -> bool:
+    """Whether wandb is there: it is an extra."""
+    return find_spec("wandb") is not None
 
 
 def has_key() -> bool:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+PACKAGE = Path(__file__).resolve().parents[1]
+# inside the package where it was installed, beside it in a clone
+CONF = next(place for place in (PACKAGE / "conf", PACKAGE.parent / "conf") if place.is_dir())
 CHEST = Path(__file__).parent / "chest256"
 DEMO = Path(__file__).parent / "demo"
 # by the name that `bundle=` takes; the first is what draws where nobody trained anything

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cxr_ldm.assets import CONF
 from cxr_ldm.errors import Paused, Terminated, UserError
 
+PROGRAM = "cxr-ldm"
 LITERAL = "prompt="
 # keys that hold a path, or a template of one, whose signs mean nothing to Hydra
 PLACES = {"prepared", "bundle", "vae_bundle", "classifier", "decoder", "prompts_file", "page", "before"}
@@ -128,8 +129,22 @@ def of_a_file(error: OSError) -> str:
 
 def stop(message: str) -> None:
     """Print one sentence on standard error and end with exit code 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {spoken(message)}", file=sys.stderr)
     sys.exit(2)
+
+
+def spoken(text: str) -> str:
+    """The commands that a text names, as they are called where the package is installed.
+
+    >>> sys.argv[0], before = "cxr-ldm train", sys.argv[0]
+    >>> spoken("run `python train.py stage=vae` or `python -m cxr_ldm.prepare`")
+    'run `cxr-ldm train stage=vae` or `cxr-ldm prepare`'
+    >>> sys.argv[0] = before
+    """
+    if not sys.argv[0].startswith(PROGRAM):
+        return text
+    text = re.sub(r"python (train|evaluate|sample)\.py", rf"{PROGRAM} \1", text)
+    return re.sub(r"python -m cxr_ldm\.(?:data\.|imaging\.)?(\w+)", rf"{PROGRAM} \1", text)
 
 
 def split_literal(arguments: list[str]) -> tuple[dict[str, str], list[str]]:

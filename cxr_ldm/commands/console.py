@@ -1,0 +1,62 @@
+"""cxr-ldm COMMAND …: every command by one name, also where only the package is installed."""
+
+import io
+import os
+import sys
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+
+from cxr_ldm.commands.cli import PROGRAM, launch, one_sentence, spoken, stop
+
+COMMANDS = {
+    "prepare": "raw radiographs and reports to a prepared folder",
+    "train": "a stage on it: stage=vae, stage=ldm or stage=classifier",
+    "evaluate": "what was trained, to metrics.json and a report",
+    "sample": 'images of a text: prompt="Right pleural effusion."',
+    "export": "a bundle in half precision, or with the guidance that a curve chose",
+    "benchmark": "a suite of measurements: suite=NAME",
+    "phantom": "generated radiographs with reports, as a collection is published",
+    "download": "the Indiana collection from its publisher",
+    "pack": "a prepared folder as one file, and back",
+    "verify": "whether image files carry our mark: FILE…",
+    "app": "the page in a browser",
+}
+
+
+def main() -> None:
+    """The command that the first word names, with the words behind it."""
+    with one_sentence():
+        if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+            print(usage())
+            return
+        name, rest = sys.argv[1], sys.argv[2:]
+        if name not in COMMANDS:
+            stop(f"{PROGRAM} knows no command {name}; there are {', '.join(COMMANDS)}.")
+        sys.argv = [f"{PROGRAM} {name}", *rest]
+        if name == "verify":
+            from cxr_ldm.imaging.verify import main as verify
+
+            sys.exit(verify(rest))
+        if name == "app":
+            if find_spec("streamlit") is None:
+                stop("the page needs streamlit; run `pip install 'cxr-ldm[app]'`.")
+            page = Path(__file__).resolve().parents[1] / "app" / "main.py"
+            os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(page), *rest])
+        if "--help" not in rest:
+            return launch(name)
+        printed = io.StringIO()
+        try:
+            with redirect_stdout(printed):
+                launch(name)
+        finally:  # Hydra ends the process once it has helped
+            print(spoken(printed.getvalue()), end="")
+
+
+def usage() -> str:
+    """Every command in a line."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [f"{PROGRAM} COMMAND [KEY=VALUE …]", "", *lines, "", f"{PROGRAM} COMMAND --help says more of each."]
+    )
