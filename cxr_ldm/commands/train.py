@@ -1,7 +1,10 @@
 """python train.py: a stage from a config to a run's folder."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig, OmegaConf
 
+from cxr_ldm import artifacts
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.commands import stages
 from cxr_ldm.commands.schema import Train
@@ -16,6 +19,7 @@ from cxr_ldm.commands.settings import (
 )
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.results import read_metrics
 from cxr_ldm.training.run import run
 
 
@@ -36,11 +40,19 @@ def main(cfg: DictConfig) -> None:
     machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
     if not run(built.plan, built.folder, built.settings, machine, logger, composed, config):
         return
+    print(numbers(built.folder))
     ending(built.folder, *built.plan.files)
     if cfg.evaluate:
         from cxr_ldm.commands.evaluate import evaluate  # its libraries are needed for nothing else
 
         evaluate(cfg, load_bundle(built.folder / "bundle", stage, cfg.bundle_packages), prepared)
+
+
+def numbers(folder: Path) -> str:
+    """What a run came to, in a line: its steps, its time, and its last validation."""
+    record, metrics = artifacts.read_record(folder), read_metrics(folder / "metrics.json")
+    last = [f"{name} {entry['value']:.4g}" for name, entry in metrics.items() if name != "run"]
+    return f"{record['steps']:,} steps in {record['seconds'] / 60:.1f} minutes: {', '.join(last)}"
 
 
 def check_split_sizes(prepared: Prepared) -> None:
