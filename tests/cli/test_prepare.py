@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -124,3 +125,35 @@ def test_paths_and_templates_are_taken_as_they_stand(command, tmp_path):
     assert "6 images" in again
     error = command("sample.py", "prompt=x", f"bundle={place}", "n=1", code=2).stderr
     assert f"bundle={place} is no bundle" in error
+
+
+@pytest.mark.parametrize(
+    ("place", "header", "row", "words"),
+    [
+        ("scans/{}.png", "id,subject,note", "{},p{half},Effusion on the left.", "data.reader.image=scans/{id}.png"),
+        ("{}.png", "file,report,person", "{}.png,No finding today.,p{half}", "data.reader.image=file"),
+    ],
+)
+def test_a_csv_alone_gets_the_command_that_reads_it(command, tmp_path, place, header, row, words):
+    root = tmp_path / "my scans (1)"
+    lines = [header]
+    for number in range(6):
+        path = root / place.format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").rotate(7 * number).save(path)
+        lines.append(row.format(number, half=number // 2))
+    (root / "table.csv").write_text("\n".join(lines))
+    where = f"paths.outputs={tmp_path}/out"
+    error = command("-m", "cxr_ldm.prepare", "data=table", f"data.root={root}", where, code=2).stderr
+    (proposed,) = [line.strip() for line in error.splitlines() if line.startswith("  python -m")]
+    assert words in shlex.split(proposed)
+    command(*shlex.split(proposed)[1:], "data.size=32", "name=read", where)
+    manifest = Prepared(tmp_path / "out/prepared/read").manifest
+    assert len(manifest) == 6
+    assert set(manifest["patient_id"]) == {"p0", "p1", "p2"}
+
+
+def test_a_folder_of_which_no_column_names_a_picture_is_one_sentence(command, tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    error = command("-m", "cxr_ldm.prepare", "data=table", f"data.root={tmp_path}", code=2).stderr
+    assert "no column of table.csv names one of the 0 pictures below it" in error

@@ -16,6 +16,7 @@ from cxr_ldm.data.prepared.people import sex_of, years
 from cxr_ldm.data.readers.columns import Row, columns_of, fill, read_joined, require_columns, split_columns, table_file
 from cxr_ldm.data.readers.file_search import in_either_case, matching
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
+from cxr_ldm.data.readers.proposal import proposal
 from cxr_ldm.errors import UserError
 
 ONE_WAY = "give data.reader.csv with data.reader.image, or data.reader.files with data.reader.pattern, and not both."
@@ -146,7 +147,7 @@ class TableReader:
 
     def files(self) -> list[Path]:
         """Each CSV and the images that are there."""
-        require_root(self.root)
+        self._require_columns_named()
         if self.csv is None:
             return self._found()
         images = [self._path(image, row) for image, row in self._listed() if row is not None]
@@ -155,7 +156,7 @@ class TableReader:
 
     def records(self) -> Iterator[Record | Rejected]:
         """One for each row of the CSV, or each file of the glob in the order of its path."""
-        require_root(self.root)
+        self._require_columns_named()
         key = "file name does not match pattern" if self.csv is None else "cell does not match data.reader.parts"
         count = 0
         for image, row in self._listed() if self.csv is not None else self._matched():
@@ -168,6 +169,12 @@ class TableReader:
                 f"own, so that images of one person may come into training and test; name the column of the patient, "
                 f"or say data.reader.patient={NO_PATIENT} where there is one image of each."
             )
+
+    def _require_columns_named(self) -> None:
+        """Raises UserError without a folder, and with the columns that seem to be meant where none is named."""
+        require_root(self.root)
+        if self.image is None and self.glob is None and self.pattern is None:
+            raise UserError(proposal(self.root, self.csv))
 
     def _path(self, image: str, row: Row) -> Path:
         """Where an image is: at its place or at another one, with its extension in either case."""

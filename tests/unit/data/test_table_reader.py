@@ -79,9 +79,15 @@ def test_what_is_no_csv_is_refused(table_root, table_options, content):
         list(TableReader(table_root, **table_options).records())
 
 
-@pytest.mark.parametrize("options", [{}, {"csv": "list.csv"}, {"csv": "list.csv", "image": "file", "pattern": "x"}])
+@pytest.mark.parametrize("options", [{"files": "*.png"}, {"csv": "list.csv", "image": "file", "pattern": "x"}])
 def test_the_two_ways_are_not_mixed(table_root, options):
     with pytest.raises(UserError, match="and not both"):
+        list(TableReader(table_root, text="note", **options).records())
+
+
+@pytest.mark.parametrize("options", [{}, {"csv": "list.csv"}])
+def test_where_no_image_is_named_the_columns_are_proposed(table_root, options):
+    with pytest.raises(UserError, match=r"needs to know the columns\. list\.csv \(24 rows\) looks like"):
         list(TableReader(table_root, text="note", **options).records())
 
 
