@@ -312,8 +312,8 @@ class Command(Open):
 
 class StageNode(Section):
     name: Word
-    plan: Word
-    measure: Word
+    plan: Address
+    measure: Address
 
 
 class Train(Command):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -174,18 +175,22 @@ def meaning(name: str) -> str:
 
 
 def print_table(content: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the table to the terminal."""
-    table = Table(title_justify="left", expand=False)
-    table.add_column("metric", overflow="fold")  # names are cut before numbers are
-    for heading in ("value", "95 % interval", "n"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("direction")
-    for row in rows(content):
-        value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
-        table.add_row(row["name"], value, row["interval"], row["n"], row["direction"])
+    """Print the table to the terminal; a narrow one folds names and intervals, and cuts nothing."""
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, TABLE_WIDTH)  # rich would take 80 columns
+    narrow = console.width < TABLE_WIDTH
+    table = Table(title_justify="left", expand=False, box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD)
+    table.add_column("metric", overflow="fold")  # names are folded before numbers are
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=not narrow)
+    table.add_column("n", justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("direction")
+    for row in rows(content):
+        value = row["value"] + (f" ± {row['error']}" if row["error"] else "")
+        cells = [row["name"], value, row["interval"], row["n"], row["direction"]]
+        table.add_row(*cells[: len(table.columns)])
     console.print(table)
     for line in over_lines(content):
         console.print(line, highlight=False)

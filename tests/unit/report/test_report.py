@@ -53,6 +53,16 @@ def test_terminal_table_has_each_metric_once(folder):
     assert "seeds of fixed prompts" in text
 
 
+def test_at_80_columns_nothing_is_cut(folder):
+    console = Console(width=80, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        print_table(read_metrics(folder / "metrics.json"), console)
+    text = capture.get()
+    assert "…" not in text
+    assert {"0.9531", "0.0123 ± 0.0007", "0.8700 to 0.9800"} <= set(re.findall(r"\S+(?: (?:±|to) \S+)?", text))
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_html_is_self_contained_and_escaped(folder):
     text = write_html(folder).read_text()
     assert "29.43" in text
