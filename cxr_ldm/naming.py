@@ -98,6 +98,20 @@ def complete_runs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     yield from sorted(done, key=lambda entry: entry[1].get("finished", ""), reverse=True)
 
 
+def bundle_named(chosen: str, outputs: Path, *stages: str) -> Path:
+    """A bundle by a name of MODELS, by its folder or its run's, or by the name of a run of these stages.
+
+    What is none of these is taken as a folder, so that it is refused by its name.
+    """
+    if chosen in MODELS:
+        return MODELS[chosen]
+    places = [Path(chosen), Path(chosen) / "bundle", *(outputs / stage / chosen / "bundle" for stage in stages)]
+    found = next((place for place in places if (place / "SHA256SUMS").is_file()), Path(chosen))
+    if found != Path(chosen):
+        print(f"using {found}")
+    return found
+
+
 def sampling_bundle(chosen: str | None, outputs: Path, data: str, kind: str) -> Path:
     """The bundle to sample from: the one chosen, by path or by a name of MODELS, or the newest run on this data.
 
@@ -113,7 +127,7 @@ def sampling_bundle(chosen: str | None, outputs: Path, data: str, kind: str) -> 
         print(f"using {chosen}, a model that comes with the package: {KNOWS[chosen]}")
         return MODELS[chosen]
     if chosen is not None:
-        return Path(chosen)
+        return bundle_named(chosen, outputs, "ldm")
     return newest_bundle(outputs, "ldm", data)
 
 

@@ -1,4 +1,4 @@
-"""cxr-ldm COMMAND …: every command by one name, also where only the package is installed."""
+"""cxr-ldm COMMAND …, or python -m cxr_ldm COMMAND …: every command by one name, with or without a clone."""
 
 import io
 import os
@@ -19,6 +19,7 @@ COMMANDS = {
     "phantom": "generated radiographs with reports, as a collection is published",
     "download": "the Indiana collection from its publisher",
     "pack": "a prepared folder as one file, and back",
+    "runs": "what was trained and measured: a list, compare A B, rm NAME",
     "verify": "whether image files carry our mark: FILE…",
     "app": "the page in a browser",
 }
@@ -38,6 +39,10 @@ def main() -> None:
             from cxr_ldm.imaging.verify import main as verify
 
             sys.exit(verify(rest))
+        if name == "runs":
+            from cxr_ldm.commands.runs import main as runs
+
+            return runs(rest)
         if name == "app":
             if find_spec("streamlit") is None:
                 stop("the page needs streamlit; run `pip install 'cxr-ldm[app]'`.")

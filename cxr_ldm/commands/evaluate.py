@@ -63,15 +63,17 @@ def main(cfg: DictConfig) -> None:
     """python evaluate.py"""
     check_values(cfg, Evaluate)
     check_logger(cfg.logger)
-    stage = stage_of(cfg)
+    stage, outputs = stage_of(cfg), Path(cfg.paths.outputs)
     if cfg.compare is None:
-        newest = cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), stage, data_name(cfg))
+        named = cfg.bundle and naming.bundle_named(cfg.bundle, outputs, stage)
+        newest = named or naming.newest_bundle(outputs, stage, data_name(cfg))
         evaluate(cfg, load_bundle(newest, stage, cfg.bundle_packages), prepared_data(cfg))
         return
     folders = list(cfg.compare) if OmegaConf.is_list(cfg.compare) else [cfg.compare]
     if len(folders) != 2:
         raise UserError(f"compare={cfg.compare} must name two bundles: compare=[FOLDER,FOLDER].")
-    first, second = (load_bundle(folder, stage, cfg.bundle_packages) for folder in folders)
+    places = (naming.bundle_named(folder, outputs, stage) for folder in folders)
+    first, second = (load_bundle(place, stage, cfg.bundle_packages) for place in places)
     compare(cfg, first, second, prepared_data(cfg))
 
 

@@ -25,12 +25,14 @@ def main(cfg: DictConfig) -> None:
         return write_published(cfg)
     if cfg.decoder is not None and cfg.form != "full":
         raise UserError("decoder= and form=full go together; form=half makes what they wrote smaller.")
-    bundle = Path(cfg.bundle or naming.newest_bundle(Path(cfg.paths.outputs), "ldm", data_name(cfg)))
+    outputs = Path(cfg.paths.outputs)
+    named = cfg.bundle and naming.bundle_named(cfg.bundle, outputs, "ldm")
+    bundle = named or naming.newest_bundle(outputs, "ldm", data_name(cfg))
     changes = guidance_of(cfg, bundle)
     if cfg.form == "full" and cfg.decoder is None and not changes:
         raise UserError("form=full alone would be a copy; decoder= or guidance= go together with it.")
     if cfg.decoder is not None:
-        save_with_decoder(bundle, Path(cfg.decoder), Path(cfg.out), **changes)
+        save_with_decoder(bundle, naming.bundle_named(cfg.decoder, outputs, "vae"), Path(cfg.out), **changes)
     else:
         save_again(bundle, Path(cfg.out), half=cfg.form == "half", **changes)
     megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6

@@ -111,7 +111,9 @@ def with_classifier(cfg: DictConfig, kind: str, prepared: Prepared) -> DictConfi
         return cfg
     targets = [str(node._target_) for node in feature_nodes(cfg).values()]
     if kind == "ldm" or any(target.endswith(".ClassifierFeatures") for target in targets):
-        folder = cfg.get("classifier") or naming.newest(Path(cfg.paths.outputs), "classifier", prepared.name)
+        outputs, named = Path(cfg.paths.outputs), cfg.get("classifier")
+        chosen = named and naming.bundle_named(named, outputs, "classifier")
+        folder = chosen or naming.newest(outputs, "classifier", prepared.name)
         if folder is None:
             print(NONE)
         else:

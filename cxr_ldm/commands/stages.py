@@ -70,7 +70,10 @@ def built(cfg: DictConfig, plan: Plan, word: str, recipe: DictConfig, more: dict
 def vae(cfg: DictConfig, prepared: Prepared) -> Built:
     """stage=vae"""
     recipe, more = cfg.training.vae, {"vae": plain(cfg.vae)}
-    source = load_vae(cfg.vae_bundle, cfg.bundle_packages) if cfg.vae_bundle else None
+    source = None
+    if cfg.vae_bundle:
+        place = naming.bundle_named(cfg.vae_bundle, Path(cfg.paths.outputs), "vae", "ldm")
+        source = load_vae(place, cfg.bundle_packages)
     if source is not None:
         if source.spec["autoencoder"] != named(plain(cfg.vae.network)):
             raise UserError(
@@ -100,7 +103,9 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
     recipe = cfg.training.ldm
     chosen = any(word.startswith(("vae=", "vae.")) for word in overrides())  # a VAE that was asked for must be that one
     needed = {"vae": plain(cfg.vae)} if chosen else None
-    newest = cfg.vae_bundle or naming.newest_bundle(Path(cfg.paths.outputs), "vae", prepared.name, needed)
+    outputs = Path(cfg.paths.outputs)
+    place = cfg.vae_bundle and naming.bundle_named(cfg.vae_bundle, outputs, "vae", "ldm")
+    newest = place or naming.newest_bundle(outputs, "vae", prepared.name, needed)
     source = load_vae(newest, cfg.bundle_packages)
     more = {
         "vae_bundle": source.sha256,

@@ -1,0 +1,166 @@
+"""cxr-ldm runs: what stands below outputs/, side by side, and deleted with what hangs on it said."""
+
+import argparse
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cxr_ldm import artifacts
+from cxr_ldm.bundle import SUMS, bundle_sha256
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.results import read_metrics
+from cxr_ldm.report.terminal import number
+
+STAGES = ("vae", "ldm", "classifier")
+EVALUATION = "evaluation"
+# figures of a list, by the beginning of their names; the first that an entry has
+SHOWN = ("kid_", "val_auroc_mean", "auroc_mean", "val_psnr", "psnr", "val_loss")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run or an evaluation.
+
+    Attributes:
+        kind: its stage, or evaluation.
+        record: its run.json.
+        metrics: its metrics.json without the run entry; empty where it has none yet.
+        bundle: identity of the bundle that it made, or that it measured; None where there is none yet.
+    """
+
+    folder: Path
+    kind: str
+    record: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    bundle: str | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def images(self) -> int | None:
+        """Seen in training."""
+        seen: int | None = self.record["settings"].get("training", {}).get("images")
+        return seen
+
+
+def main(words: Sequence[str]) -> None:
+    """`cxr-ldm runs`, `runs compare A B …`, `runs rm NAME`."""
+    parser = argparse.ArgumentParser("cxr-ldm runs", description=__doc__)
+    parser.add_argument("--outputs", default="outputs", help="where runs stand (paths.outputs)")
+    commands = parser.add_subparsers(dest="what", metavar="compare | rm")
+    compare = commands.add_parser("compare", help="settings that differ, and all figures")
+    compare.add_argument("names", nargs="+")
+    remove = commands.add_parser("rm", help="delete a run or an evaluation")
+    remove.add_argument("name")
+    remove.add_argument("--force", action="store_true", help="also where others were made from it")
+    asked = parser.parse_args(words)
+    found = list(entries(Path(asked.outputs)))
+    if asked.what == "compare":
+        print_compared([chosen(found, name) for name in asked.names])
+    elif asked.what == "rm":
+        delete(chosen(found, asked.name), found, asked.force)
+    else:
+        print_list(found, Path(asked.outputs))
+
+
+def entries(outputs: Path) -> Iterator[Entry]:
+    """Runs of every stage and evaluations, each kind by date."""
+    for kind in (*STAGES, EVALUATION):
+        folders = [path.parent for path in (outputs / kind).glob(f"*/{artifacts.RECORD}")]
+        records = {folder: artifacts.read_record(folder) for folder in folders}
+        for folder, record in sorted(records.items(), key=lambda each: date(each[1])):
+            metrics = read_metrics(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
+            made = bundle_sha256(folder / "bundle") if (folder / "bundle" / SUMS).is_file() else None
+            bundle = record["settings"].get("bundle") if kind == EVALUATION else made
+            yield Entry(folder, kind, record, {key: each for key, each in metrics.items() if key != "run"}, bundle)
+
+
+def date(record: Mapping[str, Any]) -> str:
+    """When it was finished, for people and for sorting; behind all others where it was not."""
+    return str(record["finished"])[:16].replace("T", " ") if record["complete"] and "finished" in record else "~"
+
+
+def chosen(found: Sequence[Entry], name: str) -> Entry:
+    """An entry by its name or its folder; raises UserError where there is none or several."""
+    named = [entry for entry in found if name in (entry.name, str(entry.folder), f"{entry.kind}/{entry.name}")]
+    if not named:
+        raise UserError(f"there is no run {name}; there are {', '.join(entry.name for entry in found) or 'none'}.")
+    if len(named) > 1:
+        raise UserError(f"{name} is several: {', '.join(f'{entry.kind}/{entry.name}' for entry in named)}.")
+    return named[0]
+
+
+def headline(entry: Entry) -> str:
+    """The figure that a list shows.
+
+    >>> metrics = {"kid_x": {"value": 0.25}, "val_loss": {"value": 1.0}}
+    >>> headline(Entry(Path("a"), "ldm", {"settings": {}}, metrics, None))
+    'kid_x 0.2500'
+    """
+    for start in SHOWN:
+        name = next((name for name in entry.metrics if name.startswith(start)), None)
+        if name:
+            return f"{name} {number(entry.metrics[name]['value'])}"
+    return "–"
+
+
+def print_list(found: Sequence[Entry], outputs: Path) -> None:
+    """One line for each."""
+    if not found:
+        print(f"{outputs} holds no run yet.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("kind", "name", "data", "images seen", "figure", "finished (UTC)"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "images seen" else "left")
+    for entry in found:
+        seen = "–" if entry.images is None else f"{entry.images:,}"
+        when = date(entry.record)
+        state = when if when != "~" else ("complete" if entry.record["complete"] else "unfinished")
+        table.add_row(entry.kind, entry.name, str(entry.record.get("data", "–")), seen, headline(entry), state)
+    console = Console()
+    console.width = max(console.width, 80 if console.is_terminal else 160)
+    console.print(table)
+
+
+def print_compared(compared: Sequence[Entry]) -> None:
+    """Settings that differ, then every figure that one of them has."""
+    settings = [dict(artifacts.flatten(entry.record["settings"])) for entry in compared]
+    keys = sorted({key for each in settings for key in each})
+    differ = [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", *(entry.name for entry in compared)):
+        table.add_column(heading, overflow="fold")
+    for key in differ:
+        table.add_row(key, *(str(each.get(key, "–")) for each in settings))
+    table.add_section()
+    for name in dict.fromkeys(name for entry in compared for name in entry.metrics):
+        values = (entry.metrics.get(name) for entry in compared)
+        table.add_row(name, *("–" if value is None else number(value["value"]) for value in values))
+    console = Console()
+    console.width = max(console.width, 80 if console.is_terminal else 160)
+    console.print(table)
+
+
+def hanging(entry: Entry, found: Sequence[Entry]) -> list[Entry]:
+    """Runs and evaluations that name the bundle of this one in their settings."""
+    if entry.bundle is None or entry.kind == EVALUATION:
+        return []
+    others = [other for other in found if other is not entry]
+    return [other for other in others if entry.bundle in dict(artifacts.flatten(other.record["settings"])).values()]
+
+
+def delete(entry: Entry, found: Sequence[Entry], force: bool) -> None:
+    """Remove its folder; raises UserError where others were made from it and `force` is not said."""
+    others = hanging(entry, found)
+    names = ", ".join(f"{other.kind}/{other.name}" for other in others)
+    if others and not force:
+        raise UserError(f"{names} {'was' if len(others) == 1 else 'were'} made from {entry.name}; --force deletes it.")
+    shutil.rmtree(entry.folder)
+    print(f"deleted {entry.folder}" + (f"; made from it: {names}" if names else ""))
