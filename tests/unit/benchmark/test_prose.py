@@ -83,3 +83,10 @@ def test_a_changed_page_or_bundle_does_not_make_a_commit_dirty_and_changed_code_
     assert re.fullmatch("[0-9a-f]{40}", git_commit())
     (tmp_path / "train.py").write_text("2")
     assert git_commit().endswith("-dirty")
+
+
+def test_no_link_of_the_readme_and_the_docs_leads_nowhere():
+    pages = [ROOT / "README.md", ROOT / "DATA.md", *(ROOT / "docs").glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())]
+    assert len(links) > 50
+    assert not [(page.name, link) for page, link in links if "://" not in link and not (page.parent / link).exists()]
