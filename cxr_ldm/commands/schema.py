@@ -350,9 +350,17 @@ class Patient(Section):
     sex: Word | None
 
 
+class Enhance(Section):
+    name: Word
+    label: Word
+    description: Word
+    steps: Any  # of which the presets say what each takes
+
+
 class Sample(Command):
     nodes = ("data", "sampler")
 
+    enhance: Enhance | None = None
     prompt: Annotated[str, BeforeValidator(typed)] | None
     prompts_file: Place | None
     patient: Patient

@@ -14,7 +14,7 @@ from cxr_ldm.errors import UserError
 from tests.conftest import ROOT
 from tests.leaves import COMMANDS, trials
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(7200)]
 DATA = ["data.reader.n=60", "data.size=32", "logger=csv"]
 FEW = ["batch_size=8", "images=8", "validate_every=8", "checkpoint_every=8", "warmup_steps=1"]
 TRAINED = [f"training.{stage}.{word}" for stage in ("vae", "ldm", "classifier") for word in FEW]
@@ -104,5 +104,6 @@ def test_what_passes_runs_or_is_refused_by_its_key(name, outputs, warm, tmp_path
         named = len(said) == 1 and key.split(".")[-1] in said[0]
         if done.returncode not in (0, 2) or "Traceback" in done.stderr or (done.returncode == 2 and not named):
             bad.append((key, value, done.returncode, (said or done.stderr.splitlines()[-1:])))
+            print(bad[-1], flush=True)
     print(json.dumps(codes))
     assert not bad, "\n".join(map(str, bad))
