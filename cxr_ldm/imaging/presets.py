@@ -73,11 +73,11 @@ def named(entry: Any) -> tuple[str, dict[str, Any]]:
     values = dict(entry) if isinstance(entry, Mapping) else {"step": entry}
     name = values.pop("step", None)
     if not isinstance(name, str) or name not in STEPS:
-        raise UserError(f"enhance: step {name!r} is none of {', '.join(STEPS)}.")
+        raise UserError(f"enhance.steps: step {name!r} is none of {', '.join(STEPS)}.")
     known = [parameter.name for parameter in STEPS[name].parameters]
     wrong = sorted(map(str, set(values) - set(known)))
     if wrong:
-        raise UserError(f"enhance: {name} has no parameter {wrong[0]!r}; it has {', '.join(known)}.")
+        raise UserError(f"enhance.steps: {name} has no parameter {wrong[0]!r}; it has {', '.join(known)}.")
     return name, values
 
 
