@@ -126,6 +126,6 @@ def _sentence(root: Path, table: str, words: dict[str, str], rows: Sequence[Row]
         )
     more = "".join(f"; {each}" for each in unknown)
     return (
-        f"data=table needs to know the columns. {table} ({len(rows):,} rows) looks like\n\n  {command}\n\n"
+        f"data=table needs data.reader.image and others. {table} ({len(rows):,} rows) looks like\n\n  {command}\n\n"
         f"which prepare.dry_run=true tries{more}."
     )

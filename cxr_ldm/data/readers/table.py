@@ -18,6 +18,7 @@ from cxr_ldm.data.readers.file_search import in_either_case, matching
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.readers.proposal import proposal
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Text, Word
 
 ONE_WAY = "give data.reader.csv with data.reader.image, or data.reader.files with data.reader.pattern, and not both."
 CLASSES = "classes"  # the column that one_hot adds: its sentences
@@ -89,16 +90,16 @@ class TableReader:
     def __init__(
         self,
         root: str | Path,
-        text: str,
-        csv: str | None = None,
-        image: str | None = None,
-        files: str | None = None,
-        pattern: str | None = None,
-        patient: str | None = None,
-        study: str | None = None,
-        view: str | None = None,
-        age: str | None = None,
-        sex: str | None = None,
+        text: Text,
+        csv: Word | None = None,
+        image: Text | None = None,
+        files: Text | None = None,
+        pattern: Text | None = None,
+        patient: Text | None = None,
+        study: Text | None = None,
+        view: Text | None = None,
+        age: Text | None = None,
+        sex: Text | None = None,
         labels: Sequence[str] = (),
         values: Mapping[str, Mapping[str, str]] | None = None,
         source: str = "table",
@@ -259,21 +260,28 @@ class TableReader:
             path=path,
         )
 
-    def _used_columns(self) -> list[str]:
-        specs = [self.text, self.patient, self.study, self.age, self.sex, *self.elsewhere]
+    def _require_columns(self, header: Sequence[str], place: str) -> None:
+        """Raises UserError where a setting uses a column that is not there, with its key."""
+        templates = {name: getattr(self, name) for name in ("image", "text", "patient", "study", "age", "sex")}
         if self.view and self.view.lower() not in VIEWS:
-            specs.append(self.view)
-        used = [column for spec in specs if spec for column in columns_of(spec)]
-        used = [column for column in used if column != CLASSES or not self.one_hot]
-        return [*used, *self.one_hot, *self.labels, *self.values, *self.needed, *self.left_out, *self.stretched]
+            templates["view"] = self.view
+        used = {name: columns_of(spec) for name, spec in templates.items() if spec}
+        used["elsewhere"] = [column for spec in self.elsewhere for column in columns_of(spec)]
+        lists = ("one_hot", "labels", "values", "needed", "left_out", "stretched")
+        known = [*header, CLASSES] if self.one_hot else header
+        for name, columns in (used | {name: list(getattr(self, name)) for name in lists}).items():
+            require_columns(columns, known, f"data.reader.{name}: {place}")
 
     def _listed(self) -> Iterator[tuple[str, Row | None]]:
         """Image paths and rows of the CSV; None for a row where a column has no match of its expression."""
         if self.csv is None or self.image is None or self.pattern or self.glob:
             raise UserError(ONE_WAY)
+        table = table_file(self.root / self.csv)
+        if not table.is_file():
+            raise UserError(f"data.reader.csv={self.csv}: {table} does not exist, or is no file.")
         header, rows = read_joined(self.root, self.csv, self.beside)
         groups, rows_or_columns = split_columns(header, rows, self.parts, self.csv)
-        require_columns([*columns_of(self.image), *self._used_columns()], [*header, *groups], str(self.root / self.csv))
+        self._require_columns([*header, *groups], str(self.root / self.csv))
         check_classes(self.labels, rows)
         for row in rows_or_columns:
             yield (row, None) if isinstance(row, str) else (fill(self.image, row), row)
@@ -293,7 +301,7 @@ class TableReader:
             expression = re.compile(self.pattern or "")
         except re.error as error:
             raise UserError(f"data.reader.pattern={self.pattern!r} is not a regular expression ({error}).") from None
-        require_columns(self._used_columns(), list(expression.groupindex), f"data.reader.pattern={self.pattern!r}")
+        self._require_columns(list(expression.groupindex), f"data.reader.pattern={self.pattern!r}")
         for path in found:
             relative = path.relative_to(self.root).as_posix()
             match = expression.search(relative)

@@ -87,7 +87,7 @@ def test_the_two_ways_are_not_mixed(table_root, options):
 
 @pytest.mark.parametrize("options", [{}, {"csv": "list.csv"}])
 def test_where_no_image_is_named_the_columns_are_proposed(table_root, options):
-    with pytest.raises(UserError, match=r"needs to know the columns\. list\.csv \(24 rows\) looks like"):
+    with pytest.raises(UserError, match=r"needs data\.reader\.image and others\. list\.csv \(24 rows\) looks like"):
         list(TableReader(table_root, text="note", **options).records())
 
 
