@@ -8,6 +8,7 @@ from typing import Annotated
 from annotated_types import Interval, Len
 
 Count = Annotated[int, Interval(ge=1, le=10**9)]
+Several = Annotated[int, Interval(ge=2, le=10**9)]  # of which a spread can be taken
 Whole = Annotated[int, Interval(ge=0, le=10**9)]
 Seed = Annotated[int, Interval(ge=0, lt=2**32)]
 Pixels = Annotated[int, Interval(ge=8, le=4096)]

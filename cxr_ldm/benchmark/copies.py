@@ -16,7 +16,7 @@ from cxr_ldm.metrics.copies.excess import excess_metric, nearer_metric
 from cxr_ldm.metrics.copies.memorisation import COPY_CORRELATION, SIDE, is_copy, search_features, standardised
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import wilson_interval
-from cxr_ldm.ranges import Count, Seed, Share
+from cxr_ldm.ranges import Count, Seed, Several, Share
 from cxr_ldm.report.terminal import cell
 
 INTRO = """Evaluations of generators that are known: fresh samples of the references' own distribution, and among them
@@ -64,8 +64,8 @@ def run(
     patients: Sequence[Sequence[Count]],
     n: Sequence[Count],
     planted: Sequence[Share],
-    innocent: Count,
-    guilty: Count,
+    innocent: Several,
+    guilty: Several,
     divisions: Count,
     folder: str | None,
     seed: Seed,

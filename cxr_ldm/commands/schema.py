@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.ranges import Count, NotNegative, Pixels, Positive, Proper, Seed, Share, Whole, Word
+from cxr_ldm.ranges import Count, NotNegative, Pixels, Positive, Proper, Seed, Several, Share, Whole, Word
 
 RULES = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
@@ -241,22 +241,19 @@ class Targets(Section):
     sharpness: Annotated[list[float], Len(2, 2)] | None
 
 
-AtLeastTwo = Annotated[int, Interval(ge=2, le=10**7)]
-
-
 class Metrics(Section):
-    n: AtLeastTwo
-    kid_n: AtLeastTwo | None
+    n: Several
+    kid_n: Several | None
     adherence_n: Count
-    floor_repeats: AtLeastTwo
+    floor_repeats: Several
     neighbours: Count
     extraction_prompts: Whole
-    extraction_samples: AtLeastTwo
+    extraction_samples: Several
     batch_size: Count
     cost_steps: list[Annotated[int, Interval(ge=1, le=10_000)]]
     further: dict[str, Node]
     curves: Curves | None
-    own_prompts_n: AtLeastTwo | None
+    own_prompts_n: Several | None
     references: bool
     synthetic: bool
     synthetic_n: Count | None

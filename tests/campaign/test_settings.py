@@ -22,7 +22,7 @@ TRAINED += ["vae=tiny", "denoiser=tiny", "classifier_network=tiny", "classifier_
 MEASURED = ["metrics.n=4", "metrics.adherence_n=1", "metrics.cost_steps=[1]", "metrics.floor_repeats=2"]
 MEASURED += ["sampler.steps=1", "metrics.extraction_prompts=1", "metrics.extraction_samples=2", "metrics.neighbours=1"]
 MEASURED += ["metrics.curves.n=4", "metrics.curves.guidance=[1.5]", "metrics.curves.steps=[1]"]
-SIMULATED = ["patients=[[20,20]]", "n=[20]", "planted=[0.5]", "innocent=1", "guilty=1", "divisions=9"]
+SIMULATED = ["patients=[[20,20]]", "n=[20]", "planted=[0.5]", "innocent=2", "guilty=2", "divisions=9"]
 # what makes a command small, and its script; download would ask the network
 RUNS: dict[str, tuple[list[str], list[str]]] = {
     "train": (["train.py", "text_encoder=minilm_unfrozen"], [*DATA, *TRAINED]),

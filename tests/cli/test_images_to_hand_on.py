@@ -162,7 +162,10 @@ def checked_and_sampled(cfg):
         (["enhance=balanced", "enhance.steps=clahe"], "enhance.steps=clahe must be a list such as"),
         (["enhance=balanced", "enhance.steps.0.clip_limit=99"], "clahe.clip_limit=99 must be a number from 0.5 to 10"),
         (["enhance=balanced", "enhance.steps=[{step:blur}]"], "enhance.steps: step 'blur' is none of window, clahe"),
-        (["enhance=balanced", "+enhance.steps.1.size=3"], "enhance.steps: edges has no parameter 'size'; it has radius"),
+        (
+            ["enhance=balanced", "+enhance.steps.1.size=3"],
+            "enhance.steps: edges has no parameter 'size'; it has radius",
+        ),
         (["resolution=32", "watermark=true"], "resolution=32 must be a whole number of pixels from 64"),
         (["resolution=8"], "resolution=8 must be a whole number of pixels from 16 to 4096."),
     ],
