@@ -19,7 +19,7 @@ from cxr_ldm.metrics.images import reconstruction
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.tiny import PUBLISHED, TinyAutoencoder, published
-from cxr_ldm.ranges import Count, Seed
+from cxr_ldm.ranges import Count, Place, Seed
 from cxr_ldm.report.terminal import cell
 
 Reconstruct = Callable[[Tensor], Tensor]
@@ -51,7 +51,7 @@ def linear_start(network: Autoencoder, training: Tensor) -> Autoencoder | None:
 
 
 def run(
-    bundle: str | None, folders: Mapping[str, str] | None, taesd: str, n: Count, linear_images: Count, seed: Seed
+    bundle: Place | None, folders: Mapping[str, Place] | None, taesd: Place, n: Count, linear_images: Count, seed: Seed
 ) -> dict[str, Metric]:
     """PSNR, SSIM, FID over its floor and KID of each autoencoder on the test images of each collection.
 

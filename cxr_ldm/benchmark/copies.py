@@ -16,7 +16,7 @@ from cxr_ldm.metrics.copies.excess import excess_metric, nearer_metric
 from cxr_ldm.metrics.copies.memorisation import COPY_CORRELATION, SIDE, is_copy, search_features, standardised
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import wilson_interval
-from cxr_ldm.ranges import Count, Seed, Several, Share
+from cxr_ldm.ranges import Count, Place, Seed, Several, Share
 from cxr_ldm.report.terminal import cell
 
 INTRO = """Evaluations of generators that are known: fresh samples of the references' own distribution, and among them
@@ -67,7 +67,7 @@ def run(
     innocent: Several,
     guilty: Several,
     divisions: Count,
-    folder: str | None,
+    folder: Place | None,
     seed: Seed,
 ) -> dict[str, Metric]:
     """Alarms, coverage and means in every setting.
@@ -98,7 +98,7 @@ def run(
     return metrics
 
 
-def worlds(patients: Sequence[Sequence[int]], folder: str | None) -> Iterator[tuple[str, Draw, float]]:
+def worlds(patients: Sequence[Sequence[int]], folder: Place | None) -> Iterator[tuple[str, Draw, float]]:
     """Where samples come from: a name, how to draw an evaluation, and the most samples that it can have."""
     for trained, held_out in patients:
         yield f"{trained}to{held_out}", vectors(trained, held_out), np.inf

@@ -14,7 +14,7 @@ from cxr_ldm.metrics.faithfulness.adherence import Finding, PhantomAdherence
 from cxr_ldm.metrics.images.diversity import pairwise_ssim
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.ranges import Count, NotNegative, Seed
+from cxr_ldm.ranges import Count, NotNegative, Place, Seed
 from cxr_ldm.report.terminal import cell
 
 INTRO = """The same prompts and seeds at several guidance scales. 0 ignores the text, 1 is the plain conditional model.
@@ -27,7 +27,7 @@ INTRO = """The same prompts and seeds at several guidance scales. 0 ignores the 
 
 
 def run(
-    bundle: str | None,
+    bundle: Place | None,
     scales: Sequence[NotNegative],
     n: Count,
     phantoms: Count,

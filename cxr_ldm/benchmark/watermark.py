@@ -17,7 +17,7 @@ from cxr_ldm.imaging.watermark import STRENGTH, THRESHOLD, as_jpeg, mark, score
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.metrics.statistics import wilson_interval
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.ranges import Count, Seed
+from cxr_ldm.ranges import Count, Place, Seed
 from cxr_ldm.report.terminal import cell
 
 INTRO = """Each picture at each size, plain and through each preset of `enhance=`, is marked and saved as a JPEG of each
@@ -29,7 +29,7 @@ EXTREME = "an extreme of all pictures"
 def run(
     phantoms: Count,
     generated: Count,
-    folder: str | None,
+    folder: Place | None,
     sizes: Sequence[Count],
     qualities: Sequence[Count],
     seed: Seed,
@@ -84,7 +84,7 @@ def run(
 
 
 def collections(
-    phantoms: int, generated: int, folder: str | None, size: int, seed: int
+    phantoms: int, generated: int, folder: Place | None, size: int, seed: int
 ) -> Iterator[tuple[str, list[np.ndarray]]]:
     """Names and pictures, uint8 `[H,W]`, of what is measured."""
     reader = PhantomReader(phantoms, size, seed)

@@ -6,7 +6,6 @@ annotations say what they may be.
 
 import inspect
 import json
-import os
 import typing
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -15,10 +14,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Interval, Len
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.ranges import Count, NotNegative, Pixels, Positive, Proper, Seed, Several, Share, Whole, Word
+from cxr_ldm.ranges import Count, NotNegative, Pixels, Place, Positive, Proper, Seed, Several, Share, Whole, Word
 
 RULES = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
@@ -37,6 +36,7 @@ MUST: dict[str, str] = {
     "less_than_equal": "must be {le:.12g} or less",
     "greater_than": "must be above {gt:.12g}",
     "less_than": "must be below {lt:.12g}",
+    "predicate_failed": "must be a path, of whose names none is longer than 255 bytes",
     "string_pattern_mismatch": "does not look like what is meant",
     "string_too_short": "must not be empty",
     "too_short": "must name at least {min_length}",
@@ -47,19 +47,11 @@ MUST: dict[str, str] = {
 }
 
 
-def fits_a_path(text: str) -> str:
-    """No file system holds a name of more than 255 bytes."""
-    if any(len(part.encode()) > 255 for part in text.split(os.sep)) or "\0" in text:
-        raise ValueError("must be a path, of whose names none is longer than 255 bytes")
-    return text
-
-
 def typed(value: Any) -> Any:
     """What was typed where Hydra made a number of it: name=7."""
     return str(value) if type(value) in (int, float) else value
 
 
-Place = Annotated[str, Len(min_length=1), AfterValidator(fits_a_path)]
 Name = Annotated[Word, BeforeValidator(typed)]
 Address = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 

@@ -12,6 +12,7 @@ from cxr_ldm.data.prepared.people import sex_of, years
 from cxr_ldm.data.readers.columns import Row, read_csv, require_columns
 from cxr_ldm.data.readers.file_search import lower_extension
 from cxr_ldm.data.readers.one_hot import NO_FINDING, listed, phrase
+from cxr_ldm.ranges import Place
 
 IMAGE, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 AGE, SEX, VIEW = "Patient Age", "Patient Gender", "View Position"
@@ -56,7 +57,7 @@ class NIHReader:
             2020.
     """
 
-    def __init__(self, root: str | Path, table: str = TABLE):
+    def __init__(self, root: Place, table: str = TABLE):
         self.root, self.table = Path(root), table
 
     def settings(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, View, insi
 from cxr_ldm.data.readers.columns import read_csv
 from cxr_ldm.data.readers.file_search import matching
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Place
 
 PROJECTIONS_CSV = "indiana_projections.csv"
 DICOM_FOLDER, DICOM, PNG = "NLMCXR_dcm", ".dcm", ".png"
@@ -54,7 +55,7 @@ class OpenIReader:
 
     def __init__(
         self,
-        root: str | Path,
+        root: Place,
         sections: Sequence[str] = ("findings", "impression"),
         frontal_only: bool = True,
         layout: Literal["auto", "xml", "csv"] = "auto",

@@ -18,7 +18,7 @@ from cxr_ldm.data.readers.file_search import in_either_case, matching
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.readers.proposal import proposal
 from cxr_ldm.errors import UserError
-from cxr_ldm.ranges import Text, Word
+from cxr_ldm.ranges import Place, Text, Word
 
 ONE_WAY = "give data.reader.csv with data.reader.image, or data.reader.files with data.reader.pattern, and not both."
 CLASSES = "classes"  # the column that one_hot adds: its sentences
@@ -89,7 +89,7 @@ class TableReader:
 
     def __init__(
         self,
-        root: str | Path,
+        root: Place,
         text: Text,
         csv: Word | None = None,
         image: Text | None = None,

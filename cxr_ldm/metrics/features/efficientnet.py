@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Place
 
 # (expansion, kernel, stride, output channels, repeats) of Tan & Le 2019, table 1.
 STAGES = (
@@ -86,7 +87,7 @@ class EfficientNetLite0(nn.Module):
     name = "efficientnet_lite0"
     num_features = 1280  # read by torchmetrics
 
-    def __init__(self, weights: str | Path | None = None) -> None:
+    def __init__(self, weights: Place | None = None) -> None:
         super().__init__()
         self._conv_stem = SameConv(3, 32, 3, 2, bias=False)
         self._bn0 = _norm(32)
