@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_ldm.artifacts import RECORD, fingerprint, read_json
-from cxr_ldm.assets import KNOWS, MODELS
+from cxr_ldm.assets import KNOWS, MODELS, VAES
 from cxr_ldm.errors import UserError
 from cxr_ldm.register import named
 
@@ -98,15 +98,23 @@ def complete_runs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     yield from sorted(done, key=lambda entry: entry[1].get("finished", ""), reverse=True)
 
 
-def bundle_named(chosen: str, outputs: Path, *stages: str) -> Path:
-    """A bundle by a name of MODELS, by its folder or its run's, or by the name of a run of these stages.
+def bundle_named(chosen: str, outputs: Path, *stages: str, key: str = "bundle") -> Path:
+    """A bundle by a name of the package, by its folder or its run's, or by the name of a run of these stages.
 
-    What is none of these is taken as a folder, so that it is refused by its name.
+    Args:
+        key: of the setting that names it.
+
+    Raises:
+        UserError: it is none of these.
     """
-    if chosen in MODELS:
-        return MODELS[chosen]
+    if chosen in MODELS | VAES:
+        return (MODELS | VAES)[chosen]
     places = [Path(chosen), Path(chosen) / "bundle", *(outputs / stage / chosen / "bundle" for stage in stages)]
     found = next((place for place in places if (place / "SHA256SUMS").is_file()), Path(chosen))
+    if not (found / "SHA256SUMS").is_file():
+        raise UserError(
+            f"{key}={chosen} is no bundle: it holds no SHA256SUMS; give a run's name, its folder, or bundle/ in that."
+        )
     if found != Path(chosen):
         print(f"using {found}")
     return found

@@ -72,7 +72,7 @@ def main(cfg: DictConfig) -> None:
     folders = list(cfg.compare) if OmegaConf.is_list(cfg.compare) else [cfg.compare]
     if len(folders) != 2:
         raise UserError(f"compare={cfg.compare} must name two bundles: compare=[FOLDER,FOLDER].")
-    places = (naming.bundle_named(folder, outputs, stage) for folder in folders)
+    places = (naming.bundle_named(folder, outputs, stage, key="compare") for folder in folders)
     first, second = (load_bundle(place, stage, cfg.bundle_packages) for place in places)
     compare(cfg, first, second, prepared_data(cfg))
 

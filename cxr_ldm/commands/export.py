@@ -32,7 +32,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.form == "full" and cfg.decoder is None and not changes:
         raise UserError("form=full alone would be a copy; decoder= or guidance= go together with it.")
     if cfg.decoder is not None:
-        save_with_decoder(bundle, naming.bundle_named(cfg.decoder, outputs, "vae"), Path(cfg.out), **changes)
+        save_with_decoder(
+            bundle, naming.bundle_named(cfg.decoder, outputs, "vae", key="decoder"), Path(cfg.out), **changes
+        )
     else:
         save_again(bundle, Path(cfg.out), half=cfg.form == "half", **changes)
     megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6

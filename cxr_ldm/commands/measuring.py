@@ -112,7 +112,7 @@ def with_classifier(cfg: DictConfig, kind: str, prepared: Prepared) -> DictConfi
     targets = [str(node._target_) for node in feature_nodes(cfg).values()]
     if kind == "ldm" or any(target.endswith(".ClassifierFeatures") for target in targets):
         outputs, named = Path(cfg.paths.outputs), cfg.get("classifier")
-        chosen = named and naming.bundle_named(named, outputs, "classifier")
+        chosen = named and naming.bundle_named(named, outputs, "classifier", key="classifier")
         folder = chosen or naming.newest(outputs, "classifier", prepared.name)
         if folder is None:
             print(NONE)

@@ -313,7 +313,7 @@ class Train(Command):
 
     stage: StageNode | None = None
     evaluate: bool
-    split: Literal["val"]
+    split: Literal["val", "test"]  # the command says why it is val
     vae_bundle: Place | None
     stop: Literal["copies"] | None
     classifier: Place | None

@@ -72,7 +72,7 @@ def vae(cfg: DictConfig, prepared: Prepared) -> Built:
     recipe, more = cfg.training.vae, {"vae": plain(cfg.vae)}
     source = None
     if cfg.vae_bundle:
-        place = naming.bundle_named(cfg.vae_bundle, Path(cfg.paths.outputs), "vae", "ldm")
+        place = naming.bundle_named(cfg.vae_bundle, Path(cfg.paths.outputs), "vae", "ldm", key="vae_bundle")
         source = load_vae(place, cfg.bundle_packages)
     if source is not None:
         if source.spec["autoencoder"] != named(plain(cfg.vae.network)):
@@ -104,7 +104,7 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
     chosen = any(word.startswith(("vae=", "vae.")) for word in overrides())  # a VAE that was asked for must be that one
     needed = {"vae": plain(cfg.vae)} if chosen else None
     outputs = Path(cfg.paths.outputs)
-    place = cfg.vae_bundle and naming.bundle_named(cfg.vae_bundle, outputs, "vae", "ldm")
+    place = cfg.vae_bundle and naming.bundle_named(cfg.vae_bundle, outputs, "vae", "ldm", key="vae_bundle")
     newest = place or naming.newest_bundle(outputs, "vae", prepared.name, needed)
     source = load_vae(newest, cfg.bundle_packages)
     more = {

@@ -78,5 +78,6 @@ def test_a_bundle_is_found_by_its_folder_its_runs_folder_and_its_runs_name(outpu
     for chosen in ("v", str(outputs / "vae" / "v"), str(bundle)):
         assert bundle_named(chosen, outputs, "vae", "ldm") == bundle
     assert capsys.readouterr().out == f"using {bundle}\n" * 2
-    assert str(bundle_named("v", outputs, "ldm")) == "v"  # refused by its name later
+    with pytest.raises(UserError, match="vae_bundle=w is no bundle"):
+        bundle_named("w", outputs, "vae", key="vae_bundle")
     assert bundle_named("phantom", outputs).name == "demo"
