@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 
 import pytest
 import wandb
@@ -93,8 +94,12 @@ def test_an_offline_run_holds_tables_pictures_and_numbers(offline, folder):
     assert set(pictures) == {"grid", "worst"}
     for name, path in pictures.items():
         assert path.read_bytes() == (folder / f"{name}.png").read_bytes()
-    values, shown = logged(offline, "summary"), logged(offline, "history")
     content = read_metrics(folder / "metrics.json")
+    deadline = time.monotonic() + 30  # on a busy machine W&B's own process may write after finish() has come back
+    while not {f"evaluation/{name}" for name in content.keys() - {"run"}} <= logged(offline, "summary").keys():
+        assert time.monotonic() < deadline, logged(offline, "summary").keys()
+        time.sleep(0.2)
+    values, shown = logged(offline, "summary"), logged(offline, "history")
     for name in content.keys() - {"run"}:
         assert values[f"evaluation/{name}"] == content[name]["value"]
     assert shown["evaluation/grid/caption"] == "a fixed choice, not the best"
