@@ -1,6 +1,6 @@
 """Kinds of values, as annotations: what a parameter takes is said once, where it is declared.
 
-A plain call ignores them; a command checks its settings by them before anything heavy (cxr_ldm.commands.schema).
+A plain call ignores them; a command checks its settings by them before anything heavy (cxr_ldm.commands.checking).
 """
 
 import os

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cxr_ldm.commands.schema import Download, check
+from cxr_ldm.commands.checking import check
+from cxr_ldm.commands.schema import Download
 from cxr_ldm.commands.settings import plain
 from cxr_ldm.data.download import download
 from cxr_ldm.errors import UserError

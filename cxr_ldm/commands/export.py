@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from cxr_ldm import naming
 from cxr_ldm.artifacts import read_json
 from cxr_ldm.bundle import bundle_sha256, save_again, save_bundle, save_with_decoder
-from cxr_ldm.commands.schema import Export, check
+from cxr_ldm.commands.checking import check
+from cxr_ldm.commands.schema import Export
 from cxr_ldm.commands.settings import data_name, plain
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError

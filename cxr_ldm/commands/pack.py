@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from cxr_ldm.commands.schema import Pack, check
+from cxr_ldm.commands.checking import check
+from cxr_ldm.commands.schema import Pack
 from cxr_ldm.data.pack import pack, unpack
 from cxr_ldm.data.prepared.folder import to_pixels
 from cxr_ldm.errors import UserError

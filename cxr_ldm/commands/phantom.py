@@ -4,7 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cxr_ldm.commands.schema import Phantom, check
+from cxr_ldm.commands.checking import check
+from cxr_ldm.commands.schema import Phantom
 from cxr_ldm.data.phantom.files import write_collection
 from cxr_ldm.errors import UserError
 

@@ -8,7 +8,8 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import naming
-from cxr_ldm.commands import schema
+from cxr_ldm.commands.checking import check
+from cxr_ldm.commands.schema import Command
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.making import Target
 from cxr_ldm.data.prepared.making import prepare as prepare_folder
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from cxr_ldm.diffusion.sampling import Sampling
 
 
-def check_values(cfg: DictConfig, command: type[schema.Command]) -> None:
+def check_values(cfg: DictConfig, command: type[Command]) -> None:
     """Raises UserError where a setting is not what it is declared to be; before anything heavy."""
-    schema.check(cfg, command)
+    check(cfg, command)
     guidance_of(cfg, Guidance())
     feature_nodes(cfg)
 

@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 from PIL import Image
 
 from cxr_ldm.assets import CONF
-from cxr_ldm.commands import schema
+from cxr_ldm.commands import checking
 from cxr_ldm.errors import UserError
 from tests.conftest import ROOT
 from tests.leaves import COMMANDS, trials
@@ -59,7 +59,7 @@ def passing(name):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for key, value, *values in trials(name):
             try:
-                schema.check_container(*values, declared)
+                checking.check_container(*values, declared)
             except UserError:
                 continue
             yield key, value

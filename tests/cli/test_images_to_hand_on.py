@@ -13,8 +13,9 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from cxr_ldm.assets import CONF, DEMO
+from cxr_ldm.commands.checking import check
 from cxr_ldm.commands.sample import read_prompts, sample
-from cxr_ldm.commands.schema import Sample, check
+from cxr_ldm.commands.schema import Sample
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import read_provenance

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm.app.generation import Request
 from cxr_ldm.assets import CONF
-from cxr_ldm.commands import schema
+from cxr_ldm.commands import checking, schema
 from cxr_ldm.commands.cli import leaves, nearest, sentence
 from cxr_ldm.commands.evaluate import with_split
 from cxr_ldm.commands.settings import guidance_of
@@ -70,7 +70,7 @@ def test_every_option_composes_and_names_what_exists(file):
     group, option = file.rsplit("/", 1)
     for command in ONLY.get(group, ("train", "evaluate")):  # which build between them all that commands share
         cfg = composed(command, f"{group}={option}")
-        schema.check(cfg, getattr(schema, command.capitalize()))
+        checking.check(cfg, getattr(schema, command.capitalize()))
     node = OmegaConf.select(cfg, group.replace("/", "."))
     for target in targets(node if node is not None else cfg):
         assert get_object(target) is not None
@@ -84,7 +84,7 @@ def test_experiments_compose_for_every_command_and_bring_no_unknown_key(command,
     Below a `_target_`, the keys are its arguments; elsewhere they are those of the command's defaults.
     """
     plain, changed = composed(command), composed(command, f"experiment={experiment}")
-    schema.check(changed, getattr(schema, command.capitalize()))
+    checking.check(changed, getattr(schema, command.capitalize()))
     built = {node for cfg in (plain, changed) for node in nodes_with_target(cfg)}
     below = tuple(f"{node}." for node in built)
     unknown = {key for key in set(leaves(changed)) - set(leaves(plain)) if not key.startswith(below)}

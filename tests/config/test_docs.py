@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from cxr_ldm.assets import CONF
-from cxr_ldm.commands import schema
+from cxr_ldm.commands import checking, schema
 from cxr_ldm.commands.cli import as_it_stands, split_literal
 from tests.conftest import ROOT
 
@@ -33,7 +33,7 @@ def test_a_command_composes(line, command):
         words = [word.split(",")[0] for word in words]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(command, [as_it_stands(word) for word in words])
-        schema.check(cfg, getattr(schema, command.capitalize()))
+        checking.check(cfg, getattr(schema, command.capitalize()))
 
 
 def test_most_of_what_the_docs_show_is_looked_at():

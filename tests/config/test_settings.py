@@ -6,7 +6,7 @@ import pytest
 from hydra import initialize_config_dir
 
 from cxr_ldm.assets import CONF
-from cxr_ldm.commands import schema
+from cxr_ldm.commands import checking
 from cxr_ldm.errors import UserError
 from tests.leaves import COMMANDS, trials
 
@@ -20,7 +20,7 @@ def conf():
 def refusal(values, stated, declared):
     """What is said against these settings; nothing where they pass."""
     try:
-        schema.check_container(values, stated, declared)
+        checking.check_container(values, stated, declared)
     except UserError as error:
         return str(error)
     return ""
