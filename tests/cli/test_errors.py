@@ -67,7 +67,7 @@ def test_bad_input_is_one_sentence(arguments, words, command, tmp_path):
 
 def test_an_empty_prompt_list_is_refused(command, tmp_path):
     (tmp_path / "prompts.txt").write_text("\n  \n")
-    arguments = ["sample.py", f"prompts_file={tmp_path}/prompts.txt", "bundle=x"]
+    arguments = ["sample.py", f"prompts_file={tmp_path}/prompts.txt", "bundle=phantom"]
     assert "holds no prompt" in command(*arguments, code=2).stderr
 
 
