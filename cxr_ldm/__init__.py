@@ -11,6 +11,9 @@ __version__ = "0.1.0"
 OFFERED = {
     "TextToCXR": "cxr_ldm.pipeline",
     "load_bundle": "cxr_ldm.bundle",
+    "load_prepared": "cxr_ldm.data.prepared.dataset",
+    "evaluate": "cxr_ldm.commands.python",
+    "UserError": "cxr_ldm.errors",
     "FrechetDistance": "cxr_ldm.metrics.modular",
     "KernelDistance": "cxr_ldm.metrics.modular",
     "PrecisionRecallDensityCoverage": "cxr_ldm.metrics.modular",

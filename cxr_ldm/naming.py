@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxr_ldm.artifacts import RECORD, fingerprint, read_json
-from cxr_ldm.assets import KNOWS, MODELS, VAES
+from cxr_ldm.assets import ALIASES, KNOWS, MODELS, VAES
 from cxr_ldm.errors import UserError
 from cxr_ldm.register import named
 
@@ -91,14 +92,32 @@ def override_words(overrides: Sequence[str]) -> list[str]:
     return sorted(words)  # the same settings have the same name, however they were typed
 
 
-def complete_runs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Complete runs below `folder` with their records, newest first."""
+def complete_runs(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
+    """Complete runs below `folder` with their records, newest first, and behind all others the arms of sweeps."""
     records = [(path, read_json(path)) for path in folder.glob(f"*/{RECORD}")]
     done = [(path.parent, record) for path, record in records if record["complete"]]
-    yield from sorted(done, key=lambda entry: entry[1].get("finished", ""), reverse=True)
+    done.sort(key=lambda entry: entry[1].get("finished", ""), reverse=True)
+    return sorted(done, key=lambda entry: bool(entry[1].get("arm")))
 
 
-def bundle_named(chosen: str, outputs: Path, *stages: str, key: str = "bundle") -> Path:
+@dataclass(frozen=True)
+class Chosen:
+    """A bundle that a command or the page takes.
+
+    Attributes:
+        words: what is said about it, such as why it was taken.
+    """
+
+    folder: Path
+    words: str
+
+    def said(self) -> Path:
+        """The folder, once the words are printed."""
+        print(f"using {self.words}")
+        return self.folder
+
+
+def bundle_named(chosen: str, outputs: Path, *stages: str, key: str = "bundle") -> Chosen:
     """A bundle by a name of the package, by its folder or its run's, or by the name of a run of these stages.
 
     Args:
@@ -107,66 +126,86 @@ def bundle_named(chosen: str, outputs: Path, *stages: str, key: str = "bundle") 
     Raises:
         UserError: it is none of these.
     """
-    if chosen in MODELS | VAES:
-        return (MODELS | VAES)[chosen]
+    name = ALIASES.get(chosen, chosen)
+    if name in MODELS | VAES:
+        return Chosen((MODELS | VAES)[name], f"{name} of the package: {KNOWS[name]}")
     places = [Path(chosen), Path(chosen) / "bundle", *(outputs / stage / chosen / "bundle" for stage in stages)]
-    found = next((place for place in places if (place / "SHA256SUMS").is_file()), Path(chosen))
-    if not (found / "SHA256SUMS").is_file():
+    found = next((place for place in places if (place / "SHA256SUMS").is_file()), None)
+    if found is None:
         raise UserError(
             f"{key}={chosen} is no bundle: it holds no SHA256SUMS; give a run's name, its folder, or bundle/ in that."
         )
-    if found != Path(chosen):
-        print(f"using {found}")
-    return found
+    return Chosen(found, str(found))
 
 
-def sampling_bundle(chosen: str | None, outputs: Path, data: str, kind: str) -> Path:
-    """The bundle to sample from: the one chosen, by path or by a name of MODELS, or the newest run on this data.
+def model_bundle(chosen: str | None, outputs: Path, data: str | None = None) -> Chosen:
+    """The model that is taken: the one named; else the newest run, arms of sweeps last; else the package's.
 
-    Where there is no run yet and no data were named, a model of the package draws; prints what was taken.
-
-    Raises:
-        UserError: nothing was chosen, there is no run, and the data are not phantoms.
-    """
-    trained = any(record["data"] == data for _, record in complete_runs(outputs / "ldm"))
-    if chosen is None and kind == "phantom" and not trained:
-        chosen = next(iter(MODELS))
-    if chosen in MODELS:
-        print(f"using {chosen}, a model that comes with the package: {KNOWS[chosen]}")
-        return MODELS[chosen]
-    if chosen is not None:
-        return bundle_named(chosen, outputs, "ldm")
-    return newest_bundle(outputs, "ldm", data)
-
-
-def newest(outputs: Path, stage: str, data: str) -> Path | None:
-    """Bundle of the newest complete run of `stage` on the data set named `data`, which is printed; None without one."""
-    for run, record in complete_runs(outputs / stage):
-        if record["data"] == data:
-            print(f"using {run / 'bundle'} (the newest complete run of stage {stage} on {data})")
-            return run / "bundle"
-    return None
-
-
-def newest_bundle(outputs: Path, stage: str, data: str, needed: Mapping[str, Any] | None = None) -> Path:
-    """Bundle of the newest complete run of `stage` on the data set named `data`; prints which.
+    Commands, the page and Python choose by this one rule.
 
     Args:
-        needed: settings that the run must have been made with, e.g. the VAE that the command line chose.
+        chosen: as of `bundle_named`.
+        data: name or kind of the data that the model must have been trained on; None for any.
+
+    Raises:
+        UserError: what was chosen is no bundle, or no run is on these data.
+    """
+    if chosen is not None:
+        return bundle_named(chosen, outputs, "ldm")
+    if data is not None or complete_runs(outputs / "ldm"):
+        return newest_bundle(outputs, "ldm", data)
+    name = next(iter(MODELS))
+    return Chosen(MODELS[name], f"{name} of the package, as {outputs} holds no trained model yet: {KNOWS[name]}")
+
+
+def newest_bundle(outputs: Path, stage: str, data: str | None, needed: Mapping[str, Any] | None = None) -> Chosen:
+    """As `newest`, where there must be one.
 
     Raises:
         UserError: there is none; names the command that makes it.
     """
-    folder = outputs / stage
-    others = set()
-    for run, record in complete_runs(folder):
-        fits = all(named(record["settings"].get(key)) == named(value) for key, value in (needed or {}).items())
-        if record["data"] == data and fits:
-            print(f"using {run / 'bundle'} (the newest complete run of stage {stage} on {data})")
-            return run / "bundle"
-        others.add(record["data"] if fits else f"{record['data']} with other {' and '.join(needed or {})} settings")
+    found = newest(outputs, stage, data, needed)
+    if found is not None:
+        return found
+    folder, on = outputs / stage, f" on {data}" if data else ""
+    others = {
+        record["data"] + ("" if fits(record, needed) else f" with other {' and '.join(needed or {})} settings")
+        for _, record in complete_runs(folder)
+    }
     there = f" (there are runs on {', '.join(sorted(others))})" if others else ""
     raise UserError(
-        f"no complete run of stage {stage} on {data} in {folder}{there}; make it by `python train.py stage={stage}` "
+        f"no complete run of stage {stage}{on} in {folder}{there}; make it by `python train.py stage={stage}` "
         "with the same data=…, experiment=… and model options, or name a bundle."
     )
+
+
+def newest(outputs: Path, stage: str, data: str | None, needed: Mapping[str, Any] | None = None) -> Chosen | None:
+    """Bundle of the newest complete run of `stage`; None without one.
+
+    Args:
+        data: name or kind of the data that it was trained on; None for any.
+        needed: settings that the run must have been made with, e.g. the VAE that the command line chose.
+    """
+    for run, record in complete_runs(outputs / stage):
+        bundle = run / "bundle"
+        if data in (None, record["data"], kind_of(bundle)) and fits(record, needed):
+            return Chosen(bundle, f"{bundle} (the newest complete run of stage {stage} on {record['data']})")
+    return None
+
+
+def fits(record: Mapping[str, Any], needed: Mapping[str, Any] | None) -> bool:
+    """Whether a run was made with these settings."""
+    return all(named(record["settings"].get(key)) == named(value) for key, value in (needed or {}).items())
+
+
+def kind_of(bundle: Path) -> str | None:
+    """Kind of the data that a bundle was trained on, as `data=` names them."""
+    kind: str | None = read_json(bundle / "config.json")["info"].get("data", {}).get("kind")
+    return kind
+
+
+def prepared_with(fingerprint: str, outputs: Path) -> Path | None:
+    """The prepared folder of exactly this content below `outputs`; None where there is none."""
+    records = ((path.parent, read_json(path)) for path in sorted((outputs / "prepared").glob(f"*/{RECORD}")))
+    same = (folder for folder, record in records if record["complete"] and record["fingerprint"] == fingerprint)
+    return next(same, None)

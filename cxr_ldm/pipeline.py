@@ -1,20 +1,22 @@
 """TextToCXR: the one way to generate, for the command line, the metrics and the app alike."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor, nn
 
-from cxr_ldm.bundle import load_bundle
+from cxr_ldm import naming
+from cxr_ldm.bundle import Bundle, load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance import guided
 from cxr_ldm.diffusion.guidance_rule import Guidance
-from cxr_ldm.diffusion.samplers import dpmpp_2m
-from cxr_ldm.diffusion.sampling import STEPS, Sampling
-from cxr_ldm.diffusion.schedules import trailing
+from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.networks.whitening import Whitening
@@ -24,8 +26,10 @@ from cxr_ldm.text.reading import Reading, read_prompt
 Progress = Callable[[int], None]
 Preview = Callable[[int, Tensor], None]
 Patients = Sequence[Mapping[str, Any]]
+Output = Literal["pt", "np", "pil"]
 
 PLAIN = Guidance()
+SAMPLER = "dpmpp_2m"  # of conf/sampler, as the commands have it
 
 
 class TextToCXR:
@@ -40,8 +44,9 @@ class TextToCXR:
         sha256: identity of the weights, for provenance.
         guidance: what the model is sampled with where a call states nothing else.
         findings: names of the findings that its training texts hold; None where the bundle does not say it.
+        data: name of the collection that it was trained on.
 
-    Example: `TextToCXR.from_bundle("outputs/ldm/NAME/bundle")(["Normal chest X-ray."], seeds=[0])`.
+    Example: `TextToCXR.from_bundle("chest256")("Pleural effusion.", seeds=0, output="pil")[0].save("image.png")`.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class TextToCXR:
         sha256: str,
         guidance: Guidance = PLAIN,
         findings: Sequence[str] | None = None,
+        data: str | None = None,
     ) -> None:
         self.autoencoder, self.denoiser, self.conditioner, self.whitening = (
             autoencoder,
@@ -61,19 +67,36 @@ class TextToCXR:
             conditioner,
             whitening,
         )
-        self.size, self.sha256, self.guidance, self.findings = size, sha256, guidance, findings
+        self.size, self.sha256, self.guidance, self.findings, self.data = size, sha256, guidance, findings, data
         for module in (denoiser, whitening, *self.parts().values()):
             module.eval()
 
     @classmethod
-    def from_bundle(cls, folder: Path | str, device: str | None = None, packages: Sequence[str] = ()) -> "TextToCXR":
-        """Load a bundle of kind "ldm"; raises UserError as `load_bundle` does.
+    def from_bundle(
+        cls,
+        bundle: Path | str | None = None,
+        device: str | None = None,
+        packages: Sequence[str] = (),
+        outputs: Path | str = "outputs",
+    ) -> "TextToCXR":
+        """Load a trained model.
 
         Args:
+            bundle: a bundle's folder, a run's folder or name, or "chest256" or "phantom" of the package; None takes the
+                newest run, or chest256 where there is none, as `sample.py` does.
             device: e.g. "cpu" or "cuda"; None takes a GPU where there is one.
             packages: as in `load_bundle`.
+            outputs: where runs stand.
+
+        Raises:
+            UserError: there is no such bundle, or as `load_bundle`.
         """
-        bundle = load_bundle(folder, "ldm", packages)
+        chosen = naming.model_bundle(None if bundle is None else str(bundle), Path(outputs))
+        return cls.of(load_bundle(chosen.folder, "ldm", packages), device)
+
+    @classmethod
+    def of(cls, bundle: Bundle, device: str | None = None) -> "TextToCXR":
+        """A loaded bundle of kind "ldm"; `device` is as in `from_bundle`."""
         parts = bundle.parts
         denoiser = Denoiser(parts["network"], parts["schedule"], parts["scaling"])
         pipeline = cls(
@@ -85,6 +108,7 @@ class TextToCXR:
             bundle.sha256,
             Guidance.of_bundle(bundle.info),
             bundle.info.get("findings"),
+            bundle.info.get("data", {}).get("name"),
         )
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -105,44 +129,91 @@ class TextToCXR:
         return {name: part for name, part in found.items() if part is not None}
 
     @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.whitening.mean.device
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """L, h, w of one white latent: the live channels alone."""
         side = self.size // self.autoencoder.factor
         return self.whitening.channels, side, side
 
+    def __repr__(self) -> str:
+        def millions(module: nn.Module) -> str:
+            return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.1f}M"
+
+        sizes = ", ".join(f"{name} {millions(part)}" for name, part in self.parts().items())
+        known = "not stated" if self.findings is None else ", ".join(self.findings) or "none"
+        return "\n".join(
+            [
+                f"TextToCXR, {self.size} × {self.size} pixels, trained on {self.data or 'data not stated'}",
+                f"  parameters: {sizes}; on {self.device}",
+                f"  recommended guidance: {self.guidance.scale:g}",
+                f"  findings it knows: {known}",
+            ]
+        )
+
     def __call__(
         self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        steps: int = STEPS,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int] | None = None,
+        steps: int | None = None,
         guidance: float | Guidance | None = None,
-        sampler: Callable[..., Tensor] = dpmpp_2m,
-        times: Callable[..., Tensor] = trailing,
+        sampler: str | Callable[..., Tensor] = SAMPLER,
+        times: Callable[..., Tensor] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
         patients: Patients | None = None,
         preview: Preview | None = None,
-    ) -> Tensor:
-        """Generate one image for each prompt; `draw` with the parts of its `Sampling` one by one.
+        n: int = 1,
+        generator: torch.Generator | None = None,
+        output: Output = "pt",
+    ) -> Any:
+        """Generate `n` images for each prompt, those of one prompt behind each other.
 
         Args:
-            prompts: N texts; the empty text is the unconditional model.
-            seeds: N seeds.
-            steps: sampling steps.
+            prompts: a text or P of them; the empty text is the unconditional model.
+            seeds: P * n of them; or one number, from which the images of each prompt count up; None draws them.
+            steps: sampling steps; None takes those of conf/sampler.
             guidance: scale of classifier-free guidance, 1 being the plain conditional model; or all its settings;
                 None takes `self.guidance`, the bundle's.
-            sampler: pure sampler, see `cxr_ldm.diffusion.samplers`.
-            times: grid of times as a function of the number of steps.
-            batch_size, progress, patients, preview: as in `draw`.
-
-        Returns:
-            float32 `[N,1,H,W]` in [-1, 1], on the CPU.
+            sampler: a name of conf/sampler, such as "ddim"; or a pure sampler, see `cxr_ldm.diffusion.samplers`.
+            times: grid of times as a function of the number of steps; None takes the sampler's.
+            batch_size, progress, preview: as in `draw`.
+            patients: as in `draw`, one for each prompt.
+            n: images of each prompt.
+            generator: draws the seeds where none are given; None takes torch's own, which `torch.manual_seed` sets.
+            output: "pt" for float32 `[P*n,1,H,W]` in [-1, 1] on the CPU; "np" for float32 `[P*n,H,W]` in [0, 1]; "pil"
+                for a list of grey pictures.
 
         Raises:
-            UserError: as `draw`.
+            UserError: an unknown sampler or output, n below 1, or as `draw`.
         """
-        sampling = Sampling(steps, self.guidance_of(guidance), sampler, times)
-        return self.draw(prompts, seeds, sampling, patients, batch_size, progress, preview)
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if output not in get_args(Output):
+            raise UserError(f"output={output} is not one of {', '.join(get_args(Output))}.")
+        if n < 1:
+            raise UserError(f"n={n} must be 1 or more.")
+        if patients is not None and len(patients) != len(texts):
+            raise UserError(f"{len(texts)} prompts and {len(patients)} patients: one is needed for each prompt.")
+        sampling = Sampling.preset(sampler) if isinstance(sampler, str) else Sampling(sampler=sampler)
+        rule, grid = self.guidance_of(guidance), times or sampling.times
+        sampling = replace(sampling, steps=sampling.steps if steps is None else steps, guidance=rule, times=grid)
+        if seeds is None:
+            chosen = torch.randint(2**31, (len(texts) * n,), generator=generator).tolist()
+        elif isinstance(seeds, int):
+            chosen = [seeds + index for _ in texts for index in range(n)]
+        else:
+            chosen = list(seeds)
+        repeated = [text for text in texts for _ in range(n)]
+        whose = None if patients is None else [patient for patient in patients for _ in range(n)]
+        images = self.draw(repeated, chosen, sampling, whose, batch_size, progress, preview)
+        if output == "pt":
+            return images
+        if output == "np":
+            return ((images[:, 0] + 1) / 2).numpy()
+        return [Image.fromarray(picture) for picture in to_uint8(images[:, 0])]
 
     @torch.inference_mode()
     def draw(
@@ -186,7 +257,7 @@ class TextToCXR:
             raise UserError(f"{len(prompts)} prompts and {len(patients)} patients: one is needed for each prompt.")
         attributes = self.conditioner.patients(patients or [{}] * len(prompts))
         rule, times = sampling.of_model(self.guidance).rule, sampling.times(sampling.steps, levels)
-        device, unknown = self.whitening.mean.device, torch.full_like(attributes[:1], torch.nan)
+        device, unknown = self.device, torch.full_like(attributes[:1], torch.nan)
         images = []
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
@@ -238,9 +309,22 @@ class TextToCXR:
         """What the model makes of a prompt: what it cuts off and what it does not know."""
         return read_prompt(self.conditioner.text_encoder, prompt, self.findings)
 
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels `[N,1,H,W]` in [-1, 1] -> white latents `[N,L,h,w]`, the posterior's mean, on the model's device.
+
+        Raises:
+            UserError: the images are of another size than the model's.
+        """
+        if pixels.shape[1:] != (1, self.size, self.size):
+            raise UserError(f"images are {tuple(pixels.shape)}; this model takes [N, 1, {self.size}, {self.size}].")
+        mean, _ = self.autoencoder.encode(pixels.to(self.device)).chunk(2, dim=1)
+        return self.whitening.whiten(mean)
+
+    @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """White latents `[N,C,h,w]` -> pixels float32 `[N,1,H,W]` in [-1, 1], on the CPU."""
-        return self.autoencoder.decode(self.whitening.restore(latents)).float().clamp(-1.0, 1.0).cpu()
+        return self.autoencoder.decode(self.whitening.restore(latents.to(self.device))).float().clamp(-1.0, 1.0).cpu()
 
 
 def normal(generators: Sequence[Generator], shape: tuple[int, ...]) -> Tensor:

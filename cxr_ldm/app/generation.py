@@ -8,12 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import yaml
 from PIL import Image
 from torch import Tensor
 
 from cxr_ldm.app.library import Model
-from cxr_ldm.assets import CONF
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.imaging.dicom import NOTICE
@@ -21,7 +19,6 @@ from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import grid
 from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.register import named
 from cxr_ldm.text.reading import Reading
 
 
@@ -58,8 +55,7 @@ class Request:
     @cached_property
     def sampling(self) -> Sampling:
         """How the images are drawn."""
-        stated = named(yaml.safe_load((CONF / "sampler" / f"{self.sampler}.yaml").read_text(encoding="utf-8")))
-        return replace(Sampling.of_settings(stated), steps=self.steps, guidance=self.rule)
+        return replace(Sampling.preset(self.sampler), steps=self.steps, guidance=self.rule)
 
     def generate(
         self,

@@ -14,6 +14,7 @@ from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
+BUNDLE = "CXR_LDM_BUNDLE"
 PACKAGED = {name: f"{name} (of the package)" for name in MODELS}
 
 
@@ -46,15 +47,25 @@ class Model:
     @property
     def kind(self) -> str:
         """Kind of the data that it was trained on, as `data=` names them."""
-        return read_json(self.folder / "config.json")["info"].get("data", {}).get("kind", "")
+        return naming.kind_of(self.folder) or ""
 
 
 def models(kind: str = "ldm") -> list[Model]:
-    """Bundles of complete runs, newest first, then those of the package; only these can be chosen on a page."""
+    """Bundles of complete runs, newest first, then those of the package; only these can be chosen on a page.
+
+    The first is what `sample.py` would take; CXR_LDM_BUNDLE names another, as `bundle=` does.
+    """
     runs = [run for run, _ in naming.complete_runs(outputs() / kind)]
     found = [Model(run.name, str(run / "bundle"), run / "bundle", run) for run in runs if (run / "bundle").is_dir()]
-    own = [Model(PACKAGED[name], name, folder, None) for name, folder in MODELS.items()]
-    return found + (own if kind == "ldm" else [])
+    if kind != "ldm":
+        return found
+    found += [Model(PACKAGED[name], name, folder, None) for name, folder in MODELS.items()]
+    named = os.environ.get(BUNDLE)
+    if named is None:
+        return found
+    folder = naming.bundle_named(named, outputs(), "ldm").folder
+    first = [model for model in found if model.folder.resolve() == folder.resolve()]
+    return [*(first or [Model(named, named, folder, None)]), *(model for model in found if model not in first)]
 
 
 def collections() -> dict[str, Path]:
@@ -66,8 +77,7 @@ def collections() -> dict[str, Path]:
 def collection_of(model: Model) -> Path | None:
     """The prepared folder that a model was trained on, where it is still there with the same content."""
     wanted = read_json(model.folder / "config.json")["info"]["data"]["fingerprint"]
-    found = (path for path in collections().values() if read_json(path / RECORD)["fingerprint"] == wanted)
-    return next(found, None)
+    return naming.prepared_with(wanted, outputs())
 
 
 def evaluations() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,9 +9,11 @@ CHEST = Path(__file__).parent / "chest256"
 DEMO = Path(__file__).parent / "demo"
 # by the name that `bundle=` takes; the first is what draws where nobody trained anything
 MODELS = {"chest256": CHEST, "phantom": DEMO}
+ALIASES = {"demo": "phantom"}
 # and what `vae_bundle=` takes besides
 VAES = {"taesd": Path(__file__).parent / "taesd"}
 KNOWS = {
     "chest256": "radiographs of 256 pixels; trained on labels, view, age and sex, and on no sides",
     "phantom": "generated phantoms of 64 pixels, no real chest",
+    "taesd": "a public autoencoder of photographs",
 }

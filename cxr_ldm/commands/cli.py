@@ -62,10 +62,10 @@ def launch(name: str) -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     signal.signal(signal.SIGTERM, terminated)
 
-    def job(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> Any:
         sys.argv[:] = typed  # for the records of what was asked
         with one_sentence():  # inside the job: once an error reaches Hydra, it adds a line of its own
-            importlib.import_module(f"cxr_ldm.commands.{name}").main(cfg, **literal)
+            return importlib.import_module(f"cxr_ldm.commands.{name}").main(cfg, **literal)
 
     with one_sentence():
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
@@ -84,18 +84,8 @@ def one_sentence() -> Iterator[None]:
     except Terminated:
         print("stopped by SIGTERM; the same command goes on.")
         sys.exit(AGAIN)
-    except (
-        HydraException,
-        OmegaConfBaseException,
-    ) as error:
-        cause: BaseException | None = error  # some of Hydra's are OSErrors, too, so that those come after
-        while cause is not None:  # an object that refused its arguments stands behind Hydra's own words
-            if isinstance(cause, UserError):
-                stop(str(cause))
-            if isinstance(cause, OSError) and cause.filename is not None:
-                stop(of_a_file(cause))
-            cause = cause.__cause__
-        stop(sentence(error))
+    except (HydraException, OmegaConfBaseException) as error:  # some are OSErrors, too, so that those come after
+        stop(mendable(error))
     except OSError as error:
         if error.filename is None:
             raise
@@ -106,6 +96,18 @@ def one_sentence() -> Iterator[None]:
             raise
         print("\nstopped; the same command goes on.", file=sys.stderr)
         sys.exit(130)
+
+
+def mendable(error: BaseException) -> str:
+    """What Hydra or OmegaConf says, or an object behind them that refused its arguments, as one sentence."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        if isinstance(cause, OSError) and cause.filename is not None:
+            return of_a_file(cause)
+        cause = cause.__cause__
+    return sentence(error)
 
 
 def terminated(number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,7 @@ COMMANDS = {
     "pack": "a prepared folder as one file, and back",
     "runs": "what was trained and measured: a list, compare A B, rm NAME",
     "verify": "whether image files carry our mark: FILE…",
-    "app": "the page in a browser",
+    "app": "the page in a browser: [bundle=NAME] [paths.outputs=DIR] [options of streamlit run]",
 }
 
 
@@ -47,7 +48,7 @@ def main() -> None:
             if find_spec("streamlit") is None:
                 stop("the page needs streamlit; run `pip install 'cxr-ldm[app]'`.")
             page = Path(__file__).resolve().parents[1] / "app" / "main.py"
-            os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(page), *rest])
+            os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(page), *for_streamlit(rest)])
         if "--help" not in rest:
             return launch(name)
         printed = io.StringIO()
@@ -56,6 +57,19 @@ def main() -> None:
                 launch(name)
         finally:  # Hydra ends the process once it has helped
             print(spoken(printed.getvalue()), end="")
+
+
+def for_streamlit(words: Sequence[str]) -> list[str]:
+    """The words without `bundle=` and `paths.outputs=`, which reach the page by its environment; says what it opens."""
+    from cxr_ldm import naming
+
+    ours = {"bundle": "CXR_LDM_BUNDLE", "paths.outputs": "CXR_LDM_OUTPUTS"}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in ours:
+            os.environ[ours[key]] = value
+    naming.model_bundle(os.environ.get(ours["bundle"]), Path(os.environ.get(ours["paths.outputs"], "outputs"))).said()
+    return [word for word in words if word.partition("=")[0] not in ours]
 
 
 def usage() -> str:

@@ -24,9 +24,9 @@ from cxr_ldm.commands.measuring import (
 )
 from cxr_ldm.commands.schema import Evaluate
 from cxr_ldm.commands.settings import (
+    asked_data,
     check_logger,
     check_values,
-    data_name,
     device_of,
     filled,
     guidance_of,
@@ -59,26 +59,53 @@ USED_BY = {"synthetic_n": {"synthetic"}, "fitted": {"synthetic", "folds"}}
 Metrics = dict[str, results.Metric]
 
 
-def main(cfg: DictConfig) -> None:
-    """python evaluate.py"""
+def main(cfg: DictConfig) -> Path:
+    """python evaluate.py; the folder of what was measured."""
     check_values(cfg, Evaluate)
     check_logger(cfg.logger)
     stage, outputs = stage_of(cfg), Path(cfg.paths.outputs)
     if cfg.compare is None:
-        named = cfg.bundle and naming.bundle_named(cfg.bundle, outputs, stage)
-        newest = named or naming.newest_bundle(outputs, stage, data_name(cfg))
-        evaluate(cfg, load_bundle(newest, stage, cfg.bundle_packages), prepared_data(cfg))
-        return
+        bundle = load_bundle(measured_bundle(cfg, stage).said(), stage, cfg.bundle_packages)
+        return evaluate(cfg, bundle, collection_for(cfg, bundle))
     folders = list(cfg.compare) if OmegaConf.is_list(cfg.compare) else [cfg.compare]
     if len(folders) != 2:
         raise UserError(f"compare={cfg.compare} must name two bundles: compare=[FOLDER,FOLDER].")
-    places = (naming.bundle_named(folder, outputs, stage, key="compare") for folder in folders)
+    places = [naming.bundle_named(folder, outputs, stage, key="compare").said() for folder in folders]
     first, second = (load_bundle(place, stage, cfg.bundle_packages) for place in places)
-    compare(cfg, first, second, prepared_data(cfg))
+    return compare(cfg, first, second, collection_for(cfg, first))
 
 
-def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
-    """Measure a bundle; write everything under one name, print the table and the paths."""
+def measured_bundle(cfg: DictConfig, stage: str) -> naming.Chosen:
+    """The bundle that is measured, by the rule of `naming.model_bundle`."""
+    outputs, data = Path(cfg.paths.outputs), asked_data(cfg)
+    if stage == "ldm":
+        return naming.model_bundle(cfg.bundle, outputs, data)
+    named = cfg.bundle and naming.bundle_named(cfg.bundle, outputs, stage)
+    return named or naming.newest_bundle(outputs, stage, data)
+
+
+def collection_for(cfg: DictConfig, bundle: Bundle) -> Prepared:
+    """The collection that the command line asks for, or else the one that the bundle was trained on.
+
+    Raises:
+        UserError: none is asked for, and the bundle's is not below the outputs.
+    """
+    data = bundle.info["data"]
+    if asked_data(cfg) is None:
+        folder = naming.prepared_with(data["fingerprint"], Path(cfg.paths.outputs))
+        if folder is not None:
+            print(f"measures on {folder}, which it was trained on")
+            return Prepared(folder, cfg.verify)
+        if data["kind"] != cfg.data.kind:
+            raise UserError(
+                f"{bundle.folder} was trained on {data['name']}, which is not below {cfg.paths.outputs}/prepared; "
+                "say what to measure it on by prepared=FOLDER, or by data=… data.root=DIR."
+            )
+    return prepared_data(cfg)
+
+
+def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> Path:
+    """Measure a bundle; write everything into one folder, which is returned; print the table and the paths."""
     check(cfg, bundle, prepared)
     own = Guidance.of_bundle(bundle.info)
     stated = any(value is not None for value in cfg.guidance.values())
@@ -95,7 +122,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
         metrics = part_of_stage(cfg, "measure")(cfg, bundle, prepared, folder)
         finish(cfg, bundle, prepared, folder, metrics, **facts, **opened, not_measured=not_measured(cfg, bundle.kind))
 
-    written(cfg, words, settings, measure)
+    return written(cfg, words, settings, measure)
 
 
 def vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Metrics:
@@ -150,8 +177,8 @@ def opened_before(cfg: DictConfig, prepared: Prepared, *trained: dict[str, Any])
     return {"opened_before": opened}
 
 
-def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) -> None:
-    """Measure two bundles on the same images, prompts and seeds; write the differences, first less second."""
+def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) -> Path:
+    """Measure two bundles on the same images, prompts and seeds; the folder of the differences, first less second."""
     for bundle in (first, second):
         check(cfg, bundle, prepared)
     if first.kind not in ("vae", "ldm"):
@@ -183,7 +210,7 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
         metrics = corrected(differences(folder))
         finish(cfg, first, prepared, folder, metrics, **facts, **opened, with_run=second.info["run"], not_measured={})
 
-    written(cfg, words, settings, measure)
+    return written(cfg, words, settings, measure)
 
 
 def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
@@ -225,7 +252,7 @@ def aims(cfg: DictConfig) -> dict[str, Any]:
     return {"targets": stated} if stated else {}
 
 
-def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> None:
+def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> Path:
     """Let `measure` fill the evaluation's folder unless it is complete; print its table and paths, write its page."""
     words = [words[0], *splits.recorded(cfg.split).values(), *words[1:]]  # a long name loses its end
     folder = naming.place(Path(cfg.paths.outputs) / "evaluation", str(cfg.name or naming.slug(words, settings)))
@@ -242,6 +269,7 @@ def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure
     for name in ("metrics.json", "report.html", "grid.png", "curves.png"):
         if (folder / name).exists():
             print(f"  {folder / name}")
+    return folder
 
 
 def finish(

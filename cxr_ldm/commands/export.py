@@ -10,7 +10,7 @@ from cxr_ldm.artifacts import read_json
 from cxr_ldm.bundle import bundle_sha256, save_again, save_bundle, save_with_decoder
 from cxr_ldm.commands.checking import check
 from cxr_ldm.commands.schema import Export
-from cxr_ldm.commands.settings import data_name, plain
+from cxr_ldm.commands.settings import asked_data, plain
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.choice import chosen_by
@@ -27,15 +27,13 @@ def main(cfg: DictConfig) -> None:
     if cfg.decoder is not None and cfg.form != "full":
         raise UserError("decoder= and form=full go together; form=half makes what they wrote smaller.")
     outputs = Path(cfg.paths.outputs)
-    named = cfg.bundle and naming.bundle_named(cfg.bundle, outputs, "ldm")
-    bundle = named or naming.newest_bundle(outputs, "ldm", data_name(cfg))
+    bundle = naming.model_bundle(cfg.bundle, outputs, asked_data(cfg)).said()
     changes = guidance_of(cfg, bundle)
     if cfg.form == "full" and cfg.decoder is None and not changes:
         raise UserError("form=full alone would be a copy; decoder= or guidance= go together with it.")
     if cfg.decoder is not None:
-        save_with_decoder(
-            bundle, naming.bundle_named(cfg.decoder, outputs, "vae", key="decoder"), Path(cfg.out), **changes
-        )
+        decoder = naming.bundle_named(cfg.decoder, outputs, "vae", key="decoder").said()
+        save_with_decoder(bundle, decoder, Path(cfg.out), **changes)
     else:
         save_again(bundle, Path(cfg.out), half=cfg.form == "half", **changes)
     megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6

@@ -112,11 +112,12 @@ def with_classifier(cfg: DictConfig, kind: str, prepared: Prepared) -> DictConfi
     targets = [str(node._target_) for node in feature_nodes(cfg).values()]
     if kind == "ldm" or any(target.endswith(".ClassifierFeatures") for target in targets):
         outputs, named = Path(cfg.paths.outputs), cfg.get("classifier")
-        chosen = named and naming.bundle_named(named, outputs, "classifier", key="classifier")
-        folder = chosen or naming.newest(outputs, "classifier", prepared.name)
-        if folder is None:
+        chosen = naming.bundle_named(named, outputs, "classifier", key="classifier") if named else None
+        found = chosen or naming.newest(outputs, "classifier", prepared.name)
+        if found is None:
             print(NONE)
         else:
+            folder = found.said()
             check(load_bundle(folder, "classifier", cfg.bundle_packages), prepared, bool(cfg.get("external")))
             cfg = filled(cfg, classifier=str(folder))
     extractors_of(cfg)

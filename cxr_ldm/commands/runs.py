@@ -123,17 +123,14 @@ def print_list(found: Sequence[Entry], outputs: Path) -> None:
         seen = "–" if entry.images is None else f"{entry.images:,}"
         when = date(entry.record)
         state = when if when != "~" else ("complete" if entry.record["complete"] else "unfinished")
+        state += ", of a sweep" if entry.record.get("arm") else ""
         table.add_row(entry.kind, entry.name, str(entry.record.get("data", "–")), seen, headline(entry), state)
-    console = Console()
-    console.width = max(console.width, 80 if console.is_terminal else 160)
-    console.print(table)
+    show(table)
 
 
 def print_compared(compared: Sequence[Entry]) -> None:
     """Settings that differ, then every figure that one of them has."""
-    settings = [dict(artifacts.flatten(entry.record["settings"])) for entry in compared]
-    keys = sorted({key for each in settings for key in each})
-    differ = [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
+    settings, differ = differing(compared)
     table = Table(box=None, pad_edge=False)
     for heading in ("", *(entry.name for entry in compared)):
         table.add_column(heading, overflow="fold")
@@ -143,6 +140,31 @@ def print_compared(compared: Sequence[Entry]) -> None:
     for name in dict.fromkeys(name for entry in compared for name in entry.metrics):
         values = (entry.metrics.get(name) for entry in compared)
         table.add_row(name, *("–" if value is None else number(value["value"]) for value in values))
+    show(table)
+
+
+def print_swept(swept: Sequence[Entry]) -> None:
+    """A row for each run of a sweep: the settings that differ among them, and every figure."""
+    settings, differ = differing(swept)
+    figures = list(dict.fromkeys(name for entry in swept for name in entry.metrics))
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", *differ, *figures):
+        table.add_column(heading, overflow="fold")
+    for entry, stated in zip(swept, settings, strict=True):
+        values = (number(entry.metrics[name]["value"]) if name in entry.metrics else "–" for name in figures)
+        table.add_row(entry.name, *(str(stated.get(key, "–")) for key in differ), *values)
+    show(table)
+
+
+def differing(compared: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The settings of each by dotted key, and the keys whose values differ among them."""
+    settings = [dict(artifacts.flatten(entry.record["settings"])) for entry in compared]
+    keys = sorted({key for each in settings for key in each})
+    return settings, [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
+
+
+def show(table: Table) -> None:
+    """Print a table as wide as the terminal, or wide enough for a file."""
     console = Console()
     console.width = max(console.width, 80 if console.is_terminal else 160)
     console.print(table)

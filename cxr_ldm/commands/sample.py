@@ -12,7 +12,7 @@ from tqdm import tqdm
 import cxr_ldm
 from cxr_ldm import artifacts, naming
 from cxr_ldm.commands.schema import Sample
-from cxr_ldm.commands.settings import check_values, data_name, device_of, guidance_of, plain, sampling_of
+from cxr_ldm.commands.settings import asked_data, check_values, device_of, guidance_of, plain, sampling_of
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import Study, write_dicom
@@ -29,7 +29,7 @@ SUFFIXES = {"png": "png", "dicom": "dcm"}
 def main(cfg: DictConfig, prompt: str | None = None) -> None:
     """Sample from the bundle that the config means."""
     check_values(cfg, Sample)
-    bundle = naming.sampling_bundle(cfg.bundle, Path(cfg.paths.outputs), data_name(cfg), cfg.data.kind)
+    bundle = naming.model_bundle(cfg.bundle, Path(cfg.paths.outputs), asked_data(cfg)).said()
     sample(cfg, bundle, cfg.prompt if prompt is None else prompt)
 
 

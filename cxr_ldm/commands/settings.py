@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -85,6 +86,11 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
+def is_swept() -> bool:
+    """Whether this is one job of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def choice(group: str) -> str:
     """The option chosen for a config group, e.g. "small" for vae."""
     return str(HydraConfig.get().runtime.choices[group])
@@ -123,6 +129,16 @@ def data_name(cfg: DictConfig) -> str:
     settings.pop("adherence")  # a measurement; it does not change the images
     words = [word for word in overrides() if word.startswith("data.") and not word.startswith(naming.SILENT_VALUES)]
     return naming.slug([settings["kind"], str(settings["size"]), *words], settings)
+
+
+def asked_data(cfg: DictConfig) -> str | None:
+    """Name of the data that the command line asks for, or their kind where it does not say where they lie; or None."""
+    keys = {word.partition("=")[0].lstrip("+") for word in overrides()}
+    if not any(key in ("data", "prepared", "experiment") or key.startswith("data.") for key in keys):
+        return None
+    if cfg.prepared is None and OmegaConf.is_missing(cfg.data, "root"):
+        return str(cfg.data.kind)
+    return data_name(cfg)
 
 
 def check_root(cfg: DictConfig) -> None:

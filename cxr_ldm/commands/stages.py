@@ -73,7 +73,7 @@ def vae(cfg: DictConfig, prepared: Prepared) -> Built:
     source = None
     if cfg.vae_bundle:
         place = naming.bundle_named(cfg.vae_bundle, Path(cfg.paths.outputs), "vae", "ldm", key="vae_bundle")
-        source = load_vae(place, cfg.bundle_packages)
+        source = load_vae(place.said(), cfg.bundle_packages)
     if source is not None:
         if source.spec["autoencoder"] != named(plain(cfg.vae.network)):
             raise UserError(
@@ -105,8 +105,8 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
     needed = {"vae": plain(cfg.vae)} if chosen else None
     outputs = Path(cfg.paths.outputs)
     place = cfg.vae_bundle and naming.bundle_named(cfg.vae_bundle, outputs, "vae", "ldm", key="vae_bundle")
-    newest = place or naming.newest_bundle(outputs, "vae", prepared.name, needed)
-    source = load_vae(newest, cfg.bundle_packages)
+    chosen_vae = place or naming.newest_bundle(outputs, "vae", prepared.name, needed)
+    source = load_vae(chosen_vae.said(), cfg.bundle_packages)
     more = {
         "vae_bundle": source.sha256,
         **{group: plain(cfg[group]) for group in ("denoiser", "text_encoder", "diffusion")},

@@ -12,6 +12,7 @@ from cxr_ldm.commands.settings import (
     check_logger,
     check_values,
     ending,
+    is_swept,
     overrides,
     part_of_stage,
     prepared_data,
@@ -23,8 +24,8 @@ from cxr_ldm.metrics.results import read_metrics
 from cxr_ldm.training.run import run
 
 
-def main(cfg: DictConfig) -> None:
-    """Train the chosen stage, and measure it where `evaluate=true`."""
+def main(cfg: DictConfig) -> Path:
+    """Train the chosen stage, and measure it where `evaluate=true`; its folder."""
     check_values(cfg, Train)
     check_logger(cfg.logger)
     stages.check(cfg)
@@ -38,14 +39,15 @@ def main(cfg: DictConfig) -> None:
     composed = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(overrides())}
     config = OmegaConf.to_container(cfg, resolve=False)
     machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
-    if not run(built.plan, built.folder, built.settings, machine, logger, composed, config):
-        return
+    if not run(built.plan, built.folder, built.settings, machine, logger, composed, config, is_swept()):
+        return built.folder
     print(numbers(built.folder))
     ending(built.folder, *built.plan.files)
     if cfg.evaluate:
         from cxr_ldm.commands.evaluate import evaluate  # its libraries are needed for nothing else
 
         evaluate(cfg, load_bundle(built.folder / "bundle", stage, cfg.bundle_packages), prepared)
+    return built.folder
 
 
 def numbers(folder: Path) -> str:

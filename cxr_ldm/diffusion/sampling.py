@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import yaml
 from torch import Tensor
 
+from cxr_ldm.assets import CONF
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import dpmpp_2m
 from cxr_ldm.diffusion.schedules import trailing
 from cxr_ldm.errors import UserError
-from cxr_ldm.register import described, named_function
+from cxr_ldm.register import described, named, named_function
 
 STEPS = 20
 
@@ -77,6 +79,21 @@ class Sampling:
             for each in (stated["step"], stated["times"])
         )
         return cls(stated["steps"], None, step, times)
+
+    @classmethod
+    def preset(cls, name: str) -> "Sampling":
+        """A file of conf/sampler by its name.
+
+        Raises:
+            UserError: there is none of this name.
+
+        >>> Sampling.preset("heun").steps
+        15
+        """
+        files = {path.stem: path for path in sorted((CONF / "sampler").glob("*.yaml"))}
+        if name not in files:
+            raise UserError(f"sampler={name} does not exist; there are {', '.join(files)}.")
+        return cls.of_settings(named(yaml.safe_load(files[name].read_text(encoding="utf-8"))))
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> "Sampling":

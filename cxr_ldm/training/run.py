@@ -29,12 +29,14 @@ def run(
     make_logger: MakeLogger,
     hydra: Mapping[str, str],
     composed: Any,
+    arm: bool = False,
 ) -> bool:
     """Train a plan in its folder and leave its bundle and metrics there; what is complete stays as it is.
 
     Args:
         made_by: all that decides the result.
         hydra, composed: as of `begin` and `write_metrics`.
+        arm: whether it is one run of a sweep, which no command takes unasked where there are others.
 
     Returns:
         Whether this process is the one that writes: of several processes of a run, the first one does.
@@ -44,7 +46,7 @@ def run(
         Paused: as `fit`.
     """
     prepared = plan.prepared
-    facts = {"data": prepared.name, "prepared": str(prepared.folder)}
+    facts = {"data": prepared.name, "prepared": str(prepared.folder)} | ({"arm": True} if arm else {})
     with begun(folder, made_by, hydra, **facts) as unfinished:
         if not unfinished:
             return True

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
+from cxr_ldm import evaluate
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.choice import choose, curve_of
 from cxr_ldm.metrics.results import read_metrics
 
@@ -139,9 +141,22 @@ def test_a_multirun_makes_a_run_for_each(outputs, command):
     lengths = [*LENGTHS[:2], "training.ldm.images=32", "training.ldm.validate_every=32", "training.ldm.batch_size=32"]
     tiny = [option for option in TINY if not option.startswith("denoiser")]
     before = set(outputs.glob("ldm/*/bundle"))
-    command("train.py", "-m", "stage=ldm", "denoiser=tiny,small", *tiny, *lengths, f"paths.outputs={outputs}")
+    where = f"paths.outputs={outputs}"
+    printed = command("train.py", "-m", "stage=ldm", "denoiser=tiny,small", *tiny, *lengths, where).stdout
     made = sorted(path.parent.name for path in set(outputs.glob("ldm/*/bundle")) - before)
     assert [name.split("-")[2] for name in made] == ["small", "tiny"]
+    table = printed[printed.rindex("\nname ") :]
+    for word in ("denoiser.channels", "val_loss", *(name[:20] for name in made)):
+        assert word in re.sub(r"\s", "", table)
+    before = {path.parent.name for path in before}
+    (whole,) = before  # a run of a sweep is not taken unasked where there is another
+    assert f"ldm/{whole}/bundle" in command("sample.py", "prompt=x", "n=1", "sampler.steps=1", where).stdout
+
+
+def test_an_export_takes_the_newest_run(outputs, command):
+    bundle = only(outputs, "ldm/*/bundle")
+    printed = command("-m", "cxr_ldm.export", f"out={outputs}/half", f"paths.outputs={outputs}").stdout
+    assert printed.startswith(f"using {bundle} (the newest complete run of stage ldm on phantom-32")
 
 
 def test_a_vae_that_was_asked_for_must_exist(outputs, command):
@@ -200,7 +215,11 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
     small = ["metrics.n=8", "metrics.adherence_n=2", "sampler.steps=2", "logger=csv", "metrics.cost_steps=[1]"]
     if stage == "ldm":
         small += ["metrics=full", "metrics.curves.n=6", "metrics.curves.guidance=[1,3]", "metrics.curves.steps=[1,2]"]
-    command("evaluate.py", f"stage={stage}", f"name={stage}", f"page={outputs}/{stage}.md", *small, *DATA, where)
+    page = f"page={outputs}/{stage}.md"
+    printed = command("evaluate.py", f"stage={stage}", f"name={stage}", page, *small, where).stdout
+    # nobody names a model or a collection
+    assert printed.startswith(f"using {only(outputs, f'{stage}/*/bundle')} (the newest complete run of stage {stage}")
+    assert f"measures on {only(outputs, 'prepared/*')}, which it was trained on" in printed
     metrics = json.loads((outputs / "evaluation" / stage / "metrics.json").read_text())
     expected = {
         "vae": {"ssim", "psnr", "fid_efficientnet_lite0"},
@@ -227,6 +246,11 @@ def test_evaluate_writes_metrics_by_the_contract(stage, outputs, command):
     assert not [*folder.rglob("*wandb*"), *folder.rglob("*.table.json")]
     assert (outputs / "evaluation" / stage / "report.html").stat().st_size > 1000
     assert (outputs / f"{stage}.md").is_file()
+    if stage == "vae":  # Python reads the same figures
+        settings = {"metrics.n": 8, "metrics.adherence_n": 2, "sampler.steps": 2, "metrics.cost_steps": [1]}
+        assert evaluate(settings | {"paths.outputs": outputs}, stage=stage, name=stage, logger="csv") == metrics
+        with pytest.raises(UserError, match="made by other settings"):
+            evaluate({"paths.outputs": outputs}, stage=stage, name=stage, logger="csv")
 
 
 def test_a_reconstruction_is_measured_against_its_own_image(command, tmp_path):

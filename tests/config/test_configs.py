@@ -15,8 +15,9 @@ from cxr_ldm.assets import CONF
 from cxr_ldm.commands import checking, schema
 from cxr_ldm.commands.cli import leaves, nearest, sentence
 from cxr_ldm.commands.evaluate import with_split
-from cxr_ldm.commands.settings import guidance_of
+from cxr_ldm.commands.settings import guidance_of, sampling_of
 from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import NAMED, NAMES, PARTS
@@ -223,7 +224,8 @@ def test_the_command_python_and_the_page_sample_alike_by_default():
         cfg = compose("sample")
     python = {name: given.default for name, given in inspect.signature(TextToCXR.__call__).parameters.items()}
     sampler = get_object(cfg.sampler.step._target_)
-    assert (python["sampler"], python["steps"]) == (sampler, cfg.sampler.steps)
+    assert (python["sampler"], python["steps"]) == (sampler.__name__, None)  # as many as the command takes, by its file
+    assert Sampling.preset(python["sampler"]).settings() == sampling_of(cfg).settings()
     assert (Request.sampler, Request.steps) == (sampler.__name__, cfg.sampler.steps)
     # each takes the bundle's guidance, and that of a bundle which states none is the plain model's
     assert {python["guidance"], Request.guidance, *cfg.guidance.values()} == {None}

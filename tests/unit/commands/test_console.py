@@ -7,8 +7,9 @@ import sys
 import pytest
 
 import cxr_ldm
+from cxr_ldm.app import library
 from cxr_ldm.assets import CONF
-from cxr_ldm.commands.console import COMMANDS, main
+from cxr_ldm.commands.console import COMMANDS, for_streamlit, main
 from cxr_ldm.loggers import mode_of, wandb_logger
 
 
@@ -31,6 +32,20 @@ def test_help_and_sentences_name_the_commands_as_they_are_called(monkeypatch, ca
     assert not re.search(r"python (train|-m cxr)", out)
     assert run(monkeypatch, "trian") == 2
     assert "knows no command trian; there are prepare, train" in capsys.readouterr().err
+
+
+def test_the_page_opens_the_model_that_is_named_and_says_so(monkeypatch, tmp_path, capsys):
+    for name in ("CXR_LDM_BUNDLE", "CXR_LDM_OUTPUTS"):
+        monkeypatch.setenv(name, "")  # so that what is set is taken back
+        monkeypatch.delenv(name)
+    assert for_streamlit([f"paths.outputs={tmp_path}", "--server.port=1"]) == ["--server.port=1"]
+    assert "using chest256 of the package, as" in capsys.readouterr().out
+    assert library.models()[0].argument == "chest256"
+    assert for_streamlit(["bundle=phantom"]) == []
+    assert "using phantom of the package" in capsys.readouterr().out
+    assert [model.argument for model in library.models()] == ["phantom", "chest256"]
+    assert run(monkeypatch, "app", "bundle=nowhere") == 2
+    assert "bundle=nowhere is no bundle" in capsys.readouterr().err
 
 
 def test_where_wandb_is_not_installed_curves_go_to_a_csv_file(monkeypatch, tmp_path, capsys):

@@ -7,7 +7,6 @@ from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.commands.runs import main
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
-from cxr_ldm.naming import bundle_named
 
 
 def made(folder, settings, figure, value, bundle=True):
@@ -71,13 +70,3 @@ def test_a_run_is_deleted_once_what_was_made_from_it_is_said(outputs, capsys):
     assert "made from it: ldm/aa, ldm/bbb" in capsys.readouterr().out
     assert not (outputs / "vae" / "v").exists()
     assert (outputs / "ldm" / "aa").exists()
-
-
-def test_a_bundle_is_found_by_its_folder_its_runs_folder_and_its_runs_name(outputs, capsys):
-    bundle = outputs / "vae" / "v" / "bundle"
-    for chosen in ("v", str(outputs / "vae" / "v"), str(bundle)):
-        assert bundle_named(chosen, outputs, "vae", "ldm") == bundle
-    assert capsys.readouterr().out == f"using {bundle}\n" * 2
-    with pytest.raises(UserError, match="vae_bundle=w is no bundle"):
-        bundle_named("w", outputs, "vae", key="vae_bundle")
-    assert bundle_named("phantom", outputs).name == "demo"
