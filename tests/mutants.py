@@ -31,7 +31,7 @@ SHARES = {
     "cxr_ldm/evaluation": 6,
     "cxr_ldm/metrics": 12,
 }
-WIDER = ["tests/cli/test_path.py"]
+WIDER = ["tests/cli/test_path.py", "tests/cli/test_decoder.py"]
 SECONDS = 900  # a test run that does not end by then killed its mutant
 SWAPPED: dict[type, type] = {
     ast.Add: ast.Sub,
@@ -129,17 +129,19 @@ def sites(place: str) -> list[Mutant]:
 
 
 def tests_of(file: str) -> list[str]:
-    """The module itself for its doctests, and the tests that import it; the fast ones first."""
+    """The module itself for its doctests, and the tests that import it or a helper of theirs that does."""
     module = file.removesuffix(".py").replace("/", ".")
     package, _, last = module.rpartition(".")
     pattern = re.compile(rf"\b{re.escape(module)}\b|from {re.escape(package)} import [^\n]*\b{last}\b")
-    importing = [
-        path.relative_to(ROOT).as_posix()
+    texts = {
+        path: path.read_text(encoding="utf-8")
         for folder in ("unit", "reference")
-        for path in sorted((ROOT / "tests" / folder).rglob("test_*.py"))
-        if pattern.search(path.read_text(encoding="utf-8"))
-    ]
-    return [file, *importing]
+        for path in sorted((ROOT / "tests" / folder).rglob("*.py"))
+    }
+    importing = {path for path, text in texts.items() if pattern.search(text)}
+    for helper in [path for path in importing if not path.name.startswith("test_")]:
+        importing |= {path for path, text in texts.items() if f"from {helper.stem} import" in text}
+    return [file, *(path.relative_to(ROOT).as_posix() for path in texts if path in importing and "test_" in path.name)]
 
 
 def noticed(tests: list[str], tree: Path) -> str | None:

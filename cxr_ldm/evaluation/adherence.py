@@ -13,6 +13,7 @@ from cxr_ldm.metrics.faithfulness.adherence import Finding, PhantomAdherence
 from cxr_ldm.metrics.images import diversity
 from cxr_ldm.metrics.results import Metric
 
+COLUMNS = 4  # of the picture: samples of a prompt
 REAL_LIKE_PROMPTS = 600  # real images at most that show what the prompts ask for
 
 
@@ -51,10 +52,10 @@ class Adherence:
         for index, (name, prompt) in enumerate(measure.prompts.items()):
             seeds = [data.seed + 10_000 * (index + 1) + number for number in range(count)]
             samples[name] = model.draw([prompt] * count, seeds)
-        shown = torch.cat([images[:4] for images in samples.values()])
-        captions = [prompt for prompt in measure.prompts.values() for _ in range(4)]
+        shown = torch.cat([images[:COLUMNS] for images in samples.values()])
+        captions = [prompt for prompt in measure.prompts.values() for _ in range(min(count, COLUMNS))]
         facts = {"synthetic": True, "prompts": captions, "bundle_sha256": model.bundle.sha256}
-        save_grid(folder / "adherence.png", shown, 4, captions, facts)
+        save_grid(folder / "adherence.png", shown, min(count, COLUMNS), captions, facts)
         real = np.concatenate([train, held_out])
         truths = [tuple((entry["name"], entry["side"]) for entry in said) for said in self.said(real)]
         asked = [measure.shown(name) for name, images in samples.items() for _ in images]

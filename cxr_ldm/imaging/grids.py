@@ -31,7 +31,13 @@ def to_uint8(pixels: Tensor) -> np.ndarray:
 
 
 def grid(pixels: Tensor, columns: int, captions: Sequence[str] | None = None, cell: int = 160) -> Image.Image:
-    """Images `[N,1,H,W]` in [-1, 1], row by row, each scaled to `cell` to 512 pixels with its caption below."""
+    """Images `[N,1,H,W]` in [-1, 1], row by row, each scaled to `cell` to 512 pixels with its caption below.
+
+    Raises:
+        ValueError: another number of captions than of images, which would stand below the wrong ones.
+    """
+    if captions is not None and len(captions) != len(pixels):
+        raise ValueError(f"{len(captions)} captions for {len(pixels)} images")
     scale = max(1, math.ceil(cell / pixels.shape[-1]))
     side = min(scale * pixels.shape[-1], LARGEST_CELL)
     texts = [textwrap.wrap(caption, side // 6)[:3] for caption in captions or [""] * len(pixels)]

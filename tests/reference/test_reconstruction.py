@@ -15,9 +15,11 @@ from cxr_ldm.metrics.images.reconstruction import (
     ms_ssim_weights,
     psnr,
     reconstruction_metrics,
+    reconstruction_values,
     ssim,
     worst,
 )
+from cxr_ldm.stages.reconstruction import l1_with_gradients
 
 OPTIONS = {"data_range": 2.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
@@ -59,6 +61,19 @@ def test_ms_ssim_is_scikit_images_scale_by_scale(size, scales):
     expected = [scikit_ms_ssim(a[0], b[0]) for a, b in zip(made, original, strict=True)]
     found = ms_ssim(torch.from_numpy(made), torch.from_numpy(original))
     np.testing.assert_allclose(found.numpy(), expected, atol=5e-5)
+
+
+@pytest.mark.parametrize(("size", "there"), [(16, False), (32, True)])
+def test_ms_ssim_stands_beside_ssim_from_two_scales_on(size, there):
+    made, original = (torch.from_numpy(each) for each in pairs(2, size))
+    assert ("ms_ssim" in reconstruction_values(made, original)) is there
+
+
+def test_edges_count_along_rows_and_along_columns():
+    ramp = torch.linspace(0, 1, 5).expand(1, 1, 4, 5)
+    for pixels in (ramp, ramp.transpose(2, 3)):
+        loss = l1_with_gradients(pixels, torch.zeros_like(pixels), weight=2.0)
+        assert loss.item() == pytest.approx(0.5 + 2.0 * 0.25)
 
 
 def test_ms_ssim_is_torchmetrics_but_for_the_border_of_the_coarsest_scale():

@@ -83,6 +83,18 @@ def test_a_score_looks_at_its_patch_and_the_shape_is_as_stated():
     assert seen.max() - seen.min() + 1 == 26
 
 
+def test_its_units_let_a_fifth_of_what_is_negative_pass():
+    """As in pix2pix (Isola et al. 2017, section 6.1)."""
+    network = PatchDiscriminator([1], groups=1)
+    with torch.no_grad():
+        for conv in (network.convs[0], network.conv_out):
+            conv.weight.zero_()
+            conv.weight[0, 0, 1, 1] = 1.0
+            conv.bias.zero_()
+    scores = [network(torch.full((1, 1, 4, 4), value))[0, 0, 1, 1].item() for value in (1.0, -1.0)]
+    assert scores == pytest.approx([1.0, -0.2])
+
+
 def test_groups_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(UserError, match="must divide every entry of channels"):
         PatchDiscriminator([8, 10], groups=4)

@@ -78,9 +78,13 @@ def test_terminal_and_provenance_say_it(tmp_path, capsys):
         cfg = compose("sample", ["n=1", "sampler.steps=1", f"paths.outputs={tmp_path}", "name=a"])
     sample(cfg, DEMO, "A photo of a dog. " + "Clear lungs. " * 40)
     printed = capsys.readouterr().out
-    assert "The model's vocabulary does not know: photo, dog." in printed
+    assert "\nThe model's vocabulary does not know: photo, dog." in f"\n{printed}"
     assert "cut off: Clear lungs." in printed
     facts = read_png(tmp_path / "samples" / "a" / "0000.png")
     assert facts["prompt_unknown_words"] == ["photo", "dog"]
     assert facts["prompt_cut"].startswith("Clear lungs.")
     assert json.loads((tmp_path / "samples" / "a" / "0000.json").read_text()) == facts
+    (tmp_path / "prompts.txt").write_text("A photo.\nNormal.\n")
+    cfg.prompts_file, cfg.name = str(tmp_path / "prompts.txt"), "b"
+    sample(cfg, DEMO, None)  # of several prompts each sentence says whose it is
+    assert '"A photo.": The model\'s vocabulary does not know: photo.' in capsys.readouterr().out
