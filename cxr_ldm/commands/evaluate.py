@@ -99,7 +99,8 @@ def collection_for(cfg: DictConfig, bundle: Bundle) -> Prepared:
         if data["kind"] != cfg.data.kind:
             raise UserError(
                 f"{bundle.folder} was trained on {data['name']}, which is not below {cfg.paths.outputs}/prepared; "
-                "say what to measure it on by prepared=FOLDER, or by data=… data.root=DIR."
+                "say what to measure it on by prepared=FOLDER, or by data=… data.root=DIR, or train your own model by "
+                f"`python train.py stage={bundle.kind}`."
             )
     return prepared_data(cfg)
 
