@@ -93,9 +93,9 @@ def override_words(overrides: Sequence[str]) -> list[str]:
 
 
 def complete_runs(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
-    """Complete runs below `folder` with their records, newest first, and behind all others the arms of sweeps."""
-    records = [(path, read_json(path)) for path in folder.glob(f"*/{RECORD}")]
-    done = [(path.parent, record) for path, record in records if record["complete"]]
+    """Complete runs below `folder` that hold a bundle, with their records, newest first, arms of sweeps behind them."""
+    records = [(path.parent, read_json(path)) for path in folder.glob(f"*/{RECORD}")]
+    done = [(run, record) for run, record in records if record["complete"] and (run / "bundle").is_dir()]
     done.sort(key=lambda entry: entry[1].get("finished", ""), reverse=True)
     return sorted(done, key=lambda entry: bool(entry[1].get("arm")))
 
@@ -188,7 +188,7 @@ def newest(outputs: Path, stage: str, data: str | None, needed: Mapping[str, Any
     """
     for run, record in complete_runs(outputs / stage):
         bundle = run / "bundle"
-        if data in (None, record["data"], kind_of(bundle)) and fits(record, needed):
+        if fits(record, needed) and (data in (None, record["data"]) or data == kind_of(bundle)):
             return Chosen(bundle, f"{bundle} (the newest complete run of stage {stage} on {record['data']})")
     return None
 

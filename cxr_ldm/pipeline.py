@@ -195,8 +195,6 @@ class TextToCXR:
             raise UserError(f"output={output} is not one of {', '.join(get_args(Output))}.")
         if n < 1:
             raise UserError(f"n={n} must be 1 or more.")
-        if patients is not None and len(patients) != len(texts):
-            raise UserError(f"{len(texts)} prompts and {len(patients)} patients: one is needed for each prompt.")
         sampling = Sampling.preset(sampler) if isinstance(sampler, str) else Sampling(sampler=sampler)
         rule, grid = self.guidance_of(guidance), times or sampling.times
         sampling = replace(sampling, steps=sampling.steps if steps is None else steps, guidance=rule, times=grid)

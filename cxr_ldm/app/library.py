@@ -14,13 +14,14 @@ from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
-BUNDLE = "CXR_LDM_BUNDLE"
+# of the environment: the output folder, and the model that stands first
+OUTPUTS, BUNDLE = "CXR_LDM_OUTPUTS", "CXR_LDM_BUNDLE"
 PACKAGED = {name: f"{name} (of the package)" for name in MODELS}
 
 
 def outputs() -> Path:
     """The output folder: `outputs` where the page was started, or what CXR_LDM_OUTPUTS names."""
-    return Path(os.environ.get("CXR_LDM_OUTPUTS", "outputs"))
+    return Path(os.environ.get(OUTPUTS, "outputs"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def models(kind: str = "ldm") -> list[Model]:
     The first is what `sample.py` would take; CXR_LDM_BUNDLE names another, as `bundle=` does.
     """
     runs = [run for run, _ in naming.complete_runs(outputs() / kind)]
-    found = [Model(run.name, str(run / "bundle"), run / "bundle", run) for run in runs if (run / "bundle").is_dir()]
+    found = [Model(run.name, str(run / "bundle"), run / "bundle", run) for run in runs]
     if kind != "ldm":
         return found
     found += [Model(PACKAGED[name], name, folder, None) for name, folder in MODELS.items()]

@@ -175,10 +175,19 @@ def as_it_stands(argument: str, sweep: bool = False) -> str:
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     if not found or key.lstrip("+") not in LITERALS or value in ("", "null") or quoted or (sweep and "," in value):
         return argument
-    if is_read_as(argument, value):
-        return argument
+    return f"{key}={as_text(value)}"
+
+
+def as_text(value: str) -> str:
+    """A text as Hydra's grammar reads it: in quotes where it would read something else.
+
+    >>> print(as_text("out/a.b"), as_text("12"), as_text("null"), as_text("it's"))
+    out/a.b '12' 'null' 'it\\'s'
+    """
+    if is_read_as(f"key={value}", value):
+        return value
     value = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
-    return f"{key}='{value}'"
+    return f"'{value}'"
 
 
 def is_read_as(argument: str, value: str) -> bool:

@@ -62,13 +62,14 @@ def main() -> None:
 def for_streamlit(words: Sequence[str]) -> list[str]:
     """The words without `bundle=` and `paths.outputs=`, which reach the page by its environment; says what it opens."""
     from cxr_ldm import naming
+    from cxr_ldm.app import library
 
-    ours = {"bundle": "CXR_LDM_BUNDLE", "paths.outputs": "CXR_LDM_OUTPUTS"}
+    ours = {"bundle": library.BUNDLE, "paths.outputs": library.OUTPUTS}
     for word in words:
         key, _, value = word.partition("=")
         if key in ours:
             os.environ[ours[key]] = value
-    naming.model_bundle(os.environ.get(ours["bundle"]), Path(os.environ.get(ours["paths.outputs"], "outputs"))).said()
+    naming.model_bundle(os.environ.get(library.BUNDLE), library.outputs()).said()
     return [word for word in words if word.partition("=")[0] not in ours]
 
 

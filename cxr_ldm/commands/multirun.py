@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -19,7 +19,7 @@ class Table(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """A job returned the folder of its run."""
-        if isinstance(job_return.return_value, Path):
+        if job_return.status == JobStatus.COMPLETED and isinstance(job_return.return_value, Path):
             self.folders.append(job_return.return_value)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr_ldm.assets import CONF
-from cxr_ldm.commands.cli import mendable
+from cxr_ldm.commands.cli import as_text, mendable
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
@@ -49,13 +49,11 @@ def evaluate(settings: Mapping[str, Any] | None = None, **further: Any) -> dict[
 def as_typed(value: Any) -> str:
     """A value as Hydra's grammar reads it.
 
-    >>> as_typed(None), as_typed(True), as_typed([1, 2.5]), as_typed("ldm"), as_typed("it's (1)")
-    ('null', 'true', '[1,2.5]', 'ldm', "'it\\\\'s (1)'")
+    >>> print(as_typed(None), as_typed(True), as_typed([1, 2.5]), as_typed({"a": "b"}), as_typed("12"))
+    null true [1,2.5] {a:b} '12'
     """
     if isinstance(value, str) or hasattr(value, "__fspath__"):
-        text = str(value)
-        plain = text.replace("_", "").replace("-", "").replace("/", "").replace(".", "").isalnum()
-        return text if plain else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return as_text(str(value))
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(as_typed, value))}]"
     if isinstance(value, Mapping):

@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> Path:
     composed = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(overrides())}
     config = OmegaConf.to_container(cfg, resolve=False)
     machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
-    if not run(built.plan, built.folder, built.settings, machine, logger, composed, config, is_swept()):
+    if not run(built.plan, built.folder, built.settings, machine, logger, composed, config, arm=is_swept()):
         return built.folder
     print(numbers(built.folder))
     ending(built.folder, *built.plan.files)

@@ -103,7 +103,7 @@ def generated(pipeline: TextToCXR, sampling: Sampling, cache: Path) -> Generated
         "bundle": pipeline.sha256,
         "sampler": sampling.settings(),
         "guidance": sampling.rule.settings(),
-        "device": pipeline.whitening.mean.device.type,
+        "device": pipeline.device.type,
         "software": cxr_ldm.__version__,
     }
     return Generated(sample, made_by, cache, sampling.steps)

@@ -43,7 +43,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where its networks are."""
-        return self.pipeline.whitening.mean.device
+        return self.pipeline.device
 
     @cached_property
     def generated(self) -> Generated:
