@@ -1,5 +1,7 @@
 """python -m cxr_ldm.prepare: a collection of raw files to a prepared folder. No torch here."""
 
+from collections.abc import Mapping
+
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -7,6 +9,7 @@ from cxr_ldm import artifacts
 from cxr_ldm.commands.schema import Prepare
 from cxr_ldm.commands.settings import check_root, check_values, ending, prepared_data
 from cxr_ldm.data.prepared.making import MADE, dry_run
+from cxr_ldm.data.prepared.rejected import said
 
 
 def main(cfg: DictConfig) -> None:
@@ -14,11 +17,19 @@ def main(cfg: DictConfig) -> None:
     check_values(cfg, Prepare)
     if cfg.prepare.dry_run:
         check_root(cfg)
-        for key, value in artifacts.flatten(dry_run(instantiate(cfg.data.reader))):
+        found = dry_run(instantiate(cfg.data.reader))
+        rejected, examples = found.pop("rejected"), found.pop("examples")
+        for key, value in artifacts.flatten(found):
             print(f"{value:>8}  {key}")
+        _print_rejected(rejected, examples)
         return
     prepared = prepared_data(cfg, cfg.name)
     print(f"{len(prepared)} images of {prepared.size} x {prepared.size}")
-    for reason, count in artifacts.read_json(prepared.folder / "summary.json")["rejected"].items():
-        print(f"  rejected {count}: {reason}")
+    summary = artifacts.read_json(prepared.folder / "summary.json")
+    _print_rejected(summary["rejected"], summary.get("examples", {}))  # older folders have no examples
     ending(prepared.folder, *MADE)
+
+
+def _print_rejected(rejected: Mapping[str, int], examples: Mapping[str, str]) -> None:
+    for line in said(rejected, examples):
+        print(f"rejected: {line}")

@@ -7,8 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from cxr_ldm.data.prepared.manifest import View
-from cxr_ldm.data.prepared.people import OLDEST, Sex
+from cxr_ldm.data.prepared.people import OLDEST, Sex, View
 from cxr_ldm.errors import UserError
 
 CLASSES: dict[str, tuple[str, ...]] = {"view": get_args(View), "sex": get_args(Sex)}

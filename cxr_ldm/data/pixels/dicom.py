@@ -17,7 +17,7 @@ from cxr_ldm.data.pixels.dicom_file import read_file
 from cxr_ldm.data.pixels.dicom_pixels import NotARadiograph, stored_values
 from cxr_ldm.data.pixels.dicom_tone import Voi, tidy, tone_of
 from cxr_ldm.data.pixels.images import MISSING, Grey, Toned, UnreadableImage, is_file, read_grey
-from cxr_ldm.data.prepared.manifest import View
+from cxr_ldm.data.prepared.people import View, view_in
 from cxr_ldm.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 MODALITIES = ("CR", "DX", "RG", "DR", "XR", "RX")
 # What a file without a modality is by its SOP class: of computed and of digital radiography, for presentation
 RADIOGRAPHS = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1")
-LATERAL = ("LL", "RL", "LLD", "RLD", "LATERAL", "LARGE LATERAL")
-VIEWS: dict[str, View] = {"PA": "PA", "AP": "AP", **dict.fromkeys(LATERAL, "lateral")}  # type: ignore[dict-item]
+DECUBITUS = ("LLD", "RLD")  # View Position of a patient who lies on a side, which is not taken for a frontal view
 MOST_PIXELS = 100_000_000  # a damaged header must not ask for all memory
 
 
@@ -157,7 +156,8 @@ def check_radiograph(header: "Dataset", stated_or_assumed: Modality = "stated") 
 
 def view_of(header: "Dataset") -> View | None:
     """The projection that View Position states; where it is silent, Patient Orientation tells lateral from frontal."""
-    stated = VIEWS.get(str(header.get("ViewPosition", "") or "").strip().upper())
+    position = str(header.get("ViewPosition", "") or "").strip()
+    stated = "lateral" if position.upper() in DECUBITUS else view_in(position)
     if stated:
         return stated
     # The direction across the body: towards its left or right, or towards its front or back.

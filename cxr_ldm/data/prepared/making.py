@@ -1,13 +1,12 @@
 """Raw collection → prepared folder: manifest.parquet, images.npy, rejected.csv, summary.json and run.json."""
 
-import csv
 import hashlib
 import io
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,10 +28,10 @@ from cxr_ldm.content import Verify, save_array, sealed
 from cxr_ldm.data.pixels.images import BLANK, Bits, Fit, UnreadableImage, equalised, is_file, resize_square
 from cxr_ldm.data.prepared.folder import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
 from cxr_ldm.data.prepared.manifest import COLUMNS, Counting, Reader, Record, Rejected
+from cxr_ldm.data.prepared.rejected import counted, said, write_rejected
 from cxr_ldm.data.prepared.splits import SPLITS, split_of
 from cxr_ldm.data.prepared.workers import pool
 from cxr_ldm.data.readers import raw_files
-from cxr_ldm.data.readers.columns import defused
 from cxr_ldm.errors import UserError
 
 # Raised when the same files and settings come to give another result, so that an older folder is not taken for it.
@@ -157,12 +156,13 @@ def prepare(
         rows, unreadable = _decode(_limited(records, limit), partial_folder, name, target, workers)
         rejected += unreadable
         if not rows:
-            raise UserError(f"{name}: none of {len(rejected)} images can be used ({_most_frequent(rejected)}).")
+            why = "; ".join(said(**counted(rejected))[:3]) or "the collection names no image"
+            raise UserError(f"{name}: none of {len(rejected)} images can be used ({why}).")
         for row in rows:
             row["split"] = row["split"] or split_of(row["patient_id"], **splits)
         _write_weights(partial_folder / WEIGHTS, rows)
         _write_manifest(partial_folder / MANIFEST, rows)
-        _write_rejected(partial_folder / REJECTED, rejected)
+        write_rejected(partial_folder / REJECTED, rejected)
         write_json(partial_folder / SUMMARY, _summary(name, rows, rejected) | _steps(reader))
         (partial_folder / JOURNAL).unlink()
         facts = {"name": name, "kind": kind or name, "size": target.size, "stat": now}
@@ -207,8 +207,8 @@ def dry_run(reader: Reader) -> dict[str, Any]:
 
     Returns:
         listed (all that the collection names), accepted, without an image file (of the accepted, where there are any:
-        of a collection whose reports alone are there), studies and patients (of the accepted), rejected: reason →
-        count, the most frequent first, and the reader's steps where it counts them.
+        of a collection whose reports alone are there), studies and patients (of the accepted), what `counted` says of
+        the rejected, and the reader's steps where it counts them.
     """
     records, rejected = sift(reader)
     absent = sum(record.path is not None and not is_file(record.path) for record in records)
@@ -218,7 +218,7 @@ def dry_run(reader: Reader) -> dict[str, Any]:
         **({"without an image file": absent} if absent else {}),
         "studies": len({record.study_id for record in records}),
         "patients": len({record.patient_id for record in records}),
-        "rejected": _reasons(rejected),
+        **counted(rejected),
     } | _steps(reader)
 
 
@@ -377,16 +377,6 @@ def _write_weights(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         save_array(path, weights)
 
 
-def _write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_id", "reason"])
-    # one line for each image, whatever a damaged file or table put into its name
-    rows = ((item.image_id, f"{item.reason} ({item.detail})" if item.detail else item.reason) for item in rejected)
-    writer.writerows([defused(re.sub(r"[\x00-\x1f\x7f]+", " ", cell)) for cell in row] for row in rows)
-    write_text(path, text.getvalue())
-
-
 def _summary(name: str, rows: Sequence[Mapping[str, Any]], rejected: list[Rejected]) -> dict[str, Any]:
     def counts(chosen: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         return {"images": len(chosen), "patients": len({row["patient_id"] for row in chosen})}
@@ -397,7 +387,7 @@ def _summary(name: str, rows: Sequence[Mapping[str, Any]], rejected: list[Reject
         "splits": {split: counts([row for row in rows if row["split"] == split]) for split in SPLITS},
         "sources": dict(Counter(row["source"] for row in rows)),
         "views": dict(Counter(row["view"] or "unknown" for row in rows)),
-        "rejected": _reasons(rejected),
+        **counted(rejected),
     }
 
 
@@ -405,12 +395,3 @@ def _steps(reader: Reader) -> dict[str, Any]:
     """The reader's own counts under the key "steps"; nothing where it has none."""
     steps = reader.steps() if isinstance(reader, Counting) else {}
     return {"steps": steps} if steps else {}
-
-
-def _reasons(rejected: Iterable[Rejected]) -> dict[str, int]:
-    return dict(Counter(item.reason for item in rejected).most_common())
-
-
-def _most_frequent(rejected: Iterable[Rejected]) -> str:
-    reasons = list(_reasons(rejected).items())[:3]
-    return "; ".join(f"{count} × {reason}" for reason, count in reasons) or "the collection names no image"

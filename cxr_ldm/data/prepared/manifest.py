@@ -4,14 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from cxr_ldm.data.pixels.images import Grey
-from cxr_ldm.data.prepared.people import Sex
+from cxr_ldm.data.prepared.people import Sex, View
 from cxr_ldm.data.prepared.splits import Split
 from cxr_ldm.errors import UserError
-
-View = Literal["PA", "AP", "frontal", "lateral"]
 
 # height and width are those of the original image, before it was resized.
 COLUMNS = (

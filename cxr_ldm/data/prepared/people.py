@@ -1,12 +1,26 @@
-"""Age and sex of a patient as tables write them."""
+"""Age and sex of a patient, and the view, as tables write them."""
 
 import re
 from typing import Literal
 
 Sex = Literal["female", "male"]
+View = Literal["PA", "AP", "frontal", "lateral"]
 
 OLDEST = 120.0
 UNITS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+# Each projection by its words, and words that say how the patient was placed and change none. Any other word, such as
+# decubitus, oblique or lordotic, is of a picture that is none of the four.
+PROJECTIONS: dict[View, str] = {
+    "PA": "pa posteroanterior",
+    "AP": "ap anteroposterior",
+    "frontal": "frontal",
+    "lateral": "lateral lat ll rl",
+}
+PLACED = """
+    bedside chest cxr erect film frontal large left mobile port portable projection radiograph ray right semi semierect
+    semiupright single sitting standing supine thorax upright view x xr xray
+"""
+WORDS: dict[str, View] = {word: view for view, words in PROJECTIONS.items() for word in words.split()}
 SEXES: dict[str, Sex] = {"F": "female", "FEMALE": "female", "M": "male", "MALE": "male"}
 
 
@@ -30,3 +44,19 @@ def sex_of(cell: str) -> Sex | None:
     ('male', 'female', None)
     """
     return SEXES.get(cell.strip().upper())
+
+
+def view_in(cell: str) -> View | None:
+    """The view that a cell names in words, in either case; None where it names none, or more than one.
+
+    >>> [view_in(cell) for cell in ("AP Supine", "PORTABLE CHEST, antero-posterior", "left lateral", "Frontal PA")]
+    ['AP', 'AP', 'lateral', 'PA']
+    >>> [view_in(cell) for cell in ("left lateral decubitus", "PA and LAT", "AP oblique", "")]
+    [None, None, None, None]
+    """
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=ero)[\W_]+", "", cell.lower()))
+    if not {*words} <= {*WORDS, *PLACED.split()}:
+        return None
+    views = {WORDS[word] for word in words if word in WORDS}
+    exact = views - {"frontal"} if views & {"PA", "AP"} else views  # each is a frontal view
+    return exact.pop() if len(exact) == 1 else None

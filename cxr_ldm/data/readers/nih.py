@@ -7,8 +7,8 @@ from typing import Any
 
 from cxr_ldm.data.findings.reading import read_findings
 from cxr_ldm.data.pixels.images import MISSING, is_missing, read_grey
-from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, View, inside, require_root
-from cxr_ldm.data.prepared.people import sex_of, years
+from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, inside, require_root
+from cxr_ldm.data.prepared.people import View, sex_of, years
 from cxr_ldm.data.readers.columns import Row, read_csv, require_columns
 from cxr_ldm.data.readers.file_search import lower_extension
 from cxr_ldm.data.readers.one_hot import NO_FINDING, listed, phrase
@@ -100,7 +100,7 @@ class NIHReader:
         if not inside(self.root, path):
             return Rejected(row[IMAGE], OUTSIDE)
         if is_missing(path):
-            return Rejected(row[IMAGE], MISSING)
+            return Rejected(row[IMAGE], MISSING, str(path))
         labels = row[LABELS].split("|")
         view: View | None = row[VIEW] if row[VIEW] in ("PA", "AP") else None  # type: ignore[assignment]
         text = report(labels, view, row[AGE], sex)

@@ -22,7 +22,8 @@ from cxr_ldm.data.findings.reports import (
 )
 from cxr_ldm.data.pixels.dicom import Modality, Voi, check_voi, header_view, is_dicom, load_image
 from cxr_ldm.data.pixels.images import MISSING, is_missing
-from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, View, inside, require_root
+from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, inside, require_root
+from cxr_ldm.data.prepared.people import View
 from cxr_ldm.data.readers.columns import read_csv
 from cxr_ldm.data.readers.file_search import matching
 from cxr_ldm.errors import UserError
@@ -134,7 +135,7 @@ class OpenIReader:
         if not inside(self.root, path):
             return Rejected(image, OUTSIDE)
         if is_missing(path):
-            return Rejected(image, MISSING)
+            return Rejected(image, MISSING, str(path))
         return Record(
             image_id=image,
             study_id=f"CXR{report.uid}",

@@ -11,8 +11,8 @@ from cxr_ldm.data.findings.reading import read_findings
 from cxr_ldm.data.findings.words import NO_FINDING
 from cxr_ldm.data.pixels.dicom import Modality, Voi, check_voi, header_view, is_dicom, load_image
 from cxr_ldm.data.pixels.images import MISSING, Grey, is_file, upright
-from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, View, inside, require_root
-from cxr_ldm.data.prepared.people import sex_of, years
+from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, inside, require_root
+from cxr_ldm.data.prepared.people import View, sex_of, view_in, years
 from cxr_ldm.data.readers.columns import Row, columns_of, fill, read_joined, require_columns, split_columns, table_file
 from cxr_ldm.data.readers.file_search import in_either_case, matching
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
@@ -179,9 +179,17 @@ class TableReader:
 
     def _path(self, image: str, row: Row) -> Path:
         """Where an image is: at its place or at another one, with its extension in either case."""
-        places = [image, *(fill(place, row) for place in self.elsewhere)]
-        paths = [in_either_case(self.root / place) for place in places]
+        paths = [in_either_case(self.root / place) for place in self._places(image, row)]
         return next(filter(is_file, paths), self.root / image)
+
+    def _places(self, image: str, row: Row) -> list[str]:
+        return [image, *(fill(place, row) for place in self.elsewhere)]
+
+    def _unplaced(self, written: str) -> str:
+        """Why a view is not taken, and the setting that says what it means."""
+        column = (columns_of(self.view or "") or ["COLUMN"])[0]
+        views = ", ".join(get_args(View))
+        return f"view {written!r} is none of {views}; data.reader.values says what the words of {column!r} mean"
 
     def _taken(self, path: Path) -> bool:
         return self.outside or inside(self.root, path)
@@ -225,15 +233,15 @@ class TableReader:
         view = VIEWS.get((self.view or "").lower())
         if self.view is not None and view is None:
             written = fill(self.view, reads)
-            view = VIEWS.get(written.lower())
-            if written and view is None:
-                return Rejected(image, f"view {written!r} is none of {', '.join(VIEWS.values())}")
+            view = view_in(written)
+            if written.strip() and view is None:
+                return Rejected(image, self._unplaced(written))
         if not text:
             return Rejected(image, "no text")
         if not self._taken(path):
             return Rejected(image, f"{OUTSIDE}; data.reader.outside=true takes it")
         if not is_file(path):
-            return Rejected(image, MISSING)
+            return Rejected(image, MISSING, " or ".join(str(self.root / place) for place in self._places(image, row)))
         if view is None and is_dicom(path):
             view = header_view(path)
         if self.frontal_only and view in (None, "lateral"):

@@ -91,7 +91,8 @@ def test_a_table_names_files_whose_extension_is_in_capitals(shouting, table_opti
 def test_an_image_may_be_elsewhere_and_is_missing_even_without_its_folder(table_root, table_options):
     options = table_options | {"image": "jpg/{file}.jpg"}
     assert set(TableReader(table_root, **options).records()) == {
-        Rejected(f"jpg/{number:02d}.jpg", "image file is missing") for number in range(24)
+        Rejected(f"jpg/{number:02d}.jpg", "image file is missing", f"{table_root}/jpg/{number:02d}.jpg")
+        for number in range(24)
     }
     reader = TableReader(table_root, elsewhere=["png/{file}.png", "images/{file}.png"], **options)
     first = next(reader.records())

@@ -172,7 +172,8 @@ def test_a_missing_image_is_a_reason(tmp_path):
     write_xml(tmp_path)
     write_projections(tmp_path)
     (tmp_path / "NLMCXR_png" / "CXR11_IM-0067-1001.png").unlink()
-    assert Rejected("CXR11_IM-0067-1001", "image file is missing") in list(OpenIReader(tmp_path).records())
+    tried = f"{tmp_path}/NLMCXR_png/CXR11_IM-0067-1001.png"
+    assert Rejected("CXR11_IM-0067-1001", "image file is missing", tried) in list(OpenIReader(tmp_path).records())
 
 
 BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><eCitation>&b;</eCitation>'

@@ -19,6 +19,7 @@ from cxr_ldm.data.pixels.images import resize_square
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.making import Target, dry_run, prepare
 from cxr_ldm.data.prepared.manifest import COLUMNS, Record, Rejected
+from cxr_ldm.data.prepared.rejected import said
 from cxr_ldm.data.readers import raw_files
 from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
@@ -141,11 +142,11 @@ def test_a_bad_file_does_not_stop_the_rest(reader, table_root, tmp_path):
     with open(prepared.folder / "rejected.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [
-        {"image_id": "images/06.png", "reason": "image file is missing"},
+        {"image_id": "images/06.png", "reason": f"image file is missing ({table_root}/images/06.png)"},
         {"image_id": "images/05.png", "reason": "image is not a readable PNG or JPEG file"},
     ]
     summary = json.loads((prepared.folder / "summary.json").read_text())
-    assert summary["rejected"] == {row["reason"]: 1 for row in rows}
+    assert summary["rejected"] == {row["reason"].partition(" (")[0]: 1 for row in rows}
 
 
 def test_a_spreadsheet_finds_no_formula_in_the_rejected(reader, tmp_path):
@@ -246,6 +247,7 @@ def test_a_repeated_image_id_is_rejected(reader, tmp_path):
         "studies": 3,
         "patients": 3,
         "rejected": {"image_id occurs twice": 21},
+        "examples": {},
     }
 
 
@@ -346,3 +348,12 @@ def test_preparing_does_not_import_torch():
     modules = "cxr_ldm.data.prepared.making, cxr_ldm.data.readers.openi, cxr_ldm.data.readers.joined"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_reason_comes_with_the_path_that_was_tried(reader, table_root):
+    (table_root / "images" / "06.png").unlink()
+    (table_root / "images" / "07.png").unlink()
+    found = dry_run(reader)
+    assert said(found["rejected"], found["examples"]) == [
+        f"2 × image file is missing, such as {table_root}/images/06.png"
+    ]

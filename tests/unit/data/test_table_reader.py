@@ -58,7 +58,8 @@ def test_rows_that_cannot_be_used_are_rejected_with_the_reason(table_root, table
     assert reasons == [
         "no text",
         "image file is missing",
-        "view 'oblique' is none of PA, AP, frontal, lateral",
+        "view 'oblique' is none of PA, AP, frontal, lateral; "
+        "data.reader.values says what the words of 'projection' mean",
     ]
     short, long = results[3:]
     assert (short.view, short.labels) == (None, [])
@@ -189,3 +190,26 @@ def test_a_table_names_no_image_outside_its_folder_unless_that_is_allowed(table_
     assert allowed.settings() == reader.settings() | {"outside": True}
     taken = next(allowed.records())
     assert isinstance(taken, Record) if cell.startswith("..") else taken.reason == "image file is missing"
+
+
+@pytest.mark.parametrize(
+    ("cell", "view"),
+    [
+        ("AP Supine", "AP"),
+        ("ap_semi_erect", "AP"),
+        ("PORTABLE PA", "PA"),
+        ("Left Lateral", "lateral"),
+        ("LL", "lateral"),
+    ],
+)
+def test_a_view_is_read_from_the_words_of_its_cell(table_root, table_options, cell, view):
+    (table_root / "list.csv").write_text(f"file,note,person,kind,projection\n00,Clear.,p0,,{cell}\n")
+    (record,) = TableReader(table_root, **table_options).records()
+    assert record.view == view
+
+
+@pytest.mark.parametrize("cell", ["left lateral decubitus", "PA/LAT", "AP oblique", "apical", "lordotic AP", "-"])
+def test_a_cell_that_names_another_view_or_two_is_refused(table_root, table_options, cell):
+    (table_root / "list.csv").write_text(f"file,note,person,kind,projection\n00,Clear.,p0,,{cell}\n")
+    (rejected,) = TableReader(table_root, **table_options).records()
+    assert rejected.reason.startswith(f"view {cell!r} is none of PA, AP, frontal, lateral; data.reader.values says")
