@@ -1,8 +1,9 @@
-# make install | app | demo | demo-model | test | campaign. Each sets up .venv on its first run and reuses it afterwards.
+# make install | app | demo | demo-model | test | test-latest | campaign. All but test-latest set up .venv on their first
+# run and reuse it afterwards.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install app demo demo-model test campaign
+.PHONY: install app demo demo-model test test-latest campaign
 install: .venv/base.stamp
 
 .venv/base.stamp: pyproject.toml constraints.txt
@@ -43,6 +44,12 @@ test: .venv/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The newest version of every library, in an environment of its own; PYTHON=python3.13 takes another Python.
+test-latest:
+	$(PYTHON) -m venv --clear .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --upgrade --editable ".[test]"
+	OMP_NUM_THREADS=1 .venv-latest/bin/python tests/latest.py
 
 # What takes hours: kills, damaged files, faults put into the code. Its pages say when they were written.
 campaign: .venv/test.stamp
