@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # Streamlit puts the script's own folder there
     sys.path.insert(0, str(ROOT))
 
+from cxr_ldm.errors import UserError  # noqa: E402
+
 PAGES = {
     "generate": ("Generate", ":material/draw:"),
     "enhance": ("Enhance", ":material/tune:"),
@@ -23,4 +25,7 @@ pages = [
     for name, (title, icon) in PAGES.items()
 ]
 chosen = st.navigation(pages, position="top")
-chosen.run()
+try:
+    chosen.run()
+except UserError as error:  # such as an environment that names no model
+    st.error(str(error))

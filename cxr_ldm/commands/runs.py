@@ -144,16 +144,18 @@ def print_compared(compared: Sequence[Entry]) -> None:
 
 
 def print_swept(swept: Sequence[Entry]) -> None:
-    """A row for each run of a sweep: the settings that differ among them, and every figure."""
+    """A row for each run of a sweep: the settings that differ among them, and every figure; then the runs' names."""
     settings, differ = differing(swept)
     figures = list(dict.fromkeys(name for entry in swept for name in entry.metrics))
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", *differ, *figures):
+    for heading in ("run", *differ, *figures):
         table.add_column(heading, overflow="fold")
-    for entry, stated in zip(swept, settings, strict=True):
+    for count, (entry, stated) in enumerate(zip(swept, settings, strict=True)):
         values = (number(entry.metrics[name]["value"]) if name in entry.metrics else "–" for name in figures)
-        table.add_row(entry.name, *(str(stated.get(key, "–")) for key in differ), *values)
+        table.add_row(str(count), *(str(stated.get(key, "–")) for key in differ), *values)
     show(table)
+    for count, entry in enumerate(swept):
+        print(f"run {count}: {entry.name}")
 
 
 def differing(compared: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[str]]:

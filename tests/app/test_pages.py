@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from opened import ROOT, RUN, healthy
+from opened import MAIN, ROOT, RUN, healthy
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from cxr_ldm import artifacts, content
 from cxr_ldm.app import library
@@ -41,6 +42,13 @@ def generated(app, prompt="Left pneumothorax.", n=2, steps=3):
     app.button(key="generate").click().run()
     healthy(app)
     return app
+
+
+def test_an_environment_that_names_no_model_is_one_sentence(outputs, monkeypatch):
+    monkeypatch.setenv("CXR_LDM_BUNDLE", "nowhere")
+    app = AppTest.from_file(str(MAIN), default_timeout=180).run()
+    assert not app.exception
+    assert "bundle=nowhere" in app.error[0].value
 
 
 def test_generate_and_the_same_again(page, outputs, tmp_path):

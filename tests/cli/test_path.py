@@ -145,9 +145,10 @@ def test_a_multirun_makes_a_run_for_each(outputs, command):
     printed = command("train.py", "-m", "stage=ldm", "denoiser=tiny,small", *tiny, *lengths, where).stdout
     made = sorted(path.parent.name for path in set(outputs.glob("ldm/*/bundle")) - before)
     assert [name.split("-")[2] for name in made] == ["small", "tiny"]
-    table = printed[printed.rindex("\nname ") :]
+    table = printed[printed.rindex("\nrun  ") :]
     for word in ("denoiser.channels", "val_loss", *(name[:20] for name in made)):
         assert word in re.sub(r"\s", "", table)
+    assert [line.split(": ")[1].split("-")[2] for line in table.splitlines()[-2:]] == ["tiny", "small"]
     before = {path.parent.name for path in before}
     (whole,) = before  # a run of a sweep is not taken unasked where there is another
     assert f"ldm/{whole}/bundle" in command("sample.py", "prompt=x", "n=1", "sampler.steps=1", where).stdout
