@@ -49,7 +49,7 @@ test: .venv/test.stamp
 test-latest:
 	$(PYTHON) -m venv --clear .venv-latest
 	.venv-latest/bin/python -m pip install --quiet --upgrade --editable ".[test]"
-	OMP_NUM_THREADS=1 .venv-latest/bin/python tests/latest.py
+	OMP_NUM_THREADS=1 .venv-latest/bin/python -m tests.latest
 
 # What takes hours: kills, damaged files, faults put into the code. Its pages say when they were written.
 campaign: .venv/test.stamp

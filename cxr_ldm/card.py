@@ -72,6 +72,9 @@ def card(facts: Mapping[str, Any]) -> str:
         guidance = info.get("guidance", {})
         if "scale" in guidance:
             lines += ["", f"Guidance scale {guidance['scale']:g} ({guidance.get('chosen', 'stated')})."]
+        if "teacher" in info:
+            own = info["sampling"]
+            lines += ["", f"A student: sampled in {own['steps']} steps of {own['sampler']} like its teacher in many."]
     own, other = info.get("data", {}), info.get("vae_data")
     lines += ["", "Trained on:", "", *sources(own)]
     if other is not None and other.get("fingerprint") != own.get("fingerprint"):

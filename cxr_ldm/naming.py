@@ -138,20 +138,20 @@ def bundle_named(chosen: str, outputs: Path, *stages: str, key: str = "bundle") 
     return Chosen(found, str(found))
 
 
-def model_bundle(chosen: str | None, outputs: Path, data: str | None = None) -> Chosen:
+def model_bundle(chosen: str | None, outputs: Path, data: str | None = None, key: str = "bundle") -> Chosen:
     """The model that is taken: the one named; else the newest run, arms of sweeps last; else the package's.
 
     Commands, the page and Python choose by this one rule.
 
     Args:
-        chosen: as of `bundle_named`.
+        chosen, key: as of `bundle_named`.
         data: name or kind of the data that the model must have been trained on; None for any.
 
     Raises:
         UserError: what was chosen is no bundle, or no run is on these data.
     """
     if chosen is not None:
-        return bundle_named(chosen, outputs, "ldm")
+        return bundle_named(chosen, outputs, "ldm", key=key)
     if data is not None or complete_runs(outputs / "ldm"):
         return newest_bundle(outputs, "ldm", data)
     name = next(iter(MODELS))

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from cxr_ldm import naming
 from cxr_ldm.bundle import Bundle, load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.flow_map import denoiser_of
 from cxr_ldm.diffusion.guidance import guided
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import Sampling
@@ -28,8 +29,7 @@ Preview = Callable[[int, Tensor], None]
 Patients = Sequence[Mapping[str, Any]]
 Output = Literal["pt", "np", "pil"]
 
-PLAIN = Guidance()
-SAMPLER = "dpmpp_2m"  # of conf/sampler, as the commands have it
+PLAIN, USUAL = Guidance(), Sampling()
 
 
 class TextToCXR:
@@ -45,6 +45,7 @@ class TextToCXR:
         guidance: what the model is sampled with where a call states nothing else.
         findings: names of the findings that its training texts hold; None where the bundle does not say it.
         data: name of the collection that it was trained on.
+        sampling: sampler and steps where a call states nothing else.
 
     Example: `TextToCXR.from_bundle("chest256")("Pleural effusion.", seeds=0, output="pil")[0].save("image.png")`.
     """
@@ -60,6 +61,7 @@ class TextToCXR:
         guidance: Guidance = PLAIN,
         findings: Sequence[str] | None = None,
         data: str | None = None,
+        sampling: Sampling = USUAL,
     ) -> None:
         self.autoencoder, self.denoiser, self.conditioner, self.whitening = (
             autoencoder,
@@ -67,7 +69,8 @@ class TextToCXR:
             conditioner,
             whitening,
         )
-        self.size, self.sha256, self.guidance, self.findings, self.data = size, sha256, guidance, findings, data
+        self.size, self.sha256, self.findings, self.data = size, sha256, findings, data
+        self.guidance, self.sampling = guidance, sampling
         for module in (denoiser, whitening, *self.parts().values()):
             module.eval()
 
@@ -98,7 +101,7 @@ class TextToCXR:
     def of(cls, bundle: Bundle, device: str | None = None) -> "TextToCXR":
         """A loaded bundle of kind "ldm"; `device` is as in `from_bundle`."""
         parts = bundle.parts
-        denoiser = Denoiser(parts["network"], parts["schedule"], parts["scaling"])
+        denoiser = denoiser_of(parts["network"], parts["schedule"], parts["scaling"])
         pipeline = cls(
             parts["autoencoder"],
             denoiser,
@@ -109,6 +112,7 @@ class TextToCXR:
             Guidance.of_bundle(bundle.info),
             bundle.info.get("findings"),
             bundle.info.get("data", {}).get("name"),
+            Sampling.of_bundle(bundle.info),
         )
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -149,7 +153,7 @@ class TextToCXR:
             [
                 f"TextToCXR, {self.size} × {self.size} pixels, trained on {self.data or 'data not stated'}",
                 f"  parameters: {sizes}; on {self.device}",
-                f"  recommended guidance: {self.guidance.scale:g}",
+                f"  recommended guidance: {self.guidance.scale:g}; {self.sampling.said()}",
                 f"  findings it knows: {known}",
             ]
         )
@@ -160,7 +164,7 @@ class TextToCXR:
         seeds: int | Sequence[int] | None = None,
         steps: int | None = None,
         guidance: float | Guidance | None = None,
-        sampler: str | Callable[..., Tensor] = SAMPLER,
+        sampler: str | Callable[..., Tensor] | None = None,
         times: Callable[..., Tensor] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
@@ -175,10 +179,11 @@ class TextToCXR:
         Args:
             prompts: a text or P of them; the empty text is the unconditional model.
             seeds: P * n of them; or one number, from which the images of each prompt count up; None draws them.
-            steps: sampling steps; None takes those of conf/sampler.
+            steps: sampling steps; None takes those of the sampler in conf/sampler, or the model's where it names both.
             guidance: scale of classifier-free guidance, 1 being the plain conditional model; or all its settings;
                 None takes `self.guidance`, the bundle's.
-            sampler: a name of conf/sampler, such as "ddim"; or a pure sampler, see `cxr_ldm.diffusion.samplers`.
+            sampler: a name of conf/sampler, such as "ddim"; or a pure sampler, see `cxr_ldm.diffusion.samplers`; None
+                takes the model's, `self.sampling`.
             times: grid of times as a function of the number of steps; None takes the sampler's.
             batch_size, progress, preview: as in `draw`.
             patients: as in `draw`, one for each prompt.
@@ -195,7 +200,10 @@ class TextToCXR:
             raise UserError(f"output={output} is not one of {', '.join(get_args(Output))}.")
         if n < 1:
             raise UserError(f"n={n} must be 1 or more.")
-        sampling = Sampling.preset(sampler) if isinstance(sampler, str) else Sampling(sampler=sampler)
+        if sampler is None:
+            sampling = self.sampling
+        else:
+            sampling = Sampling.preset(sampler) if isinstance(sampler, str) else Sampling(sampler=sampler)
         rule, grid = self.guidance_of(guidance), times or sampling.times
         sampling = replace(sampling, steps=sampling.steps if steps is None else steps, guidance=rule, times=grid)
         if seeds is None:

@@ -1,4 +1,4 @@
-"""The tests in this environment, and a row of docs/results/versions.md about them: what `make test-latest` runs.
+"""The tests in this environment, and a row of docs/results/versions.md about them: `python -m tests.latest`.
 
 One row is kept for each minor version of Python and major of transformers. Arguments are those of pytest.
 """

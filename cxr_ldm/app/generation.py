@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cxr_ldm.app.library import Model
 from cxr_ldm.diffusion.guidance_rule import Guidance
-from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.diffusion.sampling import SAMPLER, STEPS, Sampling
 from cxr_ldm.imaging.dicom import NOTICE
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import grid
@@ -37,8 +37,8 @@ class Request:
     prompt: str
     n: int = 4
     seed: int = 0
-    sampler: str = "dpmpp_2m"
-    steps: int = 20
+    sampler: str = SAMPLER
+    steps: int = STEPS
     guidance: float | None = None
     patient: dict[str, Any] = field(default_factory=dict)
     finish: Finish = field(default_factory=Finish)

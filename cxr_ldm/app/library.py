@@ -11,6 +11,7 @@ from cxr_ldm.artifacts import RECORD, read_json
 from cxr_ldm.assets import MODELS
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.sampling import SAMPLER, STEPS
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 
@@ -44,6 +45,12 @@ class Model:
     def guidance(self) -> Guidance:
         """What the model is sampled with where nothing else is stated."""
         return Guidance.of_bundle(read_json(self.folder / "config.json")["info"])
+
+    @property
+    def sampling(self) -> tuple[str, int]:
+        """Sampler, as conf/sampler names it, and steps that the model is sampled with where nothing else is stated."""
+        own = read_json(self.folder / "config.json")["info"].get("sampling", {})
+        return own.get("sampler", SAMPLER), own.get("steps", STEPS)
 
     @property
     def kind(self) -> str:

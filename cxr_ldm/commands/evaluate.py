@@ -30,11 +30,12 @@ from cxr_ldm.commands.settings import (
     device_of,
     filled,
     guidance_of,
+    kind_of,
     part_of_stage,
     plain,
     prepared_data,
     sampling_of,
-    stage_of,
+    with_own_sampler,
 )
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.diffusion.guidance_rule import Guidance
@@ -63,7 +64,7 @@ def main(cfg: DictConfig) -> Path:
     """python evaluate.py; the folder of what was measured."""
     check_values(cfg, Evaluate)
     check_logger(cfg.logger)
-    stage, outputs = stage_of(cfg), Path(cfg.paths.outputs)
+    stage, outputs = kind_of(cfg), Path(cfg.paths.outputs)
     if cfg.compare is None:
         bundle = load_bundle(measured_bundle(cfg, stage).said(), stage, cfg.bundle_packages)
         return evaluate(cfg, bundle, collection_for(cfg, bundle))
@@ -108,7 +109,7 @@ def collection_for(cfg: DictConfig, bundle: Bundle) -> Prepared:
 def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> Path:
     """Measure a bundle; write everything into one folder, which is returned; print the table and the paths."""
     check(cfg, bundle, prepared)
-    own = Guidance.of_bundle(bundle.info)
+    cfg, own = with_own_sampler(cfg, bundle.info), Guidance.of_bundle(bundle.info)
     stated = any(value is not None for value in cfg.guidance.values())
     facts = {"settings_chosen_on": splits.chosen_on(bundle, stated), "trained": splits.trained(bundle)}
     cfg = with_classifier(with_split(cfg), bundle.kind, prepared)
@@ -148,7 +149,8 @@ def classifier(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path
 
 def model_of(cfg: DictConfig, bundle: Bundle) -> Model:
     """A bundle as this command samples it, by its own guidance where nothing else is stated."""
-    sampling = replace(sampling_of(cfg), guidance=guidance_of(cfg, Guidance.of_bundle(bundle.info)))
+    sampler = sampling_of(with_own_sampler(cfg, bundle.info))
+    sampling = replace(sampler, guidance=guidance_of(cfg, Guidance.of_bundle(bundle.info)))
     return Model.of(bundle, sampling, cache_of(cfg), device_of(cfg), cfg.bundle_packages)
 
 
@@ -193,8 +195,11 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
     own = [rule.settings() for rule in guidance]
     # one alone is written as when it was the same for all, so that comparisons of that time are found again
     settings["guidance"] = own[0] if guidance[0] == guidance[1] else own
+    samplers = [sampled(with_own_sampler(cfg, bundle.info)) for bundle in (first, second)]
+    if samplers[0] != samplers[1]:
+        settings["samplers"] = samplers
     if first.kind == "ldm":
-        facts |= {"guidance": own, "sampling": sampled(cfg)}
+        facts |= {"guidance": own, "sampling": samplers[0] if samplers[0] == samplers[1] else samplers}
         print("guidance scales: " + ", ".join(f"{rule.scale:g}" for rule in guidance))
     words = ["compare", first.info["run"][:30], second.info["run"][:30]]
 
@@ -321,4 +326,4 @@ def not_measured(cfg: DictConfig, kind: str) -> dict[str, str]:
 
 def cfg_words(cfg: DictConfig) -> list[str]:
     """Words for the folder's name beyond those of the run."""
-    return [f"n={cfg.metrics.n}"] if cfg.stage.name == "ldm" else []
+    return [f"n={cfg.metrics.n}"] if kind_of(cfg) == "ldm" else []

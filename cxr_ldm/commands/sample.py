@@ -11,8 +11,17 @@ from tqdm import tqdm
 
 import cxr_ldm
 from cxr_ldm import artifacts, naming
+from cxr_ldm.bundle import load_bundle
 from cxr_ldm.commands.schema import Sample
-from cxr_ldm.commands.settings import asked_data, check_values, device_of, guidance_of, plain, sampling_of
+from cxr_ldm.commands.settings import (
+    asked_data,
+    check_values,
+    device_of,
+    guidance_of,
+    plain,
+    sampling_of,
+    with_own_sampler,
+)
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import Study, write_dicom
@@ -37,7 +46,8 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
     finish = finish_of(cfg)
     texts = read_prompts(prompt, cfg.prompts_file)
-    pipeline = TextToCXR.from_bundle(bundle, str(device_of(cfg)), cfg.bundle_packages)
+    loaded = load_bundle(bundle, "ldm", cfg.bundle_packages)
+    pipeline, cfg = TextToCXR.of(loaded, str(device_of(cfg))), with_own_sampler(cfg, loaded.info)
     finish.check_size(pipeline.size)
     prompts = [text for text in texts for _ in range(cfg.n)]
     seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]

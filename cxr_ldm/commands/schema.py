@@ -155,6 +155,20 @@ class LDMRecipe(Recipe):
     condition_dropout: Share
 
 
+class FlowMap(Section):
+    scales: Annotated[list[NotNegative], Len(2, 2)]
+    longest: Proper
+    instant: Share
+    split: Literal["end", "half"]
+    width: Positive
+
+
+class DistillRecipe(Recipe):
+    loss: FlowMap
+    texts: Texts
+    condition_dropout: Share
+
+
 class ClassifierRecipe(Recipe):
     augment: Augment
 
@@ -163,6 +177,7 @@ class Training(Open):
     vae: VAERecipe
     ldm: LDMRecipe
     classifier: ClassifierRecipe
+    distill: DistillRecipe
 
 
 class Sampler(Section):
@@ -268,6 +283,7 @@ class Command(Open):
 
 class StageNode(Section):
     name: Word
+    kind: Word | None = None
     plan: Address
     measure: Address
 
@@ -282,6 +298,7 @@ class Train(Command):
     evaluate: bool
     split: Literal["val", "test"]  # the command says why it is val
     vae_bundle: Place | None
+    teacher: Place | None
     stop: Literal["copies"] | None
     classifier: Place | None
     callbacks: dict[str, Node]

@@ -1,5 +1,6 @@
 """From a composed config to the objects and folders it means. No torch here, so that preparing data starts at once."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import naming
+from cxr_ldm.assets import CONF
 from cxr_ldm.commands.checking import check
 from cxr_ldm.commands.schema import Command
 from cxr_ldm.data.prepared.folder import Prepared
@@ -49,6 +51,22 @@ def sampling_of(cfg: DictConfig) -> "Sampling":
 
     step, times = instantiate(cfg.sampler.step), instantiate(cfg.sampler.times)
     return Sampling(cfg.sampler.steps, None, step, times)
+
+
+def with_own_sampler(cfg: DictConfig, info: Mapping[str, Any]) -> DictConfig:
+    """The config with the sampler that the `info` of a bundle states, where the command line names none.
+
+    Its steps are the bundle's, too, or those that the command line states.
+    """
+    own = info.get("sampling")
+    if own is None:
+        return cfg
+    keys = [word.partition("=")[0] for word in overrides() if word.startswith(("sampler=", "sampler."))]
+    if set(keys) - {"sampler.steps"}:
+        return cfg
+    sampler = OmegaConf.load(CONF / "sampler" / f"{own['sampler']}.yaml")
+    steps = cfg.sampler.steps if keys else own["steps"]
+    return filled(cfg, sampler=sampler, **{"sampler.steps": steps})
 
 
 def filled(cfg: DictConfig, **values: Any) -> DictConfig:
@@ -113,8 +131,14 @@ def device_of(cfg: DictConfig) -> "torch.device":
 def stage_of(cfg: DictConfig) -> str:
     """The chosen stage; raises UserError where none is."""
     if cfg.get("stage") is None:
-        raise UserError("stage is not set; choose stage=vae, stage=ldm or stage=classifier.")
+        raise UserError("stage is not set; choose stage=vae, stage=ldm, stage=classifier or stage=distill.")
     return cfg.stage.name
+
+
+def kind_of(cfg: DictConfig) -> str:
+    """Kind of the bundles of the chosen stage, which stages may share; raises UserError where none is chosen."""
+    name = stage_of(cfg)
+    return cfg.stage.get("kind") or name
 
 
 def data_name(cfg: DictConfig) -> str:

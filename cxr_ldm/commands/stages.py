@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from cxr_ldm import naming
-from cxr_ldm.bundle import load_vae
+from cxr_ldm.bundle import load_bundle, load_vae
 from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.commands.measuring import cache_of, feature_sets_of
 from cxr_ldm.commands.settings import (
@@ -30,6 +30,7 @@ from cxr_ldm.data.batches.captions import Wording
 from cxr_ldm.data.batches.transforms import Augment
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.flow_map import FlowMapLoss
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.errors import UserError
@@ -38,6 +39,7 @@ from cxr_ldm.metrics.copies.watch import Watch, asked
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.register import named
 from cxr_ldm.stages.classifier import ClassifierPlan
+from cxr_ldm.stages.distill import DistillPlan
 from cxr_ldm.stages.ldm import LDMParts, LDMPlan, drawing
 from cxr_ldm.stages.plan import Plan
 from cxr_ldm.stages.recipe import Recipe
@@ -132,6 +134,26 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
         cfg.verify,
     )
     return built(cfg, plan, choice("denoiser"), recipe, more)
+
+
+def distill(cfg: DictConfig, prepared: Prepared) -> Built:
+    """stage=distill"""
+    recipe, outputs = cfg.training.distill, Path(cfg.paths.outputs)
+    chosen = naming.model_bundle(cfg.teacher, outputs, prepared.name if cfg.teacher is None else None, key="teacher")
+    teacher = load_bundle(chosen.said(), "ldm", cfg.bundle_packages)
+    plan = DistillPlan(
+        prepared,
+        recipe_of(recipe),
+        cfg.seed,
+        teacher,
+        FlowMapLoss(**plain(recipe.loss)),
+        Wording(**plain(recipe.texts)),
+        recipe.condition_dropout,
+        cache_of(cfg),
+        device_of(cfg),
+        cfg.verify,
+    )
+    return built(cfg, plan, "student", recipe, {"teacher": teacher.sha256})
 
 
 def parts_of(cfg: DictConfig) -> LDMParts:

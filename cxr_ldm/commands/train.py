@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> Path:
     check_values(cfg, Train)
     check_logger(cfg.logger)
     stages.check(cfg)
-    stage = stage_of(cfg)
+    stage_of(cfg)
     if cfg.split != "val":
         raise UserError(f"split={cfg.split}: train.py measures on split=val; evaluate.py opens the test split.")
     prepared = prepared_data(cfg)
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> Path:
     if cfg.evaluate:
         from cxr_ldm.commands.evaluate import evaluate  # its libraries are needed for nothing else
 
-        evaluate(cfg, load_bundle(built.folder / "bundle", stage, cfg.bundle_packages), prepared)
+        evaluate(cfg, load_bundle(built.folder / "bundle", built.plan.kind, cfg.bundle_packages), prepared)
     return built.folder
 
 

@@ -1,15 +1,20 @@
 """Classifier-free guidance (Ho & Salimans 2022, eq. 6), on the estimate of x_0."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.flow_map import FlowMap
 from cxr_ldm.diffusion.guidance_rule import Guidance
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
+
+class Denoise(Protocol):
+    """D(x_t `[N,C,h,w]`, t scalar) as samplers ask for it; s, where the step ends, is for a student alone."""
+
+    def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None, /) -> Tensor: ...
 
 
 def guided(
@@ -31,22 +36,27 @@ def guided(
         guidance: scale, interval and rescale; a number is a scale.
 
     Returns:
-        `denoise(x_t [N,C,h,w], t scalar) -> [N,C,h,w]`, as samplers take it.
+        D as samplers take it.
+
+    Raises:
+        UserError: the denoiser is a student that did not learn this guidance.
     """
     rule = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
+    if isinstance(denoiser, FlowMap):
+        return learnt(denoiser, context, mask, rule)
     length = max(context.shape[1], null_context.shape[1])
     null_context = padded(null_context, length).expand(len(context), -1, -1)
     null_mask = padded(null_mask, length).expand(len(context), -1)
     both_contexts = torch.cat([null_context, padded(context, length)])
     both_masks = torch.cat([null_mask, padded(mask, length)])
 
-    def conditional(x: Tensor, t: Tensor) -> Tensor:
+    def conditional(x: Tensor, t: Tensor, s: Tensor | None = None) -> Tensor:
         return denoiser(x, t.expand(len(x)), context, mask)
 
-    def unconditional(x: Tensor, t: Tensor) -> Tensor:
+    def unconditional(x: Tensor, t: Tensor, s: Tensor | None = None) -> Tensor:
         return denoiser(x, t.expand(len(x)), null_context, null_mask)
 
-    def combined(x: Tensor, t: Tensor) -> Tensor:
+    def combined(x: Tensor, t: Tensor, s: Tensor | None = None) -> Tensor:
         null, text = denoiser(torch.cat([x, x]), t.expand(2 * len(x)), both_contexts, both_masks).chunk(2)
         estimate = null + rule.scale * (text - null)
         return rescaled(estimate, text, rule.rescale) if rule.rescale else estimate
@@ -62,7 +72,23 @@ def within(inside: Denoise, outside: Denoise, interval: tuple[float, float]) -> 
     low, high = interval
     if (low, high) == (0.0, 1.0):
         return inside
-    return lambda x, t: inside(x, t) if low <= t <= high else outside(x, t)
+    return lambda x, t, s=None: inside(x, t) if low <= t <= high else outside(x, t)
+
+
+def learnt(student: FlowMap, context: Tensor, mask: Tensor, rule: Guidance) -> Denoise:
+    """D of a student, whose guidance is an input: one evaluation whatever the scale.
+
+    Raises:
+        UserError: it did not learn this guidance.
+    """
+    student.check(rule)
+
+    def denoise(x: Tensor, t: Tensor, s: Tensor | None = None) -> Tensor:
+        scale = torch.full((len(x),), float(rule.scale), device=x.device)
+        ends = None if s is None else s.expand(len(x))
+        return student(x, t.expand(len(x)), context, mask, ends, scale)
+
+    return denoise
 
 
 def rescaled(estimate: Tensor, text: Tensor, phi: float) -> Tensor:

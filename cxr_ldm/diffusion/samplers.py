@@ -2,7 +2,7 @@
 
 All are called alike, `sampler(denoise, x, times, schedule, noise=…, report=…)`, with
 
-    denoise   `D(x_t [N,C,h,w], t scalar) -> x_0 [N,C,h,w]`; never asked at t = times[-1];
+    denoise   `D(x_t [N,C,h,w], t scalar) -> x_0 [N,C,h,w]`; never asked at t = times[-1]; `flow_map` alone tells it s;
     x         start `[N,C,h,w]`, standard normal; it is not changed;
     times     `[steps+1]`, from noise to data; a last time of 0 (sigma 0) ends on the data itself;
     schedule  alpha and sigma of a time; alpha may be 0 at the start (zero terminal SNR, a flow);
@@ -122,6 +122,26 @@ def euler(
     """
     for step, t, s, at_t, at_s in walk(x, times, schedule):
         x0 = denoise(x, t)
+        x = toward(x, x0, at_t, at_s)
+        told(report, step, x, s, x0)
+    return x
+
+
+def flow_map(
+    denoise: Denoise,
+    x: Tensor,
+    times: Tensor,
+    schedule: Schedule,
+    *,
+    noise: Noise | None = None,
+    report: Report | None = None,
+) -> Tensor:
+    """Steps of a student, which are told where they end and go there by the mean velocity that it learnt.
+
+    One network evaluation a step, see `cxr_ldm.diffusion.flow_map`. By any other model it is `euler`.
+    """
+    for step, t, s, at_t, at_s in walk(x, times, schedule):
+        x0 = denoise(x, t, s)
         x = toward(x, x0, at_t, at_s)
         told(report, step, x, s, x0)
     return x

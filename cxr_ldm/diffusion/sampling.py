@@ -15,7 +15,7 @@ from cxr_ldm.diffusion.schedules import trailing
 from cxr_ldm.errors import UserError
 from cxr_ldm.register import described, named, named_function
 
-STEPS = 20
+SAMPLER, STEPS = "dpmpp_2m", 20  # of conf/sampler, as the commands have them
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,14 @@ class Sampling:
         """Sampler, grid and steps for a record, as JSON values; the guidance has its own entry there."""
         return {"steps": self.steps, "step": described(self.sampler), "times": described(self.times)}
 
+    def said(self) -> str:
+        """In words.
+
+        >>> Sampling().said()
+        '20 steps of dpmpp_2m'
+        """
+        return f"{self.steps} steps of {described(self.sampler)['part']}"
+
     def facts(self) -> dict[str, Any]:
         """For provenance: all of it, without what is empty or plain."""
         step, times = described(self.sampler), described(self.times)
@@ -81,8 +89,8 @@ class Sampling:
         return cls(stated["steps"], None, step, times)
 
     @classmethod
-    def preset(cls, name: str) -> "Sampling":
-        """A file of conf/sampler by its name.
+    def preset(cls, sampler: str, steps: int | None = None) -> "Sampling":
+        """A file of conf/sampler by its name, with its own steps where none are given.
 
         Raises:
             UserError: there is none of this name.
@@ -91,9 +99,20 @@ class Sampling:
         15
         """
         files = {path.stem: path for path in sorted((CONF / "sampler").glob("*.yaml"))}
-        if name not in files:
-            raise UserError(f"sampler={name} does not exist; there are {', '.join(files)}.")
-        return cls.of_settings(named(yaml.safe_load(files[name].read_text(encoding="utf-8"))))
+        if sampler not in files:
+            raise UserError(f"sampler={sampler} does not exist; there are {', '.join(files)}.")
+        stated = named(yaml.safe_load(files[sampler].read_text(encoding="utf-8")))
+        return cls.of_settings(stated if steps is None else stated | {"steps": steps})
+
+    @classmethod
+    def of_bundle(cls, info: Mapping[str, Any]) -> "Sampling":
+        """What the `info` of a bundle says that its model is sampled with; the default where it says nothing.
+
+        >>> Sampling.of_bundle({"sampling": {"sampler": "flow_map", "steps": 4}}).facts()
+        {'steps': 4, 'guidance': 1.0, 'sampler': 'flow_map', 'times': 'trailing'}
+        """
+        own = cls.preset(**info["sampling"]) if "sampling" in info else cls()
+        return replace(own, guidance=Guidance.of_bundle(info))
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> "Sampling":

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+Projection = TypeVar("Projection", nn.Conv2d, nn.Linear)
+
 
 class ResidualBlock(nn.Module):
     """Pre-activation residual block with an optional embedding added between its convolutions.
@@ -169,7 +171,7 @@ def to_map(tokens: Tensor, like: Tensor) -> Tensor:
     return tokens.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
 
 
-def zeroed(module: nn.Conv2d) -> nn.Conv2d:
+def zeroed(module: Projection) -> Projection:
     """Set weight and bias to zero, so that a residual branch starts silent."""
     nn.init.zeros_(module.weight)
     if module.bias is not None:

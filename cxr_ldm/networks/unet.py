@@ -158,18 +158,22 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """Noisy latents `[N,C,h,w]`, noise label `[N]`, text states `[N,L,D]`, bool mask `[N,L]` -> `[N,C,h,w]`."""
+        embedding = self.time_embedding(label)
+        return self.between(x, embedding, embedding, context, mask)
+
+    def between(self, x: Tensor, start: Tensor, end: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """As `forward`, by an embedding `[N,E]` for the way down and the middle, and one for the way up."""
         if x.shape[-1] % self.divisor or x.shape[-2] % self.divisor:
             raise UserError(
                 f"the latents are {tuple(x.shape[-2:])}, which the {len(self.down_blocks)} levels of this denoiser do "
                 f"not divide: data.size / VAE factor must be a multiple of {self.divisor}."
             )
-        embedding = self.time_embedding(label)
         skips = [self.conv_in(x)]
         for level in self.down_blocks:
-            skips += level(skips[-1], embedding, context, mask)
-        x = self.mid_block(skips[-1], embedding, context, mask)
+            skips += level(skips[-1], start, context, mask)
+        x = self.mid_block(skips[-1], start, context, mask)
         for level in self.up_blocks:
-            x = level(x, skips, embedding, context, mask)
+            x = level(x, skips, end, context, mask)
         return self.conv_out(functional.silu(self.conv_norm_out(x)))
 
 

@@ -19,7 +19,7 @@ from cxr_ldm.callbacks.graphs import Graphs
 from cxr_ldm.callbacks.grids import Draw, ImageGrid
 from cxr_ldm.content import Verify
 from cxr_ldm.data.batches.captions import Wording
-from cxr_ldm.data.batches.latents import LatentDataModule
+from cxr_ldm.data.batches.latents import LatentDataModule, TextTable
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.diffusion.denoiser import Denoiser
@@ -30,7 +30,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, sample_posterior
 from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
-from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.pipeline import USUAL, TextToCXR
 from cxr_ldm.stages.caches import moments_of, text_table
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
 from cxr_ldm.stages.plan import Contents, Plan
@@ -291,13 +291,7 @@ class LDMPlan(Plan):
         )
 
     def data(self) -> LatentDataModule:
-        recipe, rows = self.recipe, np.arange(len(self.prepared))
-        known = self.prepared.people(rows) if self.conditioner.takes_patients else [{}] * len(rows)
-        patients = self.conditioner.patients(known)
-        stretch = recipe.periods().images
-        return LatentDataModule(
-            self.prepared, self.moments, self.table, patients, recipe.batch_size, stretch, self.seed, recipe.workers
-        )
+        return batches(self, self.moments, self.table, self.conditioner)
 
     def callbacks(self, folder: Path) -> list[lightning.Callback]:
         """The same validation texts and seeds at each validation, and looks for copies."""
@@ -356,8 +350,23 @@ def whitening_of(moments: Tensor, threshold: float) -> Whitening:
     return Whitening(*measure(moments), live, threshold)
 
 
+def batches(plan: Plan, moments: np.ndarray, table: TextTable, conditioner: Conditioner) -> LatentDataModule:
+    """The latents and texts of a plan's images, and their patients where the model takes them."""
+    recipe, prepared, rows = plan.recipe, plan.prepared, np.arange(len(plan.prepared))
+    known = prepared.people(rows) if conditioner.takes_patients else [{}] * len(rows)
+    stretch = recipe.periods().images
+    return LatentDataModule(
+        *(prepared, moments, table, conditioner.patients(known)), recipe.batch_size, stretch, plan.seed, recipe.workers
+    )
+
+
 def drawing(
-    autoencoder: Autoencoder, prepared: Prepared, rows: np.ndarray, seeds: list[int], guidance: Guidance
+    autoencoder: Autoencoder,
+    prepared: Prepared,
+    rows: np.ndarray,
+    seeds: list[int],
+    guidance: Guidance,
+    sampling: Sampling = USUAL,
 ) -> Draw:
     """Samples of the texts of `rows` by a stage in training, `[N,1,H,W]` in [-1, 1]."""
     prompts = prepared.texts(rows)
@@ -366,6 +375,6 @@ def drawing(
         parts = module.denoiser, module.conditioner, module.whitening
         pipeline = TextToCXR(autoencoder.to(module.device), *parts, prepared.size, "", guidance)
         patients = prepared.people(rows) if module.conditioner.takes_patients else None
-        return pipeline.draw(prompts, seeds, Sampling(), patients)
+        return pipeline.draw(prompts, seeds, sampling, patients)
 
     return draw

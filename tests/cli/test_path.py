@@ -154,6 +154,32 @@ def test_a_multirun_makes_a_run_for_each(outputs, command):
     assert f"ldm/{whole}/bundle" in command("sample.py", "prompt=x", "n=1", "sampler.steps=1", where).stdout
 
 
+def test_a_student_is_made_of_the_model_and_sampled_in_four_steps(outputs, command, tmp_path):
+    teacher, where = only(outputs, "ldm/*/bundle"), f"paths.outputs={outputs}"
+    lengths = ["training.distill.images=64", "training.distill.validate_every=64", "training.distill.batch_size=32"]
+    printed = command("train.py", "stage=distill", "name=student", *DATA, "logger=csv", *lengths, where).stdout
+    assert f"using {teacher}" in printed
+    bundle = load_bundle(outputs / "ldm" / "student" / "bundle", "ldm")
+    assert bundle.info["teacher"] == load_bundle(teacher, "ldm").sha256
+    assert bundle.spec["network"]["part"] == "StudentUNet"
+    assert "A student: sampled in 4 steps" in (bundle.folder / "README.md").read_text()
+    assert "student/bundle" in command("sample.py", "prompt=x", "n=1", "name=own", where).stdout
+    assert "student/bundle" in command("sample.py", "prompt=x", "n=1", "name=two", "sampler.steps=2", where).stdout
+    command("sample.py", "prompt=x", "n=1", "name=many", "sampler=ddim", "sampler.steps=9", where)
+    for name, steps, sampler in (("own", 4, "flow_map"), ("two", 2, "flow_map"), ("many", 9, "ddim")):
+        facts = json.loads((outputs / "samples" / name / "0000.json").read_text())
+        assert (facts["steps"], facts["sampler"]) == (steps, sampler)
+    wide = command("sample.py", "prompt=x", "n=1", "guidance.scale=9", where, code=2).stderr
+    assert "guidance.scale=9: this student learnt the scales from 1 to 4" in wide
+    again = command("train.py", "stage=distill", "teacher=student", "name=x", *DATA, "logger=csv", where, code=2).stderr
+    assert "a student is made of a UNet, and this is StudentUNet" in again
+    both = f"compare=[student,{teacher}]"
+    few = ["metrics.n=8", "metrics.adherence_n=4", "metrics.floor_repeats=2", "logger=csv", "name=compared", where]
+    command("evaluate.py", "stage=distill", both, *few, *DATA)
+    run = json.loads((outputs / "evaluation" / "compared" / "metrics.json").read_text())["run"]
+    assert [each["steps"] for each in run["sampling"]] == [4, 20]
+
+
 def test_an_export_takes_the_newest_run(outputs, command):
     bundle = only(outputs, "ldm/*/bundle")
     printed = command("-m", "cxr_ldm.export", f"out={outputs}/half", f"paths.outputs={outputs}").stdout

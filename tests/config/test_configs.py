@@ -17,7 +17,7 @@ from cxr_ldm.commands.cli import leaves, nearest, sentence
 from cxr_ldm.commands.evaluate import with_split
 from cxr_ldm.commands.settings import guidance_of, sampling_of
 from cxr_ldm.diffusion.guidance_rule import Guidance
-from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.diffusion.sampling import SAMPLER, STEPS, Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import NAMED, NAMES, PARTS
@@ -161,7 +161,7 @@ def test_every_node_takes_its_arguments(file):
     group, option = file.rsplit("/", 1)
     built = instantiate(OmegaConf.select(composed("train", f"{group}={option}"), group.replace("/", ".")))
     if group == "training":
-        assert set(built) == {"vae", "ldm", "classifier"}
+        assert set(built) == {"vae", "ldm", "classifier", "distill"}
         for recipe in built.values():
             assert recipe["optimizer"]([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] > 0
 
@@ -224,8 +224,9 @@ def test_the_command_python_and_the_page_sample_alike_by_default():
         cfg = compose("sample")
     python = {name: given.default for name, given in inspect.signature(TextToCXR.__call__).parameters.items()}
     sampler = get_object(cfg.sampler.step._target_)
-    assert (python["sampler"], python["steps"]) == (sampler.__name__, None)  # as many as the command takes, by its file
-    assert Sampling.preset(python["sampler"]).settings() == sampling_of(cfg).settings()
+    assert (python["sampler"], python["steps"]) == (None, None)  # the bundle's; and where that states none
+    assert Sampling.of_bundle({}).settings() == sampling_of(cfg).settings() == Sampling.preset(SAMPLER).settings()
+    assert (sampler.__name__, cfg.sampler.steps) == (SAMPLER, STEPS)
     assert (Request.sampler, Request.steps) == (sampler.__name__, cfg.sampler.steps)
     # each takes the bundle's guidance, and that of a bundle which states none is the plain model's
     assert {python["guidance"], Request.guidance, *cfg.guidance.values()} == {None}

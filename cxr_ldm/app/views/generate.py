@@ -37,14 +37,14 @@ def settings() -> Request:
     columns = st.columns(2)
     n = columns[0].number_input("Images", 1, 16, 4, key="n")
     seed = columns[1].number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="Image i has the seed seed + i.")
-    samplers = ui.options("sampler")
-    sampler = columns[0].selectbox("Sampler", samplers, samplers.index(Request.sampler), key="sampler")
-    steps = columns[1].number_input("Steps", 1, 1000, Request.steps, key="steps")
     own, state = model.guidance.scale, st.session_state
-    # another model brings its own; and after a visit to another page the slider has lost its value
+    # another model brings its own; and after a visit to another page the widgets have lost their values
     if state.get("guidance_of") != (model.argument, own) or "guidance" not in state:
         state["guidance_of"] = model.argument, own
         state["guidance"] = min(float(own), HIGHEST)
+        state["sampler"], state["steps"] = model.sampling
+    sampler = columns[0].selectbox("Sampler", ui.options("sampler"), key="sampler")
+    steps = columns[1].number_input("Steps", 1, 1000, key="steps")
     about = f"{own:g} is this model's own; 1 is the plain model at half the time, above 1 stresses the text."
     guidance = st.slider("Guidance scale", 0.0, HIGHEST, step=0.05, key="guidance", help=about)
     people, done = patient(model), finish()
