@@ -1,0 +1,161 @@
+"""docs/results/student.md: a student beside its teacher, from evaluations that were made alike.
+
+Nothing is measured anew here: `evaluate.py` measured the teacher and the student at each number of steps, on the same
+texts and seeds; conf/suite/student.yaml lists the commands.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.results import Metric, read_metrics
+from cxr_ldm.ranges import Place, Word
+
+KID = "kid_efficientnet_lite0"
+INTRO = """A student (`python train.py stage=distill`) and the model that it learnt from, on the same texts and seeds:
+what is left of the teacher where the network runs a few times in place of many. KID is against real images of held-out
+patients, ± its standard error. The last column is the teacher's count of evaluations for an image over this one's."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A column.
+
+    Attributes:
+        key: in metrics.json.
+        head: of the column.
+        ratio: the aim is on the figure over the teacher's; else on what it is above or below it.
+        aim: how far it may be worse than the teacher's.
+        higher: whether a larger value is better.
+    """
+
+    key: str
+    head: str
+    aim: float
+    ratio: bool = False
+    higher: bool = False
+
+    def missed(self, value: float, teacher: float) -> bool:
+        """Whether a student's value is further from the teacher's than the aim allows."""
+        if self.ratio:
+            return value > self.aim * teacher
+        return (teacher - value if self.higher else value - teacher) > self.aim
+
+    def said(self) -> str:
+        """The aim in words.
+
+        >>> Figure("kid", "KID", 1.2, ratio=True).said()
+        'KID at most 1.2 times'
+        """
+        return f"{self.head} at most {self.aim:g} times" if self.ratio else f"{self.head} within {self.aim:g} of"
+
+
+FIGURES = (
+    Figure(KID, "KID", 1.2, ratio=True),
+    Figure("adherence_finding", "finding shown", 0.02, higher=True),
+    Figure("adherence_side", "on the side asked for", 0.02, higher=True),
+    Figure("pairwise_ssim_within_prompt", "SSIM within a prompt", 0.02),
+    Figure("copies_excess_pixels", "copies' excess", 0.0),
+)
+
+
+def run(outputs: Place, evaluations: Sequence[Word]) -> dict[str, Metric]:
+    """`kid_ratio_NAME`, KID over the teacher's, of each evaluation; in the settings what the page shows.
+
+    Args:
+        evaluations: names below `outputs`/evaluation, the teacher's first.
+
+    Raises:
+        UserError: one is missing, or was not measured like the first.
+    """
+    if len(evaluations) < 2:
+        raise UserError("suite.run.evaluations names the teacher's evaluation and one or more of its student.")
+    found = [evaluation(Path(outputs) / "evaluation" / name) for name in evaluations]
+    for each in found[1:]:
+        if each["measured"] != found[0]["measured"]:
+            raise UserError(f"{each['folder']} was measured otherwise than {found[0]['folder']}; measure both alike.")
+    teacher = found[0]["metrics"][KID]["value"]
+    return {
+        f"kid_ratio_{each['folder']}": Metric(
+            each["metrics"][KID]["value"] / teacher,
+            each["metrics"][KID]["n"],
+            False,
+            settings={"teacher": found[0], "student": each},
+            reason="a ratio of two figures whose standard errors stand beside them",
+        )
+        for each in found[1:]
+    }
+
+
+def evaluation(folder: Path) -> dict[str, Any]:
+    """What an evaluation measured, of which model, and how."""
+    if not (folder / "metrics.json").is_file():
+        raise UserError(f"{folder} holds no finished evaluation; conf/suite/student.yaml lists the commands.")
+    content = read_metrics(folder / "metrics.json")
+    made = content["run"]
+    guidance, steps = made["guidance"], made["sampling"]["steps"]
+    sampler = made["sampling"]["sampler"]["step"]["part"]
+    twice = sampler != "flow_map" and guidance["scale"] not in (0.0, 1.0)
+    return {
+        "folder": folder.name,
+        "command": made["command"],
+        "commit": made["git_commit"],
+        "steps": steps,
+        "sampler": sampler,
+        "guidance": guidance["scale"],
+        "evaluations": steps * (2 if twice else 1),
+        "measured": {"data": made["data"]["fingerprint"], "split": made.get("split"), "n": content[KID]["n"]},
+        "metrics": {
+            figure.key: {
+                "value": content[figure.key]["value"],
+                "n": content[figure.key]["n"],
+                "error": content[figure.key]["settings"].get("standard_error"),
+            }
+            for figure in FIGURES
+            if figure.key in content
+        },
+    }
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """Markdown page of the suite's metrics.json."""
+    settings = [entry["settings"] for name, entry in content.items() if name != "run"]
+    teacher, students = settings[0]["teacher"], [each["student"] for each in settings]
+    shown = [figure for figure in FIGURES if figure.key in teacher["metrics"]]
+    heads = ["", "steps", *(figure.head for figure in shown), "KID over the teacher's", "evaluations"]
+    lines = ["# A student in few steps", "", INTRO, "", f"| {' | '.join(heads)} |"]
+    lines.append("| --- |" + " ---: |" * (len(heads) - 1))
+    for each in (teacher, *students):
+        name = "teacher" if each is teacher else "student" if each["sampler"] == "flow_map" else "teacher, fewer steps"
+        value, known = each["metrics"], teacher["metrics"]
+        cells = [cell(figure, value, known) for figure in shown]
+        cells += [f"{value[KID]['value'] / known[KID]['value']:.2f}"]
+        cells += [f"{teacher['evaluations'] / each['evaluations']:g} × fewer" if each is not teacher else "1"]
+        lines.append(f"| {name}, {each['sampler']} | {each['steps']} | {' | '.join(cells)} |")
+    aims = ", ".join(figure.said() for figure in shown)
+    measured = teacher["measured"]
+    lines += [
+        "",
+        f"Aims: {aims} the teacher's; a figure that misses its aim is in bold.",
+        f"KID over {measured['n']} images; guidance scale {teacher['guidance']:g}.",
+        "",
+        "## Made by",
+        "",
+        *(f"- `{each['command']}` (commit {each['commit']})" for each in (teacher, *students)),
+        "",
+        "## Run",
+        "",
+        *(f"- {key}: `{value}`" for key, value in content["run"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def cell(figure: Figure, found: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
+    """A figure with its standard error where it has one, in bold where it misses its aim."""
+    if figure.key not in found:
+        return "–"
+    value, error = found[figure.key]["value"], found[figure.key]["error"]
+    text = f"{value:.3g}" if error is None else f"{value:.3g} ± {error:.1g}"
+    return f"**{text}**" if figure.missed(value, teacher[figure.key]["value"]) else text
