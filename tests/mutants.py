@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr_ldm import OFFERED
+
 ROOT = Path(__file__).resolve().parents[1]
 # places and how many mutants of each
 SHARES = {
@@ -132,7 +134,9 @@ def tests_of(file: str) -> list[str]:
     """The module itself for its doctests, and the tests that import it or a helper of theirs that does."""
     module = file.removesuffix(".py").replace("/", ".")
     package, _, last = module.rpartition(".")
-    pattern = re.compile(rf"\b{re.escape(module)}\b|from {re.escape(package)} import [^\n]*\b{last}\b")
+    ways = [re.escape(module), rf"from {re.escape(package)} import [^\n]*\b{last}"]
+    ways += [rf"from cxr_ldm import [^\n]*\b{name}" for name, place in OFFERED.items() if place == module]
+    pattern = re.compile("|".join(rf"\b{way}\b" for way in ways))
     texts = {
         path: path.read_text(encoding="utf-8")
         for folder in ("unit", "reference")

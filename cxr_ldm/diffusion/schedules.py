@@ -74,7 +74,11 @@ class LinearBeta:
         return self.alphas[step].to(t), self.sigmas[step].to(t)
 
     def label(self, t: Tensor) -> Tensor:
-        """The step counted from 0, as DDPM's networks are told."""
+        """The step counted from 0, as DDPM's networks are told.
+
+        >>> LinearBeta().label(torch.tensor([0.001, 0.5, 1.0]))
+        tensor([  0., 499., 999.])
+        """
         return (t * self.levels).round() - 1.0
 
     def time_of(self, ratio: Tensor) -> Tensor:
