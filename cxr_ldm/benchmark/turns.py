@@ -10,19 +10,20 @@ from tqdm import tqdm
 from cxr_ldm.metrics.results import Metric
 
 
-def in_turns(ours: Callable[[], None], peer: Callable[[], None], repeats: int, label: str) -> list[tuple[float, float]]:
+def in_turns(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int, label: str) -> list[tuple[float, float]]:
     """Seconds of both, `repeats` times, each first in every other pair; one pair before warms the disk's cache."""
     pairs = []
     for turn in tqdm(range(repeats + 1), desc=label, unit="pair"):
         if turn % 2:
-            pairs.append((_timed(ours), _timed(peer)))
+            pairs.append((timed(ours), timed(peer)))
         else:
-            second = _timed(peer)
-            pairs.append((_timed(ours), second))
+            second = timed(peer)
+            pairs.append((timed(ours), second))
     return pairs[1:]
 
 
-def _timed(call: Callable[[], None]) -> float:
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of a call."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

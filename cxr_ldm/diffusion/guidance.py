@@ -1,5 +1,6 @@
 """Classifier-free guidance (Ho & Salimans 2022, eq. 6), on the estimate of x_0."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -10,9 +11,11 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.flow_map import FlowMap
 from cxr_ldm.diffusion.guidance_rule import Guidance
 
+Denoise = Callable[[Tensor, Tensor], Tensor]  # D(x_t [N,C,h,w], t scalar), as samplers ask for it
 
-class Denoise(Protocol):
-    """D(x_t `[N,C,h,w]`, t scalar) as samplers ask for it; s, where the step ends, is for a student alone."""
+
+class DenoiseTo(Protocol):
+    """A `Denoise` that takes s, too, where the step ends; a student alone makes use of it."""
 
     def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None, /) -> Tensor: ...
 
@@ -24,7 +27,7 @@ def guided(
     null_context: Tensor,
     null_mask: Tensor,
     guidance: Guidance | float,
-) -> Denoise:
+) -> DenoiseTo:
     """D = D(null) + scale * (D(text) - D(null)): 0 is unconditional, 1 conditional, above 1 stresses the text.
 
     Linear in x_0 at a fixed x_t, so it is the same as guidance on the noise. Both evaluations go
@@ -67,7 +70,7 @@ def guided(
     return within(inside, conditional, rule.interval)
 
 
-def within(inside: Denoise, outside: Denoise, interval: tuple[float, float]) -> Denoise:
+def within(inside: DenoiseTo, outside: DenoiseTo, interval: tuple[float, float]) -> DenoiseTo:
     """Guidance in a limited interval of t, both ends included (Kynkäänniemi et al. 2024, eq. 4)."""
     low, high = interval
     if (low, high) == (0.0, 1.0):
@@ -75,7 +78,7 @@ def within(inside: Denoise, outside: Denoise, interval: tuple[float, float]) -> 
     return lambda x, t, s=None: inside(x, t) if low <= t <= high else outside(x, t)
 
 
-def learnt(student: FlowMap, context: Tensor, mask: Tensor, rule: Guidance) -> Denoise:
+def learnt(student: FlowMap, context: Tensor, mask: Tensor, rule: Guidance) -> DenoiseTo:
     """D of a student, whose guidance is an input: one evaluation whatever the scale.
 
     Raises:

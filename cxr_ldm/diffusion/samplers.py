@@ -18,7 +18,7 @@ from typing import Literal
 from torch import Tensor
 
 from cxr_ldm.diffusion.denoiser import Schedule
-from cxr_ldm.diffusion.guidance import Denoise
+from cxr_ldm.diffusion.guidance import Denoise, DenoiseTo
 from cxr_ldm.diffusion.guidance_rule import is_number
 from cxr_ldm.diffusion.steps import (
     Noise,
@@ -128,7 +128,7 @@ def euler(
 
 
 def flow_map(
-    denoise: Denoise,
+    denoise: DenoiseTo,
     x: Tensor,
     times: Tensor,
     schedule: Schedule,

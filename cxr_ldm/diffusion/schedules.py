@@ -12,7 +12,8 @@ from cxr_ldm.ranges import Count, Share
 class Schedule(Protocol):
     """alpha and sigma of t, what the network is told of t, and t of sigma / alpha; `levels` steps, or None."""
 
-    levels: int | None
+    @property
+    def levels(self) -> int | None: ...
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
 

@@ -20,6 +20,11 @@ SHAPE = {"latent_channels": 2, "context_width": 8, "channels": [8, 16], "blocks"
 SHAPE |= {"middle_attention": True, "groups": 4, "head_width": 8}
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def place(x, t, s):
     """Where the path through x at t is at s: (x_t - (1-t) mean) / std_t does not change along it."""
     t, s = t[:, None, None, None], s[:, None, None, None]

@@ -1,0 +1,71 @@
+"""The peers of the sampling suite compute what ours do, and its ratios are of what they say."""
+
+import pytest
+import torch
+
+from cxr_ldm.benchmark.diffusers_peers import twin_autoencoder
+from cxr_ldm.benchmark.sampling import Shapes, as_the_original, randomised, run
+from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.scaling import Epsilon
+from cxr_ldm.diffusion.schedules import LinearBeta, leading
+from cxr_ldm.networks.autoencoder import Autoencoder
+
+UNET = {"channels": [8, 16], "blocks": 1, "attention_levels": [0, 1], "middle_attention": True, "groups": 4}
+AUTOENCODER = {"latent_channels": 4, "channels": [8, 16], "blocks": 1, "groups": 4, "attention": True}
+SHAPES = Shapes(UNET | {"head_width": 8}, UNET | {"heads": 4}, AUTOENCODER, 16, 6, 12)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("arguments", [SHAPES.denoiser, SHAPES.original])
+def test_a_twin_says_what_ours_says(arguments):
+    ours = SHAPES.unet(arguments)
+    x, label, (states, mask) = torch.randn(2, *SHAPES.latent), torch.tensor([5.0, 700.0]), SHAPES.text(2)
+    with torch.no_grad():
+        expected = ours(x, label, states, mask)
+        torch.testing.assert_close(SHAPES.twin(ours, arguments)(x, label, states, mask), expected, rtol=1e-4, atol=1e-5)
+        assert expected.std() > 1e-3  # a branch at zero would say nothing
+
+
+def test_the_autoencoder_s_twin_decodes_alike():
+    ours = randomised(Autoencoder(**AUTOENCODER))
+    latents = torch.randn(1, *SHAPES.latent)
+    with torch.no_grad():
+        theirs = twin_autoencoder(ours, AUTOENCODER).decode(latents).sample
+        torch.testing.assert_close(ours.decode(latents), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_original_evaluates_three_images_a_step():
+    seen = []
+
+    class Counted(torch.nn.Module):
+        def forward(self, x, label, context, mask):
+            seen.append(len(x))
+            return torch.zeros_like(x)
+
+    draw = as_the_original(SHAPES, Autoencoder(**AUTOENCODER), Denoiser(Counted(), LinearBeta(), Epsilon()), leading(5))
+    with torch.no_grad():
+        draw(SHAPES.text(1), SHAPES.text(1))
+    assert seen == [1, 2] * 5
+
+
+def test_every_ratio_of_the_page_is_there():
+    shapes = {"denoiser": SHAPES.denoiser, "original": SHAPES.original, "autoencoder": AUTOENCODER}
+    counts = {"batches": [1, 2], "steps": 2, "student_steps": 1, "original_steps": 2, "repeats": 1}
+    metrics = run(**shapes, **counts, size=16, tokens=6, width=12, seed=0)
+    ratios = {f"step_speed_{kind}b{batch}" for kind in ("", "alike_") for batch in (1, 2)} | {"step_self_check"}
+    ratios |= {
+        "image_speed_to_original",
+        "student_speed_to_original",
+        "image_speed_to_diffusers",
+        "student_speed_to_own",
+    }
+    assert set(metrics) == ratios | {"step_gflop", "step_share_of_peak"}
+    for name in ratios:
+        stated = metrics[name].settings
+        assert metrics[name].value > 0
+        assert {"seconds", "peer_seconds"} <= stated.keys()
+    assert metrics["step_gflop"].value > 0
