@@ -1,6 +1,7 @@
 """Diffusers' networks with our weights, whose names are the same, and its DPM-Solver++."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.networks.unet import UNet
+from cxr_ldm.ranges import Count, Whole
 
 Condition = tuple[Tensor, Tensor]
 
@@ -23,29 +25,49 @@ def library() -> Any:
     return diffusers
 
 
+@dataclass(frozen=True)
+class UNetShape:
+    """Arguments of a `UNet` besides latents and text."""
+
+    channels: Sequence[Count]
+    blocks: Count
+    attention_levels: Sequence[Whole]
+    middle_attention: bool
+    groups: Count
+    head_width: Count | None = None
+    heads: Count | None = None
+
+
+@dataclass(frozen=True)
+class AutoencoderShape:
+    """Arguments of an `Autoencoder`."""
+
+    latent_channels: Count
+    channels: Sequence[Count]
+    blocks: Count
+    groups: Count
+    attention: bool
+
+
 class Twin(nn.Module):
-    """Diffusers' UNet2DConditionModel with the shape and weights of a UNet, called as ours is.
+    """Diffusers' UNet2DConditionModel with the shape and weights of a UNet, called as ours is."""
 
-    Args:
-        arguments: that `ours` was made of, latent channels and context width included.
-    """
-
-    def __init__(self, ours: UNet, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, ours: UNet, shape: UNetShape, context_width: int) -> None:
         super().__init__()
-        channels = list(arguments["channels"])
-        attends = [level in arguments["attention_levels"] for level in range(len(channels))]
-        heads = [arguments.get("heads") or width // arguments["head_width"] for width in channels]
+        channels, latents = list(shape.channels), ours.conv_in.in_channels
+        attends = [level in shape.attention_levels for level in range(len(channels))]
+        heads = [shape.heads or width // (shape.head_width or width) for width in channels]
         self.network = library().UNet2DConditionModel(
-            in_channels=arguments["latent_channels"],
-            out_channels=arguments["latent_channels"],
+            in_channels=latents,
+            out_channels=latents,
             block_out_channels=channels,
             down_block_types=["CrossAttnDownBlock2D" if each else "DownBlock2D" for each in attends],
             up_block_types=["CrossAttnUpBlock2D" if each else "UpBlock2D" for each in reversed(attends)],
-            mid_block_type="UNetMidBlock2DCrossAttn" if arguments["middle_attention"] else "UNetMidBlock2D",
-            layers_per_block=arguments["blocks"],
-            norm_num_groups=arguments["groups"],
+            mid_block_type="UNetMidBlock2DCrossAttn" if shape.middle_attention else "UNetMidBlock2D",
+            layers_per_block=shape.blocks,
+            norm_num_groups=shape.groups,
             attention_head_dim=heads,  # the number of heads, whatever it is called
-            cross_attention_dim=arguments["context_width"],
+            cross_attention_dim=context_width,
         )
         self.network.load_state_dict(ours.state_dict(), strict=True)
         channels_last(self.network).eval()
@@ -55,19 +77,19 @@ class Twin(nn.Module):
         return self.network(x, label, context, encoder_attention_mask=mask).sample  # type: ignore[no-any-return]
 
 
-def twin_autoencoder(ours: Autoencoder, arguments: Mapping[str, Any]) -> Any:
-    """Diffusers' AutoencoderKL with the shape and weights of an Autoencoder that was made of `arguments`."""
-    levels = len(arguments["channels"])
+def twin_autoencoder(ours: Autoencoder, shape: AutoencoderShape) -> Any:
+    """Diffusers' AutoencoderKL with the shape and weights of an Autoencoder."""
+    levels = len(shape.channels)
     theirs = library().AutoencoderKL(
         in_channels=1,
         out_channels=1,
-        latent_channels=arguments["latent_channels"],
-        block_out_channels=list(arguments["channels"]),
+        latent_channels=shape.latent_channels,
+        block_out_channels=list(shape.channels),
         down_block_types=["DownEncoderBlock2D"] * levels,
         up_block_types=["UpDecoderBlock2D"] * levels,
-        layers_per_block=arguments["blocks"],
-        norm_num_groups=arguments["groups"],
-        mid_block_add_attention=arguments["attention"],
+        layers_per_block=shape.blocks,
+        norm_num_groups=shape.groups,
+        mid_block_add_attention=shape.attention,
     )
     theirs.load_state_dict(ours.state_dict(), strict=True)
     return channels_last(theirs).eval()

@@ -5,7 +5,7 @@ Weights are random, which changes no time; ours and diffusers' are the same wher
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cxr_ldm.benchmark.diffusers_peers import Condition, Twin, dpm_solver, twin_autoencoder
+from cxr_ldm.benchmark.diffusers_peers import AutoencoderShape, Condition, Twin, UNetShape, dpm_solver, twin_autoencoder
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds, timed
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.flow_map import FlowMap
@@ -50,36 +50,37 @@ class Shapes:
     """What is compared.
 
     Attributes:
-        denoiser: arguments of a `UNet`, of the package's recipe for 256 pixels.
+        denoiser: of the package's recipe for 256 pixels.
         original: of the original's UNet.
-        autoencoder: of an `Autoencoder`.
+        autoencoder: of both.
         size: of the images, in pixels.
         tokens, width: of the text states.
     """
 
-    denoiser: Mapping[str, Any]
-    original: Mapping[str, Any]
-    autoencoder: Mapping[str, Any]
+    denoiser: UNetShape
+    original: UNetShape
+    autoencoder: AutoencoderShape
     size: int
     tokens: int
     width: int
 
     @property
     def latent(self) -> tuple[int, int, int]:
-        side = self.size // 2 ** (len(self.autoencoder["channels"]) - 1)
-        return self.autoencoder["latent_channels"], side, side
+        side = self.size // 2 ** (len(self.autoencoder.channels) - 1)
+        return self.autoencoder.latent_channels, side, side
 
-    def whole(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a UNet with the shapes of latents and texts."""
-        return {**arguments, "latent_channels": self.latent[0], "context_width": self.width}
-
-    def unet(self, arguments: Mapping[str, Any]) -> UNet:
+    def unet(self, shape: UNetShape) -> UNet:
         """A UNet of these latents and texts."""
-        return randomised(UNet(**self.whole(arguments)))  # type: ignore[no-any-return]
+        return randomised(UNet(self.latent[0], self.width, **asdict(shape)))  # type: ignore[no-any-return]
 
-    def twin(self, ours: UNet, arguments: Mapping[str, Any]) -> Twin:
+    def student(self) -> StudentUNet:
+        """One of the denoiser's shape."""
+        shapes = {"latent_channels": self.latent[0], "context_width": self.width, **asdict(self.denoiser)}
+        return randomised(StudentUNet(scales=[1.0, SCALE], **shapes))  # type: ignore[no-any-return]
+
+    def twin(self, ours: UNet, shape: UNetShape) -> Twin:
         """Diffusers' with the same weights."""
-        return Twin(ours, self.whole(arguments))
+        return Twin(ours, shape, self.width)
 
     def text(self, batch: int) -> tuple[Tensor, Tensor]:
         """States and mask."""
@@ -97,9 +98,9 @@ def randomised(module: Any) -> Any:
 
 
 def run(
-    denoiser: Mapping[str, Any],
-    original: Mapping[str, Any],
-    autoencoder: Mapping[str, Any],
+    denoiser: UNetShape,
+    original: UNetShape,
+    autoencoder: AutoencoderShape,
     size: Pixels,
     tokens: Count,
     width: Count,
@@ -166,12 +167,11 @@ def guided_step(shapes: Shapes, network: nn.Module, batch: int) -> Callable[[], 
 
 def images_of(shapes: Shapes, steps: int, student_steps: int, original_steps: int, repeats: int) -> dict[str, Metric]:
     """One image, decoded."""
-    vae = randomised(Autoencoder(**shapes.autoencoder))
+    vae = randomised(Autoencoder(**asdict(shapes.autoencoder)))
     network, other = shapes.unet(shapes.denoiser), shapes.unet(shapes.original)
-    pupil = randomised(StudentUNet(scales=[1.0, 4.0], **shapes.whole(shapes.denoiser)))
     flow = RectifiedFlow(), Velocity()
     own = drawing(shapes, vae, Denoiser(network, *flow), dpmpp_2m, trailing(steps))
-    student = drawing(shapes, vae, FlowMap(pupil, *flow), flow_map, trailing(student_steps))
+    student = drawing(shapes, vae, FlowMap(shapes.student(), *flow), flow_map, trailing(student_steps))
     twins = shapes.twin(network, shapes.denoiser), twin_autoencoder(vae, shapes.autoencoder)
     peer = dpm_solver(*twins, shapes.latent, steps, SCALE)
     old = Denoiser(shapes.twin(other, shapes.original), LinearBeta(), Epsilon())

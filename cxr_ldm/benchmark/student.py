@@ -152,10 +152,10 @@ def page(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cell(figure: Figure, found: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
-    """A figure with its standard error where it has one, in bold where it misses its aim."""
+def cell(figure: Figure, found: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """A figure with its standard error where it has one, in bold where it misses its aim beside `base`."""
     if figure.key not in found:
         return "–"
     value, error = found[figure.key]["value"], found[figure.key]["error"]
     text = f"{value:.3g}" if error is None else f"{value:.3g} ± {error:.1g}"
-    return f"**{text}**" if figure.missed(value, teacher[figure.key]["value"]) else text
+    return f"**{text}**" if figure.missed(value, base[figure.key]["value"]) else text

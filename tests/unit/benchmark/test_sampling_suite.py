@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cxr_ldm.benchmark.diffusers_peers import twin_autoencoder
+from cxr_ldm.benchmark.diffusers_peers import AutoencoderShape, UNetShape, twin_autoencoder
 from cxr_ldm.benchmark.sampling import Shapes, as_the_original, randomised, run
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.scaling import Epsilon
@@ -12,7 +12,7 @@ from cxr_ldm.networks.autoencoder import Autoencoder
 
 UNET = {"channels": [8, 16], "blocks": 1, "attention_levels": [0, 1], "middle_attention": True, "groups": 4}
 AUTOENCODER = {"latent_channels": 4, "channels": [8, 16], "blocks": 1, "groups": 4, "attention": True}
-SHAPES = Shapes(UNET | {"head_width": 8}, UNET | {"heads": 4}, AUTOENCODER, 16, 6, 12)
+SHAPES = Shapes(UNetShape(**UNET, head_width=8), UNetShape(**UNET, heads=4), AutoencoderShape(**AUTOENCODER), 16, 6, 12)
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +20,13 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("arguments", [SHAPES.denoiser, SHAPES.original])
-def test_a_twin_says_what_ours_says(arguments):
-    ours = SHAPES.unet(arguments)
+@pytest.mark.parametrize("shape", [SHAPES.denoiser, SHAPES.original])
+def test_a_twin_says_what_ours_says(shape):
+    ours = SHAPES.unet(shape)
     x, label, (states, mask) = torch.randn(2, *SHAPES.latent), torch.tensor([5.0, 700.0]), SHAPES.text(2)
     with torch.no_grad():
         expected = ours(x, label, states, mask)
-        torch.testing.assert_close(SHAPES.twin(ours, arguments)(x, label, states, mask), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(SHAPES.twin(ours, shape)(x, label, states, mask), expected, rtol=1e-4, atol=1e-5)
         assert expected.std() > 1e-3  # a branch at zero would say nothing
 
 
@@ -34,7 +34,7 @@ def test_the_autoencoder_s_twin_decodes_alike():
     ours = randomised(Autoencoder(**AUTOENCODER))
     latents = torch.randn(1, *SHAPES.latent)
     with torch.no_grad():
-        theirs = twin_autoencoder(ours, AUTOENCODER).decode(latents).sample
+        theirs = twin_autoencoder(ours, SHAPES.autoencoder).decode(latents).sample
         torch.testing.assert_close(ours.decode(latents), theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -53,7 +53,7 @@ def test_the_original_evaluates_three_images_a_step():
 
 
 def test_every_ratio_of_the_page_is_there():
-    shapes = {"denoiser": SHAPES.denoiser, "original": SHAPES.original, "autoencoder": AUTOENCODER}
+    shapes = {"denoiser": SHAPES.denoiser, "original": SHAPES.original, "autoencoder": SHAPES.autoencoder}
     counts = {"batches": [1, 2], "steps": 2, "student_steps": 1, "original_steps": 2, "repeats": 1}
     metrics = run(**shapes, **counts, size=16, tokens=6, width=12, seed=0)
     ratios = {f"step_speed_{kind}b{batch}" for kind in ("", "alike_") for batch in (1, 2)} | {"step_self_check"}
