@@ -19,7 +19,7 @@ from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.networks.autoencoder import Autoencoder
-from cxr_ldm.networks.blocks import channels_last
+from cxr_ldm.networks.blocks import channels_last, texts_once
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.text.conditioner import Conditioner
 from cxr_ldm.text.reading import Reading, read_prompt
@@ -282,7 +282,8 @@ class TextToCXR:
                 self.conditioner.of_prompts(*given) for given in ((prompts[part], attributes[part]), ([""], unknown))
             )
             denoise = guided(self.denoiser, *text, *empty, rule)
-            latents = sampling.sampler(denoise, noise(), times, self.denoiser.schedule, noise=noise, report=report)
+            with texts_once(self.denoiser.network):
+                latents = sampling.sampler(denoise, noise(), times, self.denoiser.schedule, noise=noise, report=report)
             images.append(self.decode(latents))
         return torch.cat(images)
 

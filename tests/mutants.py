@@ -33,7 +33,7 @@ SHARES = {
     "cxr_ldm/evaluation": 6,
     "cxr_ldm/metrics": 12,
 }
-WIDER = ["tests/cli/test_path.py", "tests/cli/test_decoder.py"]
+WIDER = ["tests/cli/test_path.py", "tests/cli/test_decoder.py", "tests/cli/test_images_to_hand_on.py"]
 SECONDS = 900  # a test run that does not end by then killed its mutant
 SWAPPED: dict[type, type] = {
     ast.Add: ast.Sub,

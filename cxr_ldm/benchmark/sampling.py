@@ -23,13 +23,14 @@ from cxr_ldm.diffusion.scaling import Epsilon, Velocity
 from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow, leading, trailing
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder
-from cxr_ldm.networks.blocks import channels_last
+from cxr_ldm.networks.blocks import channels_last, texts_once
 from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.ranges import Count, Pixels, Seed
 from cxr_ldm.report.markdown import render_markdown
 
 SCALE = 3.0  # of guidance, on all sides
+FEW = 5  # steps of a comparison within one image
 MATRIX = 2048  # rows of the product that says what the cores can do
 INTRO = """How many times a peer's speed is ours, from pairs of runs in turn on the same threads, guided at one scale by
 given states of a text.
@@ -37,6 +38,8 @@ given states of a text.
 - `step_…`: one guided step of a batch. The peer is diffusers' UNet2DConditionModel: of the original's shape, with eight
   heads at every level (`step_speed_…`), with our shape and weights (`step_speed_alike_…`), and against itself
   (`step_self_check`), which shows the error of these ratios.
+- `texts_once_speed`: steps of one image that compute the keys and values of the text once, beside such that do it
+  anew each.
 - `image_speed_to_original`: a whole image, decoded: ours in the default's steps, beside the original's network and
   sampling, DDIM steps of three evaluations each, two of them in a batch. `student_speed_to_original`: the same for a
   student's steps.
@@ -141,6 +144,9 @@ def steps_of(shapes: Shapes, batches: Sequence[int], repeats: int) -> dict[str, 
         compared(f"step_speed_b{batch}", ours, peer, batch)
         compared(f"step_speed_alike_b{batch}", ours, alike, batch)
     compared("step_self_check", peer, peer, batches[0])
+    step = guided_step(shapes, ours, batches[0])
+    pairs = in_turns(lambda: known_text(ours, step), lambda: anew(step), repeats, "texts_once_speed")
+    metrics["texts_once_speed"] = ratio(pairs, batches[0], {"steps": FEW, **seconds(pairs)})
     taken = metrics[f"step_speed_b{batches[0]}"].settings["seconds"]
     with FlopCounterMode(display=False) as counter:
         guided_step(shapes, ours, batches[0])()
@@ -163,6 +169,18 @@ def guided_step(shapes: Shapes, network: nn.Module, batch: int) -> Callable[[], 
         return null + SCALE * (text - null)
 
     return step
+
+
+def known_text(network: nn.Module, step: Callable[[], Tensor]) -> None:
+    """Steps that compute the keys and values of their text once."""
+    with texts_once(network):
+        anew(step)
+
+
+def anew(step: Callable[[], Tensor]) -> None:
+    """The same steps, each with its own."""
+    for _ in range(FEW):
+        step()
 
 
 def images_of(shapes: Shapes, steps: int, student_steps: int, original_steps: int, repeats: int) -> dict[str, Metric]:
@@ -200,7 +218,8 @@ def drawing(
 
     def draw(text: Condition, null: Condition) -> Tensor:
         denoise = guided(denoiser, *text, *null, SCALE)
-        return vae.decode(sampler(denoise, torch.randn(1, *shapes.latent), times, denoiser.schedule))
+        with texts_once(denoiser.network):
+            return vae.decode(sampler(denoise, torch.randn(1, *shapes.latent), times, denoiser.schedule))
 
     return draw
 

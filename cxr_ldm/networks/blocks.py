@@ -1,5 +1,7 @@
 """Building blocks shared by the autoencoder and the UNet."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Projection = TypeVar("Projection", nn.Conv2d, nn.Linear)
+Known = dict[int, tuple[Tensor, tuple[Tensor, Tensor]]]  # of a context, by its identity: itself, its keys and values
 
 
 class ResidualBlock(nn.Module):
@@ -47,20 +50,49 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, context_width: int | None = None, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.known: Known | None = None  # see `texts_once`
         self.to_q = nn.Linear(width, width, bias=bias)
         self.to_k = nn.Linear(context_width or width, width, bias=bias)
         self.to_v = nn.Linear(context_width or width, width, bias=bias)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        source = x if context is None else context
-        query, key, value = (
-            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projected in (self.to_q(x), self.to_k(source), self.to_v(source))
-        )
+        query = self._by_head(self.to_q(x))
+        key, value = self._keys_and_values(x) if context is None else self._of_text(context)
         allowed = None if mask is None else mask[:, None, None, :]
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         return self.to_out[0](attended.transpose(1, 2).flatten(2))
+
+    def _by_head(self, projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _keys_and_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        return self._by_head(self.to_k(source)), self._by_head(self.to_v(source))
+
+    def _of_text(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        known = self.known
+        if known is None:
+            return self._keys_and_values(context)
+        if id(context) not in known:
+            known[id(context)] = context, self._keys_and_values(context)
+        return known[id(context)][1]
+
+
+@contextmanager
+def texts_once(network: nn.Module) -> Iterator[None]:
+    """While the block runs, keys and values of each context that the network meets are computed once.
+
+    A context is known as the tensor object that it is, which must not be changed meanwhile. For sampling alone: what
+    is kept has no gradient of later steps.
+    """
+    layers = [module for module in network.modules() if isinstance(module, Attention)]
+    for layer in layers:
+        layer.known = {}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.known = None
 
 
 class PixelAttention(nn.Module):
