@@ -1,7 +1,7 @@
 """Diffusers' networks with our weights, whose names are the same, and its DPM-Solver++."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
+from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.ranges import Count, Whole
 
@@ -93,6 +94,62 @@ def twin_autoencoder(ours: Autoencoder, shape: AutoencoderShape) -> Any:
     )
     theirs.load_state_dict(ours.state_dict(), strict=True)
     return channels_last(theirs).eval()
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What is compared.
+
+    Attributes:
+        denoiser: of the package's recipe for 256 pixels.
+        original: of the original's UNet.
+        autoencoder: of both.
+        size: of the images, in pixels.
+        tokens, width: of the text states.
+    """
+
+    denoiser: UNetShape
+    original: UNetShape
+    autoencoder: AutoencoderShape
+    size: int
+    tokens: int
+    width: int
+
+    @property
+    def latent(self) -> tuple[int, int, int]:
+        side = self.size // 2 ** (len(self.autoencoder.channels) - 1)
+        return self.autoencoder.latent_channels, side, side
+
+    def unet(self, shape: UNetShape) -> UNet:
+        """A UNet of these latents and texts."""
+        return randomised(UNet(self.latent[0], self.width, **asdict(shape)))  # type: ignore[no-any-return]
+
+    def student(self) -> StudentUNet:
+        """One of the denoiser's shape."""
+        shapes = {"latent_channels": self.latent[0], "context_width": self.width, **asdict(self.denoiser)}
+        return randomised(StudentUNet(scales=[1.0, 4.0], **shapes))  # type: ignore[no-any-return]
+
+    def vae(self) -> Autoencoder:
+        """An autoencoder of these latents."""
+        return randomised(Autoencoder(**asdict(self.autoencoder)))  # type: ignore[no-any-return]
+
+    def twin(self, ours: UNet, shape: UNetShape) -> Twin:
+        """Diffusers' with the same weights."""
+        return Twin(ours, shape, self.width)
+
+    def text(self, batch: int) -> tuple[Tensor, Tensor]:
+        """States and mask."""
+        return torch.randn(batch, self.tokens, self.width), torch.ones(batch, self.tokens, dtype=torch.bool)
+
+
+def randomised(module: Any) -> Any:
+    """In evaluation mode, with a little noise on every weight: a branch that starts at zero is no less work, but an
+    image of it would show no difference.
+    """
+    with torch.no_grad():
+        for weights in module.parameters():
+            weights.add_(0.02 * torch.randn_like(weights))
+    return channels_last(module).eval()
 
 
 def dpm_solver(

@@ -5,7 +5,6 @@ Weights are random, which changes no time; ours and diffusers' are the same wher
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cxr_ldm.benchmark.diffusers_peers import AutoencoderShape, Condition, Twin, UNetShape, dpm_solver, twin_autoencoder
+from cxr_ldm.benchmark.diffusers_peers import (
+    AutoencoderShape,
+    Condition,
+    Shapes,
+    UNetShape,
+    dpm_solver,
+    twin_autoencoder,
+)
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds, timed
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.flow_map import FlowMap
@@ -23,9 +29,7 @@ from cxr_ldm.diffusion.scaling import Epsilon, Velocity
 from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow, leading, trailing
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder
-from cxr_ldm.networks.blocks import channels_last, texts_once
-from cxr_ldm.networks.student import StudentUNet
-from cxr_ldm.networks.unet import UNet
+from cxr_ldm.networks.blocks import texts_once
 from cxr_ldm.ranges import Count, Pixels, Seed
 from cxr_ldm.report.markdown import render_markdown
 
@@ -46,58 +50,6 @@ given states of a text.
 - `image_speed_to_diffusers`: ours beside diffusers' DPM-Solver++ in as many steps, with our weights in its networks.
 - `step_gflop`, `step_share_of_peak`: what a guided step of one image computes, and the share of the speed at which
   these cores multiply matrices that it is computed at."""
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """What is compared.
-
-    Attributes:
-        denoiser: of the package's recipe for 256 pixels.
-        original: of the original's UNet.
-        autoencoder: of both.
-        size: of the images, in pixels.
-        tokens, width: of the text states.
-    """
-
-    denoiser: UNetShape
-    original: UNetShape
-    autoencoder: AutoencoderShape
-    size: int
-    tokens: int
-    width: int
-
-    @property
-    def latent(self) -> tuple[int, int, int]:
-        side = self.size // 2 ** (len(self.autoencoder.channels) - 1)
-        return self.autoencoder.latent_channels, side, side
-
-    def unet(self, shape: UNetShape) -> UNet:
-        """A UNet of these latents and texts."""
-        return randomised(UNet(self.latent[0], self.width, **asdict(shape)))  # type: ignore[no-any-return]
-
-    def student(self) -> StudentUNet:
-        """One of the denoiser's shape."""
-        shapes = {"latent_channels": self.latent[0], "context_width": self.width, **asdict(self.denoiser)}
-        return randomised(StudentUNet(scales=[1.0, SCALE], **shapes))  # type: ignore[no-any-return]
-
-    def twin(self, ours: UNet, shape: UNetShape) -> Twin:
-        """Diffusers' with the same weights."""
-        return Twin(ours, shape, self.width)
-
-    def text(self, batch: int) -> tuple[Tensor, Tensor]:
-        """States and mask."""
-        return torch.randn(batch, self.tokens, self.width), torch.ones(batch, self.tokens, dtype=torch.bool)
-
-
-def randomised(module: Any) -> Any:
-    """In evaluation mode, with a little noise on every weight: a branch that starts at zero is no less work, but an
-    image of it would show no difference.
-    """
-    with torch.no_grad():
-        for weights in module.parameters():
-            weights.add_(0.02 * torch.randn_like(weights))
-    return channels_last(module).eval()
 
 
 def run(
@@ -185,7 +137,7 @@ def anew(step: Callable[[], Tensor]) -> None:
 
 def images_of(shapes: Shapes, steps: int, student_steps: int, original_steps: int, repeats: int) -> dict[str, Metric]:
     """One image, decoded."""
-    vae = randomised(Autoencoder(**asdict(shapes.autoencoder)))
+    vae = shapes.vae()
     network, other = shapes.unet(shapes.denoiser), shapes.unet(shapes.original)
     flow = RectifiedFlow(), Velocity()
     own = drawing(shapes, vae, Denoiser(network, *flow), dpmpp_2m, trailing(steps))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cxr_ldm.benchmark.diffusers_peers import AutoencoderShape, UNetShape, twin_autoencoder
-from cxr_ldm.benchmark.sampling import Shapes, as_the_original, randomised, run
+from cxr_ldm.benchmark.diffusers_peers import AutoencoderShape, Shapes, UNetShape, randomised, twin_autoencoder
+from cxr_ldm.benchmark.sampling import as_the_original, run
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.scaling import Epsilon
 from cxr_ldm.diffusion.schedules import LinearBeta, leading
