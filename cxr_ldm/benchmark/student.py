@@ -57,7 +57,7 @@ FIGURES = (
     Figure("adherence_finding", "finding shown", 0.02, higher=True),
     Figure("adherence_side", "on the side asked for", 0.02, higher=True),
     Figure("pairwise_ssim_within_prompt", "SSIM within a prompt", 0.02),
-    Figure("copies_excess_pixels", "copies' excess", 0.0),
+    Figure("copies_excess_pixels", "copies' excess", 0.005),
 )
 
 
