@@ -64,6 +64,7 @@ def run(
     student_steps: Count,
     original_steps: Count,
     repeats: Count,
+    image_repeats: Count,
     seed: Seed,
 ) -> dict[str, Metric]:
     """Ratios of speed.
@@ -72,13 +73,15 @@ def run(
         denoiser, original, autoencoder, size, tokens, width: as of `Shapes`.
         batches: images of a step.
         steps, student_steps, original_steps: for an image.
-        repeats: pairs of runs in turn.
+        repeats, image_repeats: pairs of steps, and of whole images, in turn.
         seed: of weights and noise.
     """
     torch.manual_seed(seed)
     shapes = Shapes(denoiser, original, autoencoder, size, tokens, width)
     with torch.inference_mode():
-        return steps_of(shapes, batches, repeats) | images_of(shapes, steps, student_steps, original_steps, repeats)
+        return steps_of(shapes, batches, repeats) | images_of(
+            shapes, steps, student_steps, original_steps, image_repeats
+        )
 
 
 def steps_of(shapes: Shapes, batches: Sequence[int], repeats: int) -> dict[str, Metric]:
