@@ -106,7 +106,7 @@ def evaluation(folder: Path) -> dict[str, Any]:
         "sampler": sampler,
         "guidance": guidance["scale"],
         "evaluations": steps * (2 if twice else 1),
-        "measured": {"data": made["data"]["fingerprint"], "split": made.get("split"), "n": content[KID]["n"]},
+        "measured": {"data": made["data"]["name"], "split": made.get("split"), "n": content[KID]["n"]},
         "metrics": {
             figure.key: {
                 "value": content[figure.key]["value"],

@@ -20,7 +20,7 @@ def evaluated(outputs, name, kid, steps, sampler, scale=3.0, n=200, finding=0.95
     facts = {
         "guidance": {"scale": scale},
         "sampling": {"steps": steps, "sampler": {"step": {"part": sampler}}},
-        "data": {"fingerprint": "f"},
+        "data": {"name": "phantoms"},
         "split": "test",
     }
     made = run_entry(composed={}, bundle_sha256=None, seed=0, command=f"evaluate {name}", **facts)
