@@ -49,7 +49,7 @@ class Figure:
         >>> Figure("kid", "KID", 1.2, ratio=True).said()
         'KID at most 1.2 times'
         """
-        return f"{self.head} at most {self.aim:g} times" if self.ratio else f"{self.head} within {self.aim:g} of"
+        return f"{self.head} at most {self.aim:g} times" if self.ratio else f"{self.head} within {self.aim:g}"
 
 
 FIGURES = (
@@ -138,7 +138,7 @@ def page(content: Mapping[str, Any]) -> str:
     measured = teacher["measured"]
     lines += [
         "",
-        f"Aims: {aims} the teacher's; a figure that misses its aim is in bold.",
+        f"Aims beside the teacher's figures: {aims}. What misses its aim is in bold.",
         f"KID over {measured['n']} images; guidance scale {teacher['guidance']:g}.",
         "",
         "## Made by",
