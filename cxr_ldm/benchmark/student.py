@@ -15,8 +15,9 @@ from cxr_ldm.ranges import Place, Word
 
 KID = "kid_efficientnet_lite0"
 INTRO = """A student (`python train.py stage=distill`) and the model that it learnt from, on the same texts and seeds:
-what is left of the teacher where the network runs a few times in place of many. KID is against real images of held-out
-patients, ± its standard error. The last column is the teacher's count of evaluations for an image over this one's."""
+what is left of the teacher where the network runs a few times in place of many. Each row says how many steps of which
+sampler. KID is against real images of held-out patients, ± its standard error. The last column says how many times the
+teacher evaluates its network for each evaluation here."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +125,16 @@ def page(content: Mapping[str, Any]) -> str:
     settings = [entry["settings"] for name, entry in content.items() if name != "run"]
     teacher, students = settings[0]["teacher"], [each["student"] for each in settings]
     shown = [figure for figure in FIGURES if figure.key in teacher["metrics"]]
-    heads = ["", "steps", *(figure.head for figure in shown), "KID over the teacher's", "evaluations"]
+    heads = ["model", *(figure.head for figure in shown), "KID over the teacher's", "evaluations"]
     lines = ["# A student in few steps", "", INTRO, "", f"| {' | '.join(heads)} |"]
     lines.append("| --- |" + " ---: |" * (len(heads) - 1))
     for each in (teacher, *students):
-        name = "teacher" if each is teacher else "student" if each["sampler"] == "flow_map" else "teacher, fewer steps"
+        name = f"{'student' if each['sampler'] == 'flow_map' else 'teacher'}, {each['steps']} of {each['sampler']}"
         value, known = each["metrics"], teacher["metrics"]
         cells = [cell(figure, value, known) for figure in shown]
         cells += [f"{value[KID]['value'] / known[KID]['value']:.2f}"]
         cells += [f"{teacher['evaluations'] / each['evaluations']:g} × fewer" if each is not teacher else "1"]
-        lines.append(f"| {name}, {each['sampler']} | {each['steps']} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     aims = ", ".join(figure.said() for figure in shown)
     measured = teacher["measured"]
     lines += [

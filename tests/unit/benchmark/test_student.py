@@ -44,10 +44,10 @@ def paged(outputs, names):
 def test_the_page_marks_what_misses_its_aim(outputs):
     metrics, lines = paged(outputs, ["teacher", "four", "one"])
     assert metrics["kid_ratio_four"].value == pytest.approx(1.175)
-    assert "| teacher, dpmpp_2m | 20 | 0.04 ± 0.002 | 0.95 | 0.5 | 1.00 | 1 |" in lines
+    assert "| teacher, 20 of dpmpp_2m | 0.04 ± 0.002 | 0.95 | 0.5 | 1.00 | 1 |" in lines
     # 20 steps of two evaluations are 40, beside 4 and 1
-    assert "| student, flow_map | 4 | 0.047 ± 0.002 | 0.94 | 0.5 | 1.18 | 10 × fewer |" in lines
-    assert "| student, flow_map | 1 | **0.12 ± 0.002** | **0.8** | **0.53** | 3.00 | 40 × fewer |" in lines
+    assert "| student, 4 of flow_map | 0.047 ± 0.002 | 0.94 | 0.5 | 1.18 | 10 × fewer |" in lines
+    assert "| student, 1 of flow_map | **0.12 ± 0.002** | **0.8** | **0.53** | 3.00 | 40 × fewer |" in lines
     assert any("KID at most 1.2 times" in line and "finding shown within 0.02" in line for line in lines)
 
 
