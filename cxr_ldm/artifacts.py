@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,11 @@ def state(folder: Path, made_by: Mapping[str, Any]) -> State:
         listed = ", ".join(f"{key} ({theirs.get(key)!r} there, {ours.get(key)!r} here)" for key in keys[:3])
         raise UserError(f"{folder} was made by other settings: {listed}; choose another name= or delete the folder.")
     return "complete" if record["complete"] else "unfinished"
+
+
+def now() -> str:
+    """The time of a record, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
 
 
 def write_record(folder: Path, made_by: Mapping[str, Any], *, complete: bool, **extra: Any) -> None:

@@ -268,7 +268,7 @@ def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure
         folder.parent.mkdir(parents=True, exist_ok=True)
         with artifacts.building(folder) as partial:
             measure(partial)
-            artifacts.write_record(partial, settings, complete=True)
+            artifacts.write_record(partial, settings, complete=True, finished=artifacts.now())
     report.print_table(results.read_metrics(folder / "metrics.json"))
     if cfg.get("page"):
         print(f"  {report_page.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")

@@ -11,15 +11,20 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr_ldm import artifacts
-from cxr_ldm.bundle import SUMS, bundle_sha256
+from cxr_ldm.bundle import CONFIG, SUMS, bundle_sha256
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 from cxr_ldm.report.terminal import number
 
 STAGES = ("vae", "ldm", "classifier")
 EVALUATION = "evaluation"
-# figures of a list, by the beginning of their names; the first that an entry has
-SHOWN = ("kid_", "val_auroc_mean", "auroc_mean", "val_psnr", "psnr", "val_loss")
+# columns of a list, each with the beginnings of its figures' names; the first that an entry has is shown
+FIGURES = {
+    "loss": ("val_loss",),
+    "KID": ("kid_",),
+    "AUROC": ("val_auroc_mean", "auroc_mean"),
+    "PSNR": ("val_psnr", "psnr"),
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Entry:
         record: its run.json.
         metrics: its metrics.json without the run entry; empty where it has none yet.
         bundle: identity of the bundle that it made, or that it measured; None where there is none yet.
+        size: of its images, in pixels; None where nothing says it.
     """
 
     folder: Path
@@ -38,6 +44,7 @@ class Entry:
     record: Mapping[str, Any]
     metrics: Mapping[str, Any]
     bundle: str | None
+    size: int | None = None
 
     @property
     def name(self) -> str:
@@ -79,7 +86,12 @@ def entries(outputs: Path) -> Iterator[Entry]:
             metrics = read_metrics(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
             made = bundle_sha256(folder / "bundle") if (folder / "bundle" / SUMS).is_file() else None
             bundle = record["settings"].get("bundle") if kind == EVALUATION else made
-            yield Entry(folder, kind, record, {key: each for key, each in metrics.items() if key != "run"}, bundle)
+            data = metrics.get("run", {}).get("data", {})  # of an evaluation
+            known = {"data": data["name"]} if "name" in data else {}
+            config = folder / "bundle" / CONFIG
+            size = artifacts.read_json(config)["info"]["size"] if config.is_file() else data.get("size")
+            figures = {key: each for key, each in metrics.items() if key != "run"}
+            yield Entry(folder, kind, known | dict(record), figures, bundle, size)
 
 
 def date(record: Mapping[str, Any]) -> str:
@@ -97,18 +109,15 @@ def chosen(found: Sequence[Entry], name: str) -> Entry:
     return named[0]
 
 
-def headline(entry: Entry) -> str:
-    """The figure that a list shows.
+def figure(entry: Entry, starts: Sequence[str]) -> str:
+    """The first figure whose name begins so.
 
     >>> metrics = {"kid_x": {"value": 0.25}, "val_loss": {"value": 1.0}}
-    >>> headline(Entry(Path("a"), "ldm", {"settings": {}}, metrics, None))
-    'kid_x 0.2500'
+    >>> figure(Entry(Path("a"), "ldm", {"settings": {}}, metrics, None), ["psnr", "kid_"])
+    '0.2500'
     """
-    for start in SHOWN:
-        name = next((name for name in entry.metrics if name.startswith(start)), None)
-        if name:
-            return f"{name} {number(entry.metrics[name]['value'])}"
-    return "–"
+    values = [value["value"] for start in starts for name, value in entry.metrics.items() if name.startswith(start)]
+    return number(values[0]) if values else "–"
 
 
 def print_list(found: Sequence[Entry], outputs: Path) -> None:
@@ -116,15 +125,18 @@ def print_list(found: Sequence[Entry], outputs: Path) -> None:
     if not found:
         print(f"{outputs} holds no run yet.")
         return
+    columns = {name: starts for name, starts in FIGURES.items() if any(figure(each, starts) != "–" for each in found)}
     table = Table(box=None, pad_edge=False)
-    for heading in ("kind", "name", "data", "images seen", "figure", "finished (UTC)"):
+    for heading in ("path", "data", "size", "images seen", *columns, "finished (UTC)"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "images seen" else "left")
     for entry in found:
         seen = "–" if entry.images is None else f"{entry.images:,}"
         when = date(entry.record)
         state = when if when != "~" else ("complete" if entry.record["complete"] else "unfinished")
         state += ", of a sweep" if entry.record.get("arm") else ""
-        table.add_row(entry.kind, entry.name, str(entry.record.get("data", "–")), seen, headline(entry), state)
+        figures = (figure(entry, starts) for starts in columns.values())
+        about = str(entry.record.get("data", "–")), str(entry.size or "–"), seen
+        table.add_row(str(entry.folder), *about, *figures, state)
     show(table)
 
 

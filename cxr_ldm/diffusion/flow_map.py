@@ -25,7 +25,7 @@ class FlowMap(Denoiser):
     """A student: D(x_t, t, s) is the x_0 by which a step goes from t to s. Guidance is one of its inputs.
 
     Args:
-        network: as `StudentUNet`, which takes the label of s and a guidance scale, too, and states its `scales`.
+        network: as `StudentUNet`, which takes the label of s and a guidance scale, too, and states its `learnt_scales`.
 
     Raises:
         UserError: the paths are not those of a rectified flow by its velocity.
@@ -61,7 +61,7 @@ class FlowMap(Denoiser):
 
     def check(self, rule: Guidance) -> None:
         """Raises UserError where the student did not learn this guidance."""
-        low, high = self.network.scales  # type: ignore[misc]
+        low, high = self.network.learnt_scales  # type: ignore[misc]
         if not low <= rule.scale <= high:
             raise UserError(f"guidance.scale={rule.scale:g}: this student learnt the scales from {low:g} to {high:g}.")
         if tuple(rule.interval) != (0.0, 1.0) or rule.rescale:
@@ -70,7 +70,7 @@ class FlowMap(Denoiser):
 
 def denoiser_of(network: nn.Module, schedule: Schedule, scaling: Scaling) -> Denoiser:
     """Of the parts of a bundle: a `FlowMap` where the network is a student's."""
-    return (FlowMap if hasattr(network, "scales") else Denoiser)(network, schedule, scaling)
+    return (FlowMap if hasattr(network, "learnt_scales") else Denoiser)(network, schedule, scaling)
 
 
 class Teacher:

@@ -32,7 +32,7 @@ class StudentUNet(UNet):
         super().__init__(**arguments)
         if len(scales) != 2 or not 0 <= scales[0] <= scales[1]:
             raise UserError(f"scales={list(scales)} must be two guidance scales [low,high] with 0 <= low <= high.")
-        self.scales = float(scales[0]), float(scales[1])
+        self.learnt_scales = float(scales[0]), float(scales[1])
         width = self.time_embedding.linear_1.in_features
         self.scale_embedding = TimeEmbedding(width, self.time_embedding.linear_2.out_features)
         zeroed(self.scale_embedding.linear_2)
@@ -47,7 +47,7 @@ class StudentUNet(UNet):
         scale: Tensor | None = None,
     ) -> Tensor:
         """As `UNet`, with the noise label `end [N]` of s, which is `label` where there is none, and the scale `[N]`."""
-        scale = torch.full_like(label, self.scales[0]) if scale is None else scale
+        scale = torch.full_like(label, self.learnt_scales[0]) if scale is None else scale
         guidance = self.scale_embedding(SCALE_LABEL * scale)
         start = self.time_embedding(label) + guidance
         return self.between(x, start, start if end is None else self.time_embedding(end) + guidance, context, mask)

@@ -4,7 +4,6 @@ import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -114,8 +113,7 @@ def begin(folder: Path, made_by: Mapping[str, Any], hydra: Mapping[str, str], **
 
 def finish(folder: Path, made_by: Mapping[str, Any], **facts: Any) -> None:
     """Mark a run folder complete."""
-    finished = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-    facts |= {"finished": finished, "command": sys.argv, "python": platform.python_version()}
+    facts |= {"finished": artifacts.now(), "command": sys.argv, "python": platform.python_version()}
     artifacts.write_record(folder, made_by, complete=True, **facts)
 
 

@@ -35,7 +35,7 @@ def place(x, t, s):
 class Exact(nn.Module):
     """The mean velocity of these paths; the velocity itself where the step has no length. Guidance scales it."""
 
-    scales = (1.0, 4.0)
+    learnt_scales = (1.0, 4.0)
 
     def forward(self, x, label, context, mask, end=None, scale=None):
         t = label.double() / 1000
@@ -122,7 +122,7 @@ def test_a_long_step_ends_with_the_student_and_a_short_one_is_the_teacher_s():
             super().__init__()
             self.value = value
             if scales:
-                self.scales = scales
+                self.learnt_scales = scales
 
         def forward(self, x, *rest):
             return torch.full_like(x, self.value)
@@ -139,7 +139,7 @@ def test_a_long_step_ends_with_the_student_and_a_short_one_is_the_teacher_s():
 
 def test_outliers_count_by_their_logarithm():
     class Far(nn.Module):
-        scales = (1.0, 1.0)
+        learnt_scales = (1.0, 1.0)
 
         def forward(self, x, *rest):
             return torch.full_like(x, 2.0)

@@ -12,12 +12,17 @@ from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
 def made(folder, settings, figure, value, bundle=True):
     """A complete run; the identity of its bundle."""
     folder.mkdir(parents=True)
-    finished = {"data": "phantom-32", "finished": f"2026-01-0{len(folder.name)}T00:00:00"}
-    artifacts.write_record(folder, settings, complete=True, **finished)
+    facts = {"finished": f"2026-01-0{len(folder.name)}T00:00:00"}
+    if bundle:
+        facts["data"] = "phantom-32"
+    artifacts.write_record(folder, settings, complete=True, **facts)
     metrics = {figure: Metric(value, 9, False, reason="one pass")}
-    write_metrics(folder / "metrics.json", metrics, run_entry(composed={}, bundle_sha256=None, seed=0))
+    # an evaluation says its data in its metrics, and a run in its record
+    data = {} if bundle else {"data": {"name": "phantom-32", "images": 9, "size": 32}}
+    write_metrics(folder / "metrics.json", metrics, run_entry(composed={}, bundle_sha256=None, seed=0, **data))
     if bundle:
         (folder / "bundle").mkdir()
+        artifacts.write_json(folder / "bundle" / "config.json", {"info": {"size": 32}})
         (folder / "bundle" / "SHA256SUMS").write_text(folder.name)
         return bundle_sha256(folder / "bundle")
     return None
@@ -40,11 +45,13 @@ def lines(capsys):
 
 def test_the_list_has_a_line_for_each_with_its_figure_and_its_state(outputs, capsys):
     main(["--outputs", str(outputs)])
-    _, vae, first, second, evaluation = lines(capsys)
-    assert vae == ["vae", "v", "phantom-32", "64", "val_psnr", "30.50", "2026-01-01", "00:00"]
-    assert first[:6] == ["ldm", "aa", "phantom-32", "3,200", "val_loss", "0.1000"]
+    head, vae, first, second, evaluation = lines(capsys)
+    assert head[2:8] == ["size", "images", "seen", "loss", "KID", "PSNR"]
+    assert vae[1:] == ["phantom-32", "32", "64", "–", "–", "30.50", "2026-01-01", "00:00"]
+    assert first[1:6] == ["phantom-32", "32", "3,200", "0.1000", "–"]
     assert second[-1] == "unfinished"
-    assert evaluation[:6] == ["evaluation", "page", "phantom-32", "–", "kid_x", "0.2500"]
+    assert evaluation[1:6] == ["phantom-32", "32", "–", "–", "0.2500"]
+    assert (vae[0], evaluation[0]) == (f"{outputs}/vae/v", f"{outputs}/evaluation/page")
     main(["--outputs", str(outputs / "nowhere")])
     assert "holds no run yet" in capsys.readouterr().out
 
