@@ -12,7 +12,7 @@ from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.networks.unet import UNet
-from cxr_ldm.ranges import Count, Whole
+from cxr_ldm.ranges import Count, Pixels, Whole
 
 Condition = tuple[Tensor, Tensor]
 
@@ -111,9 +111,9 @@ class Shapes:
     denoiser: UNetShape
     original: UNetShape
     autoencoder: AutoencoderShape
-    size: int
-    tokens: int
-    width: int
+    size: Pixels
+    tokens: Count
+    width: Count
 
     @property
     def latent(self) -> tuple[int, int, int]:

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cxr_ldm.benchmark.diffusers_peers import (
-    AutoencoderShape,
     Condition,
     Shapes,
-    UNetShape,
     dpm_solver,
     twin_autoencoder,
 )
@@ -30,7 +28,7 @@ from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow, leading, trai
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import texts_once
-from cxr_ldm.ranges import Count, Pixels, Seed
+from cxr_ldm.ranges import Count, Seed
 from cxr_ldm.report.markdown import render_markdown
 
 SCALE = 3.0  # of guidance, on all sides
@@ -53,12 +51,7 @@ given states of a text.
 
 
 def run(
-    denoiser: UNetShape,
-    original: UNetShape,
-    autoencoder: AutoencoderShape,
-    size: Pixels,
-    tokens: Count,
-    width: Count,
+    shapes: Shapes,
     batches: Sequence[Count],
     steps: Count,
     student_steps: Count,
@@ -70,14 +63,13 @@ def run(
     """Ratios of speed.
 
     Args:
-        denoiser, original, autoencoder, size, tokens, width: as of `Shapes`.
+        shapes: of both sides.
         batches: images of a step.
         steps, student_steps, original_steps: for an image.
         repeats, image_repeats: pairs of steps, and of whole images, in turn.
         seed: of weights and noise.
     """
     torch.manual_seed(seed)
-    shapes = Shapes(denoiser, original, autoencoder, size, tokens, width)
     with torch.inference_mode():
         return steps_of(shapes, batches, repeats) | images_of(
             shapes, steps, student_steps, original_steps, image_repeats

@@ -13,7 +13,6 @@ from torch.nn import functional
 from cxr_ldm.benchmark.diffusers_peers import (
     AutoencoderShape,
     Shapes,
-    UNetShape,
     library,
     randomised,
     twin_autoencoder,
@@ -65,12 +64,7 @@ class Clock:
 
 
 def run(
-    denoiser: UNetShape,
-    original: UNetShape,
-    autoencoder: AutoencoderShape,
-    size: Pixels,
-    tokens: Count,
-    width: Count,
+    shapes: Shapes,
     architecture: Mapping[str, int],
     padded: Count,
     batch: Count,
@@ -80,7 +74,7 @@ def run(
     """Ratios of a step of the diffusion model, and the shares of ours.
 
     Args:
-        denoiser, original, autoencoder, size, tokens, width: as of `Shapes`.
+        shapes: of both sides.
         architecture: of the BERT that the original runs in each step, as transformers names it.
         padded: tokens of each text there.
         batch: images of a step.
@@ -88,13 +82,12 @@ def run(
         seed: of weights and batches.
     """
     torch.manual_seed(seed)
-    shapes = Shapes(denoiser, original, autoencoder, size, tokens, width)
     clock = Clock()
     ours = own_step(shapes, batch, clock)
-    other = shapes.twin(shapes.unet(original), original)
+    other = shapes.twin(shapes.unet(shapes.original), shapes.original)
     plain, alike = (
         plain_step(shapes, other, batch),
-        plain_step(shapes, shapes.twin(shapes.unet(denoiser), denoiser), batch),
+        plain_step(shapes, shapes.twin(shapes.unet(shapes.denoiser), shapes.denoiser), batch),
     )
     sides = {
         "speed_to_original": (ours, original_step(shapes, other, architecture, padded, batch)),

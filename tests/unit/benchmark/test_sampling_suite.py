@@ -53,9 +53,8 @@ def test_the_original_evaluates_three_images_a_step():
 
 
 def test_every_ratio_of_the_page_is_there():
-    shapes = {"denoiser": SHAPES.denoiser, "original": SHAPES.original, "autoencoder": SHAPES.autoencoder}
     counts = {"batches": [1, 2], "steps": 2, "student_steps": 1, "original_steps": 2, "repeats": 1, "image_repeats": 1}
-    metrics = run(**shapes, **counts, size=16, tokens=6, width=12, seed=0)
+    metrics = run(SHAPES, **counts, seed=0)
     ratios = {f"step_speed_{kind}b{batch}" for kind in ("", "alike_") for batch in (1, 2)} | {
         "step_self_check",
         "texts_once_speed",

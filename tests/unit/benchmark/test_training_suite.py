@@ -61,9 +61,9 @@ def test_the_kl_of_diffusers_is_ours():
     torch.testing.assert_close(theirs, kl_divergence(torch.cat([posterior.mean, posterior.logvar], 1)))
 
 
-def test_every_ratio_of_the_pages_is_there():
-    counts = {"tokens": 6, "width": 16, "padded": 8, "batch": 2, "repeats": 1, "seed": 0}
-    metrics = run(DENOISER, ORIGINAL, AUTOENCODER, size=16, architecture=BERT, **counts)
+def test_every_ratio_of_the_pages_is_there(shapes):
+    counts = {"padded": 8, "batch": 2, "repeats": 1, "seed": 0}
+    metrics = run(shapes, architecture=BERT, **counts)
     shares = {name for name in metrics if name.startswith("share_")}
     assert set(metrics) - shares == {"speed_to_original", "speed_to_diffusers", "speed_alike", "self_check"}
     assert sum(metrics[name].value for name in shares) == pytest.approx(1.0)
