@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,8 @@ FORMATS = (1, 2)  # read; 1 named parts by the addresses of their classes
 CARD = "README.md"
 SUMS = "SHA256SUMS"  # in the form that `sha256sum -c` reads
 CONFIG = "config.json"
+SCALE = "::scale"  # of a tensor in int8, behind its name
+Storage = Literal["half", "int8"]
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,14 @@ def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     write_sums(folder)
 
 
-def save_again(source: Path, folder: Path, *, half: bool, **changes: Any) -> str:
+def save_again(source: Path, folder: Path, *, storage: Storage | None = None, **changes: Any) -> str:
     """Write a bundle again under an identity of its own; returns its sha256.
 
     `info.made_from` names the bundle that it comes from.
 
     Args:
-        half: the weights become float16, half the size; they are loaded into float32 networks.
+        storage: the weights become float16 ("half"), or int8 with a scale for each output channel, see `quantised`;
+            they are loaded into float32 networks. None leaves the files as they are.
         changes: facts of `info` that take the place of those there.
 
     Raises:
@@ -95,12 +98,11 @@ def save_again(source: Path, folder: Path, *, half: bool, **changes: Any) -> str
         raise UserError(f"out={folder} exists already; delete it or name another folder.")
     config = read_config(source)
     config["format"] = FORMATS[-1]
-    config["info"] |= changes | {"made_from": bundle_sha256(source)} | ({"weights": "float16"} if half else {})
+    config["info"] |= changes | {"made_from": bundle_sha256(source)} | ({"weights": STORED[storage][0]} if storage else {})
     with artifacts.building(folder) as partial:
         for weights in sorted(source.glob("*.safetensors")):
-            if half:
-                tensors = read_weights(weights)
-                write_weights(partial / weights.name, {key: halved(value) for key, value in tensors.items()})
+            if storage:
+                write_weights(partial / weights.name, STORED[storage][1](read_weights(weights)))
             else:
                 shutil.copyfile(weights, partial / weights.name)
         write_facts(partial, config)
@@ -117,9 +119,55 @@ def write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         path.write_bytes(save(tensors))
 
 
-def halved(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of floats as float16, any other as it is."""
-    return tensor.half() if tensor.is_floating_point() else tensor
+Tensors = dict[str, torch.Tensor]
+
+
+def halved(tensors: Tensors) -> Tensors:
+    """Tensors of floats as float16, any other as it is."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+def quantised(tensors: Tensors) -> Tensors:
+    """Matrices and kernels as int8, symmetric, with a float32 scale for each row, their output channel; others halved.
+
+    A row's largest weight is 127, so that no weight moves by more than its 254th part.
+
+    >>> found = quantised({"weight": torch.tensor([[1.0, -0.5], [0.0, 0.0]]), "bias": torch.zeros(2)})
+    >>> {name: (value.dtype, value.tolist()) for name, value in found.items() if name == "weight"}
+    {'weight': (torch.int8, [[127, -64], [0, 0]])}
+    """
+    rows = {name: value for name, value in tensors.items() if value.is_floating_point() and value.dim() > 1}
+    found = halved({name: value for name, value in tensors.items() if name not in rows})
+    for name, value in rows.items():
+        scale = value.float().abs().flatten(1).amax(dim=1) / 127
+        found[name] = (value.float() / along(scale.clamp(min=1e-30), value)).round().to(torch.int8)
+        found[name + SCALE] = scale
+    return found
+
+
+def restored(tensors: Tensors, path: Path) -> Tensors:
+    """What `quantised` was given, in float32; tensors that have no scale as they are.
+
+    Raises:
+        UserError: a scale does not fit its tensor.
+    """
+    scales = {name.removesuffix(SCALE): value for name, value in tensors.items() if name.endswith(SCALE)}
+    found = {name: value for name, value in tensors.items() if not name.endswith(SCALE)}
+    for name, scale in scales.items():
+        value = found.get(name)
+        if value is None or value.dtype != torch.int8 or scale.shape != value.shape[:1]:
+            raise UserError(f"{path} has a scale for {name} that does not fit it; copy the bundle again.")
+        found[name] = value.float() * along(scale.float(), value)
+    return found
+
+
+def along(scale: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """A number for each row, so that it multiplies the rows."""
+    return scale.reshape(-1, *[1] * (rows.dim() - 1))
+
+
+# what `info.weights` calls it, and how it is made
+STORED = {"half": ("float16", halved), "int8": ("int8", quantised)}
 
 
 def save_with_decoder(source: Path, decoder: Path, folder: Path, **changes: Any) -> str:
@@ -217,7 +265,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a .safetensors file; raises UserError where it is missing, damaged, or a number is not finite."""
+    """Tensors of a .safetensors file, those in int8 as float32.
+
+    Raises:
+        UserError: it is missing or damaged, or a number is not finite.
+    """
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -227,7 +279,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             raise UserError(
                 f"{path} holds numbers that are not finite in {name}, so it can draw nothing; train it again."
             )
-    return tensors
+    return restored(tensors, path)
 
 
 # What a model of each kind is made of; "attributes" may be there besides.

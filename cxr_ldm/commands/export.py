@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.form in PUBLISHED:
         return write_published(cfg)
     if cfg.decoder is not None and cfg.form != "full":
-        raise UserError("decoder= and form=full go together; form=half makes what they wrote smaller.")
+        raise UserError("decoder= and form=full go together; form=half or int8 makes what they wrote smaller.")
     outputs = Path(cfg.paths.outputs)
     bundle = naming.model_bundle(cfg.bundle, outputs, asked_data(cfg)).said()
     changes = guidance_of(cfg, bundle)
@@ -35,7 +35,8 @@ def main(cfg: DictConfig) -> None:
         decoder = naming.bundle_named(cfg.decoder, outputs, "vae", key="decoder").said()
         save_with_decoder(bundle, decoder, Path(cfg.out), **changes)
     else:
-        save_again(bundle, Path(cfg.out), half=cfg.form == "half", **changes)
+        storage = None if cfg.form == "full" else cfg.form
+        save_again(bundle, Path(cfg.out), storage=storage, **changes)
     megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6
     print(f"  {cfg.out} ({megabytes:.1f} MB)")
 

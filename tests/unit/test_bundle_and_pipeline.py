@@ -12,7 +12,17 @@ from safetensors.torch import load_file, save_file
 
 from cxr_ldm import content
 from cxr_ldm.assets import CONF
-from cxr_ldm.bundle import SUMS, bundle_sha256, load_bundle, load_vae, save_again, save_bundle
+from cxr_ldm.bundle import (
+    SUMS,
+    bundle_sha256,
+    load_bundle,
+    load_vae,
+    quantised,
+    read_weights,
+    save_again,
+    save_bundle,
+    write_weights,
+)
 from cxr_ldm.diffusion import samplers
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import Sampling
@@ -287,7 +297,7 @@ def test_the_vae_of_a_model_can_be_trained_on(folder):
 def test_a_bundle_brings_the_guidance_that_its_model_is_used_with(folder, tmp_path):
     assert TextToCXR.from_bundle(folder, device="cpu").guidance == Guidance(1.0)  # one that states none
     entry = Guidance(3.0, (0.2, 0.9)).settings() | {"chosen": "stated"}
-    save_again(folder, tmp_path / "guided", half=False, guidance=entry)
+    save_again(folder, tmp_path / "guided", guidance=entry)
     assert load_bundle(tmp_path / "guided", "ldm").info["made_from"] == bundle_sha256(folder)
     pipeline = TextToCXR.from_bundle(tmp_path / "guided", device="cpu")
 
@@ -352,7 +362,7 @@ def test_bad_calls_are_refused(folder):
 
 def test_half_the_size_gives_nearly_the_same_images(folder, tmp_path):
     """float16 has 11 bits: the latents differ by thousandths, and the images hardly."""
-    save_again(folder, tmp_path / "half", half=True)
+    save_again(folder, tmp_path / "half", storage="half")
     weights = [
         sum(path.stat().st_size for path in place.glob("*.safetensors")) for place in (folder, tmp_path / "half")
     ]
@@ -366,7 +376,34 @@ def test_half_the_size_gives_nearly_the_same_images(folder, tmp_path):
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, whole, rtol=0, atol=0.02)
     with pytest.raises(UserError, match="exists already"):
-        save_again(folder, tmp_path / "half", half=True)
+        save_again(folder, tmp_path / "half", storage="half")
+
+
+def test_a_quarter_of_the_size_gives_much_the_same_images(folder, tmp_path):
+    """int8 by output channel: no weight moves by more than the 254th part of its row's largest."""
+    save_again(folder, tmp_path / "int8", storage="int8")
+    sizes = [sum(path.stat().st_size for path in place.glob("*.safetensors")) for place in (folder, tmp_path / "int8")]
+    assert sizes[1] < 0.5 * sizes[0]  # of so small a model the headers are a part
+    known, found = load_bundle(folder, "ldm"), load_bundle(tmp_path / "int8", "ldm")
+    assert found.info["weights"] == "int8"
+    for name, value in known.parts["network"].state_dict().items():
+        other = found.parts["network"].state_dict()[name]
+        assert other.dtype == torch.float32
+        if value.dim() > 1:
+            largest = value.abs().flatten(1).amax(dim=1).reshape(-1, *[1] * (value.dim() - 1))
+            assert ((other - value).abs() <= largest / 254 * (1 + 1e-5) + 1e-12).all(), name
+    whole, small = (TextToCXR.of(bundle)(["Normal."], seeds=[0], steps=4) for bundle in (known, found))
+    torch.testing.assert_close(small, whole, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"a::scale": torch.ones(3)}, {"a": torch.ones(2, 2)}, {"b::scale": torch.ones(2)}], ids=str
+)
+def test_a_scale_that_does_not_fit_its_tensor_is_refused(change, tmp_path):
+    tensors = quantised({"a": torch.ones(2, 2)}) | change
+    write_weights(tmp_path / "network.safetensors", tensors)
+    with pytest.raises(UserError, match="does not fit it"):
+        read_weights(tmp_path / "network.safetensors")
 
 
 def with_attributes(pipeline):
