@@ -98,13 +98,14 @@ def save_again(source: Path, folder: Path, *, storage: Storage | None = None, **
         raise UserError(f"out={folder} exists already; delete it or name another folder.")
     config = read_config(source)
     config["format"] = FORMATS[-1]
-    config["info"] |= changes | {"made_from": bundle_sha256(source)} | ({"weights": STORED[storage][0]} if storage else {})
+    weights = {"weights": STORED[storage][0]} if storage else {}
+    config["info"] |= changes | {"made_from": bundle_sha256(source)} | weights
     with artifacts.building(folder) as partial:
-        for weights in sorted(source.glob("*.safetensors")):
+        for file in sorted(source.glob("*.safetensors")):
             if storage:
-                write_weights(partial / weights.name, STORED[storage][1](read_weights(weights)))
+                write_weights(partial / file.name, STORED[storage][1](read_weights(file)))
             else:
-                shutil.copyfile(weights, partial / weights.name)
+                shutil.copyfile(file, partial / file.name)
         write_facts(partial, config)
     return bundle_sha256(folder)
 

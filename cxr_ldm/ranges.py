@@ -5,7 +5,7 @@ A plain call ignores them; a command checks its settings by them before anything
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Interval, Len, Predicate
 
@@ -33,3 +33,4 @@ Real = Annotated[float, Interval(ge=-1e6, le=1e6)]
 Word = Annotated[str, Len(1, 255)]
 Place = Annotated[str | Path, Predicate(fits_a_path)]
 Text = Annotated[str, Len(1, 10_000)]
+Precision = Literal["32", "bf16"]  # number format of networks in sampling

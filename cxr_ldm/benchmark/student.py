@@ -18,6 +18,11 @@ INTRO = """A student (`python train.py stage=distill`) and the model that it lea
 what is left of the teacher where the network runs a few times in place of many. Each row says how many steps of which
 sampler. KID is against real images of held-out patients, ± its standard error. The last column says how many times the
 teacher evaluates its network for each evaluation here."""
+JUDGED = """A classifier that was trained on real images judges the images of the teacher and of the student, which were
+drawn of the same texts with the same seeds; the truth is what the text says. The interval of the loss is of a paired
+bootstrap over the patients of the texts."""
+END = "_difference"
+LOSS = 0.03  # of AUROC, at most
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,17 @@ FIGURES = (
 )
 
 
-def run(outputs: Place, evaluations: Sequence[Word]) -> dict[str, Metric]:
+def run(outputs: Place, evaluations: Sequence[Word], comparisons: Sequence[Word] = ()) -> dict[str, Metric]:
     """`kid_ratio_NAME`, KID over the teacher's, of each evaluation; in the settings what the page shows.
+
+    And `auroc_loss_NAME`, the mean loss of AUROC, of each comparison.
 
     Args:
         evaluations: names below `outputs`/evaluation, the teacher's first.
+        comparisons: likewise, of `evaluate.py compare=[TEACHER,STUDENT]` with a classifier.
 
     Raises:
-        UserError: one is missing, or was not measured like the first.
+        UserError: one is missing, or was not measured like the first, or compared without a classifier.
     """
     if len(evaluations) < 2:
         raise UserError("suite.run.evaluations names the teacher's evaluation and one or more of its student.")
@@ -87,14 +95,43 @@ def run(outputs: Place, evaluations: Sequence[Word]) -> dict[str, Metric]:
             reason="a ratio of two figures whose standard errors stand beside them",
         )
         for each in found[1:]
+    } | {f"auroc_loss_{name}": loss(Path(outputs) / "evaluation" / name) for name in comparisons}
+
+
+def loss(folder: Path) -> Metric:
+    """Mean loss of AUROC of a comparison, with that of each finding and its interval in the settings."""
+    content = contents(folder)
+    found = {name: entry for name, entry in content.items() if name.startswith("auroc_") and name.endswith(END)}
+    if f"auroc_mean{END}" not in found:
+        raise UserError(f"{folder} compares no AUROC; name a classifier of these data by classifier=.")
+    made, sampling = content["run"], content["run"]["sampling"]
+    mean = found[f"auroc_mean{END}"]
+    rows = {name.removeprefix("auroc_").removesuffix(END): entry for name, entry in found.items()}
+    settings = {
+        "command": made["command"],
+        "commit": made["git_commit"],
+        "sampling": sampling if isinstance(sampling, list) else [sampling] * 2,
+        "findings": {
+            name: {key: entry[key] for key in ("value", "ci95", "n")}
+            | {key: entry["settings"][key] for key in ("first", "second") if key in entry["settings"]}
+            for name, entry in rows.items()
+        },
     }
+    ends = None if mean["ci95"] is None else (mean["ci95"][0], mean["ci95"][1])
+    over, reason = mean.get("ci95_over"), mean.get("ci95_reason")
+    return Metric(mean["value"], mean["n"], False, ci95=ends, settings=settings, over=over, reason=reason)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """metrics.json of a finished evaluation."""
+    if not (folder / "metrics.json").is_file():
+        raise UserError(f"{folder} holds no finished evaluation; conf/suite/student.yaml lists the commands.")
+    return read_metrics(folder / "metrics.json")
 
 
 def evaluation(folder: Path) -> dict[str, Any]:
     """What an evaluation measured, of which model, and how."""
-    if not (folder / "metrics.json").is_file():
-        raise UserError(f"{folder} holds no finished evaluation; conf/suite/student.yaml lists the commands.")
-    content = read_metrics(folder / "metrics.json")
+    content = contents(folder)
     made = content["run"]
     guidance, steps = made["guidance"], made["sampling"]["steps"]
     sampler = made["sampling"]["sampler"]["step"]["part"]
@@ -122,7 +159,8 @@ def evaluation(folder: Path) -> dict[str, Any]:
 
 def page(content: Mapping[str, Any]) -> str:
     """Markdown page of the suite's metrics.json."""
-    settings = [entry["settings"] for name, entry in content.items() if name != "run"]
+    settings = [entry["settings"] for name, entry in content.items() if name.startswith("kid_ratio_")]
+    compared = {name: entry["settings"] for name, entry in content.items() if name.startswith("auroc_loss_")}
     teacher, students = settings[0]["teacher"], [each["student"] for each in settings]
     shown = [figure for figure in FIGURES if figure.key in teacher["metrics"]]
     heads = ["model", *(figure.head for figure in shown), "KID over the teacher's", "evaluations"]
@@ -142,15 +180,36 @@ def page(content: Mapping[str, Any]) -> str:
         f"Aims beside the teacher's figures: {aims}. What misses its aim is in bold.",
         f"KID over {measured['n']} images; guidance scale {teacher['guidance']:g}.",
         "",
+        *losses(compared),
         "## Made by",
         "",
-        *(f"- `{each['command']}` (commit {each['commit']})" for each in (teacher, *students)),
+        *(f"- `{each['command']}` (commit {each['commit']})" for each in (teacher, *students, *compared.values())),
         "",
         "## Run",
         "",
         *(f"- {key}: `{value}`" for key, value in content["run"].items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def losses(compared: Mapping[str, Any]) -> list[str]:
+    """A section for the comparisons: what each finding loses of its AUROC, with its interval."""
+    if not compared:
+        return []
+    lines = ["## Does it still show what the prompt says?", "", JUDGED, ""]
+    lines += ["| student | finding | AUROC, teacher | AUROC, student | loss (95 % interval) | prompts |"]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: |"]
+    for each in compared.values():
+        student = f"{each['sampling'][1]['steps']} of flow_map"
+        for name, found in each["findings"].items():
+            ends = found["ci95"]
+            span = "" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+            text = f"{found['value']:.3f}{span}"
+            high = found["value"] if ends is None else ends[1]
+            both = [f"{found[side]:.3f}" if side in found else "–" for side in ("first", "second")]
+            text = f"**{text}**" if high > LOSS else text
+            lines.append(f"| {student} | {name.replace('_', ' ')} | {' | '.join(both)} | {text} | {found['n']:,} |")
+    return [*lines, "", f"Aim: the upper end of a loss at most {LOSS:g}. What misses it is in bold.", ""]
 
 
 def cell(figure: Figure, found: Mapping[str, Any], base: Mapping[str, Any]) -> str:

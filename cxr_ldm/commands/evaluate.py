@@ -35,6 +35,7 @@ from cxr_ldm.commands.settings import (
     plain,
     prepared_data,
     sampling_of,
+    say_precision,
     with_own_sampler,
 )
 from cxr_ldm.data.prepared.folder import Prepared
@@ -115,6 +116,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> Path:
     cfg = with_classifier(with_split(cfg), bundle.kind, prepared)
     cfg = filled(cfg, guidance=guidance_of(cfg, own).settings())
     if bundle.kind == "ldm":
+        say_precision(cfg)
         facts |= aims(cfg) | {"guidance": plain(cfg.guidance), "sampling": sampled(cfg)}
     settings = {"bundle": bundle.sha256, **common_settings(cfg, prepared), **classifier_recorded(cfg)}
     words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
@@ -189,7 +191,7 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
     both = [first.sha256, second.sha256]
     made = [splits.trained(bundle) for bundle in (first, second)]
     facts: dict[str, Any] = {"compared": both, "trained": made[0], "trained_second": made[1]}
-    cfg = with_classifier(with_split(cfg), "compared", prepared)
+    cfg = with_classifier(with_split(cfg), first.kind, prepared)
     settings = {"compared": both, **common_settings(cfg, prepared), **classifier_recorded(cfg)}
     guidance = [guidance_of(cfg, Guidance.of_bundle(bundle.info)) for bundle in (first, second)]
     own = [rule.settings() for rule in guidance]
@@ -209,7 +211,7 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
             return compare_vae(first, second, data, device_of(cfg), folder)
         models = model_of(cfg, first), model_of(cfg, second)
         sets, adherence = feature_sets_of(cfg, prepared), adherence_of(cfg, data)
-        return compare_ldm(models, data, sets, cfg.metrics.n, adherence, folder)
+        return compare_ldm(models, data, sets, cfg.metrics.n, adherence, judge_of(cfg), folder)
 
     def measure(folder: Path) -> None:
         opened = opened_before(cfg, prepared, *made)
@@ -238,6 +240,7 @@ def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     groups = {group: plain(cfg[group]) for group in ("metrics", "sampler", "guidance")}
     groups["metrics"] = chosen_measures(groups["metrics"])
     stated = {"data": prepared.fingerprint, "seed": cfg.seed, "features": extractors_recorded(cfg)}
+    stated |= sampling_of(cfg).narrowness()
     return stated | splits.recorded(cfg.split) | groups
 
 

@@ -101,7 +101,7 @@ def with_classifier(cfg: DictConfig, kind: str, prepared: Prepared) -> DictConfi
     Also builds the feature extractors once: what one lacks must be said before images are generated.
 
     Args:
-        kind: of the bundle that is evaluated; "compared" where bundles are compared, which no classifier judges.
+        kind: of the bundles that are evaluated.
 
     Raises:
         UserError: the classifier that was chosen is none, is of another size, or knows these test images; or the

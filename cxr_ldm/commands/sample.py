@@ -20,6 +20,7 @@ from cxr_ldm.commands.settings import (
     guidance_of,
     plain,
     sampling_of,
+    say_precision,
     with_own_sampler,
 )
 from cxr_ldm.diffusion.sampling import Sampling
@@ -51,6 +52,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     finish.check_size(pipeline.size)
     prompts = [text for text in texts for _ in range(cfg.n)]
     seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]
+    say_precision(cfg)
     patient = {name: value for name, value in cfg.patient.items() if value is not None}
     sampling = replace(sampling_of(cfg), guidance=guidance_of(cfg, pipeline.guidance))
     common = {**sampling.facts(), "bundle_sha256": pipeline.sha256}

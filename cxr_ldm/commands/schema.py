@@ -239,7 +239,7 @@ class Metrics(Section):
 class Trainer(Open):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Annotated[int, Interval(ge=1, le=10_000)]
-    precision: Annotated[Literal["32", "16", "bf16"], BeforeValidator(typed)]
+    precision: Annotated[Literal["32", "16", "bf16", "auto"], BeforeValidator(typed)]
     gradient_clip: NotNegative | None
     log_every: Count
     compile: Word | None
@@ -277,6 +277,7 @@ class Command(Open):
     prepared: Place | None
     verify: Literal["stat", "full"]
     guidance: GuidanceRule
+    precision: Annotated[Literal["32", "bf16", "auto"], BeforeValidator(typed)]
     workers: Workers | None
     bundle_packages: list[Word]
 

@@ -48,9 +48,18 @@ def guidance_of(cfg: DictConfig, own: Guidance) -> Guidance:
 def sampling_of(cfg: DictConfig) -> "Sampling":
     """How images are sampled; the guidance is None where the config leaves all of it to the model."""
     from cxr_ldm.diffusion.sampling import Sampling
+    from cxr_ldm.networks.precision import resolved
 
     step, times = instantiate(cfg.sampler.step), instantiate(cfg.sampler.times)
-    return Sampling(cfg.sampler.steps, None, step, times)
+    return Sampling(cfg.sampler.steps, None, step, times, resolved(cfg.precision, device_of(cfg)))
+
+
+def say_precision(cfg: DictConfig) -> None:
+    """Print what precision=auto comes to."""
+    from cxr_ldm.networks.precision import said
+
+    if cfg.precision == "auto":
+        print(said(device_of(cfg)))
 
 
 def with_own_sampler(cfg: DictConfig, info: Mapping[str, Any]) -> DictConfig:

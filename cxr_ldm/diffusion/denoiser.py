@@ -41,11 +41,16 @@ class Denoiser(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """x_t `[N,C,h,w]`, t `[N]` in (0, 1], text states and mask -> estimate of x_0 `[N,C,h,w]`."""
         alpha, sigma = (scale[:, None, None, None] for scale in self.schedule(t))
-        output = self.network(x_t, self.schedule.label(t), context, mask)
+        output = self.run(x_t, self.schedule.label(t), context, mask)
         return self.scaling.to_data(output, x_t, alpha, sigma)
+
+    def run(self, x: Tensor, label: Tensor, context: Tensor, mask: Tensor, *more: Tensor | None) -> Tensor:
+        """The network on `x`, which it sees in its own number format; the output is in that of `x` again."""
+        weight = next(self.network.parameters(), x)
+        return self.network(x.to(weight.dtype), label, context, mask, *more).to(x.dtype)  # type: ignore[no-any-return]
 
     def error(self, x0: Tensor, noise: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """Output minus target, in the network's own unit, at x_t made of `x0` and `noise`, `[N,C,h,w]`."""
         alpha, sigma = (scale[:, None, None, None] for scale in self.schedule(t))
-        output = self.network(alpha * x0 + sigma * noise, self.schedule.label(t), context, mask)
+        output = self.run(alpha * x0 + sigma * noise, self.schedule.label(t), context, mask)
         return output.float() - self.scaling.target(x0, noise, alpha, sigma)

@@ -57,7 +57,7 @@ class FlowMap(Denoiser):
     ) -> Tensor:
         """u `[N,C,h,w]` from t to s, both `[N]`."""
         label = self.schedule.label
-        return self.network(x_t, label(t), context, mask, label(s), scale)  # type: ignore[no-any-return]
+        return self.run(x_t, label(t), context, mask, label(s), scale)
 
     def check(self, rule: Guidance) -> None:
         """Raises UserError where the student did not learn this guidance."""

@@ -13,6 +13,7 @@ from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import dpmpp_2m
 from cxr_ldm.diffusion.schedules import trailing
 from cxr_ldm.errors import UserError
+from cxr_ldm.ranges import Precision
 from cxr_ldm.register import described, named, named_function
 
 SAMPLER, STEPS = "dpmpp_2m", 20  # of conf/sampler, as the commands have them
@@ -27,6 +28,7 @@ class Sampling:
         guidance: None takes the model's own, which its bundle states.
         sampler: see `cxr_ldm.diffusion.samplers`.
         times: grid of times as a function of the number of steps and of noise levels.
+        precision: number format of the denoiser and the decoder; the sampler's own arithmetic is in float32 always.
 
     Raises:
         UserError: steps below 1.
@@ -39,6 +41,7 @@ class Sampling:
     guidance: Guidance | None = None
     sampler: Callable[..., Tensor] = dpmpp_2m
     times: Callable[..., Tensor] = trailing
+    precision: Precision = "32"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -55,8 +58,20 @@ class Sampling:
         return self if self.guidance is not None else replace(self, guidance=own)
 
     def settings(self) -> dict[str, Any]:
-        """Sampler, grid and steps for a record, as JSON values; the guidance has its own entry there."""
-        return {"steps": self.steps, "step": described(self.sampler), "times": described(self.times)}
+        """Sampler, grid and steps for a record, as JSON values; the guidance has its own entry there.
+
+        The precision stands there where it is not 32.
+        """
+        return {
+            "steps": self.steps,
+            "step": described(self.sampler),
+            "times": described(self.times),
+            **self.narrowness(),
+        }
+
+    def narrowness(self) -> dict[str, Any]:
+        """The precision, where it is not 32."""
+        return {} if self.precision == "32" else {"precision": self.precision}
 
     def said(self) -> str:
         """In words.
@@ -72,7 +87,7 @@ class Sampling:
         named = {"sampler": step.pop("part"), "sampler_options": step, "times": times.pop("part")}
         named["times_options"] = times
         stated = {name: value for name, value in named.items() if value != {}}
-        return {"steps": self.steps, **self.rule.facts(), **stated}
+        return {"steps": self.steps, **self.rule.facts(), **stated, **self.narrowness()}
 
     @classmethod
     def of_settings(cls, stated: Mapping[str, Any]) -> "Sampling":
@@ -86,7 +101,7 @@ class Sampling:
             partial(named_function(each["part"]), **{key: value for key, value in each.items() if key != "part"})
             for each in (stated["step"], stated["times"])
         )
-        return cls(stated["steps"], None, step, times)
+        return cls(stated["steps"], None, step, times, stated.get("precision", "32"))
 
     @classmethod
     def preset(cls, sampler: str, steps: int | None = None) -> "Sampling":
@@ -127,4 +142,5 @@ class Sampling:
             rule,
             partial(named_function(facts["sampler"]), **facts.get("sampler_options", {})),
             partial(named_function(facts["times"]), **facts.get("times_options", {})),
+            facts.get("precision", "32"),
         )

@@ -13,11 +13,13 @@ from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.evaluation.adherence import Adherence
 from cxr_ldm.evaluation.collection import Collection, reconstructions
 from cxr_ldm.evaluation.feature_sets import FeatureSets
+from cxr_ldm.evaluation.judge import Judge
 from cxr_ldm.evaluation.model import Model
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.distances.frechet import frechet_distance
 from cxr_ldm.metrics.distances.paired import paired_distance, paired_kernel_distance, paired_mean
 from cxr_ldm.metrics.faithfulness.adherence import Seen, finding_shown, side_shown
+from cxr_ldm.metrics.faithfulness.judged import auroc_differences
 from cxr_ldm.metrics.faithfulness.lung_floor import Side
 from cxr_ldm.metrics.images import reconstruction
 from cxr_ldm.metrics.results import Metric
@@ -50,14 +52,16 @@ def compare_ldm(
     sets: FeatureSets,
     n: int,
     adherence: Adherence | None,
+    judge: Judge | None,
     folder: Path,
 ) -> dict[str, Metric]:
-    """Differences of KID and FID by each extractor; on phantoms, of adherence to whole reports too, image by image.
+    """Differences of KID and FID by each extractor, of AUROC by finding, and on phantoms of adherence to whole reports.
 
     Each model is sampled with its own guidance, unless another is stated.
 
     Args:
         n: images of each.
+        judge: a trained classifier; None where there is none for these data.
     """
     rows = data.chosen(n)
     images = [model.of_texts(data, rows) for model in models]
@@ -67,6 +71,10 @@ def compare_ldm(
     metrics: dict[str, Metric] = {}
     for name in sets.extractors:
         metrics |= distance_differences(sets, name, rows, images, stated, data.seed)
+    if judge is not None:
+        one, two = (judge.judged(data, rows, each) for each in images)
+        facts = stated | {"classifier": judge.sha256, "truth": "what the text says"}
+        metrics |= auroc_differences(one, two, facts, data.seed)
     if adherence is not None:
         metrics |= adherence_differences(adherence, rows, images, stated)
     return metrics

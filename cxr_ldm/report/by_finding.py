@@ -17,7 +17,7 @@ MEASURES = {
     "adherence_side": ("on its side", "adherence_side", ("_texts", "_real_all")),
 }
 # Figures by finding that are no cells of this table.
-OTHERS, APART = ("auroc_own_", "auroc_trained_"), ("_at_", "_reference_", "_crossfitted")
+OTHERS, APART = ("auroc_own_", "auroc_trained_"), ("_at_", "_reference_", "_crossfitted", "_difference")
 ABOUT = (
     "AUROC and side accuracy are the classifier's; finding shown and on its side are read by the phantom's geometry."
 )

@@ -81,7 +81,7 @@ def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     ends, error, chance = entry["ci95"], entry["settings"].get("standard_error"), entry["settings"].get("chance")
-    said = [meaning(name), "" if chance is None else f"by chance {number(chance)}"]
+    said = [meaning(name, entry["settings"].get("difference")), "" if chance is None else f"by chance {number(chance)}"]
     return {
         "name": name,
         "meaning": "; ".join(part for part in said if part),
@@ -160,17 +160,19 @@ def cell(entry: Mapping[str, Any] | None) -> str:
     return number(entry["value"]) + (f" ({number(ends[0])} to {number(ends[1])})" if ends else "")
 
 
-def meaning(name: str) -> str:
-    """A metric's plain meaning.
+def meaning(name: str, difference: str | None = None) -> str:
+    """A metric's plain meaning; `difference` says what one of two bundles is, where it is none of a floor.
 
     >>> meaning("kid_efficientnet_lite0_difference")
     'kernel distance of features, generated (or reconstructed) against real; above the floor'
+    >>> meaning("auroc_mean_difference", "first less second")
+    'the same as a mean over the findings; first less second'
     """
     if name in MEANINGS:
         return MEANINGS[name]
     start = max((key for key in MEANINGS if name.startswith(key)), key=len, default=None)
     end = max((key for key in VARIANTS if name.endswith(key)), key=len, default=None)
-    parts = [MEANINGS.get(start or "", ""), VARIANTS.get(end or "", "")]
+    parts = [MEANINGS.get(start or "", ""), difference or VARIANTS.get(end or "", "")]
     return "; ".join(part for part in parts if part)
 
 

@@ -21,6 +21,7 @@ from cxr_ldm.callbacks.slice import Slice
 from cxr_ldm.callbacks.stop import Stop
 from cxr_ldm.checkpoints import WholeCheckpoints, read_checkpoint
 from cxr_ldm.errors import Paused
+from cxr_ldm.networks.precision import resolved, said
 from cxr_ldm.stages.recipe import Recipe
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # ours and Lightning's names
@@ -32,7 +33,7 @@ class Machine:
     """What a run trains on and how long, see conf/trainer; none of it changes what is learnt but for the precision.
 
     Attributes:
-        precision: 32, 16 or bf16.
+        precision: 32, 16, bf16 or auto.
         gradient_clip: largest norm of the gradient.
         log_every: steps.
         max_minutes: after which it ends at the next checkpoint; None: never.
@@ -58,7 +59,11 @@ def on_gpu(accelerator: str) -> bool:
 
 
 def precision_of(requested: int | str, accelerator: str) -> Any:
-    """Lightning's name for the precision; 16 on a CPU becomes bf16, which is said."""
+    """Lightning's name for the precision; 16 on a CPU becomes bf16, and auto what the processor has, which is said."""
+    if str(requested) == "auto":
+        device = "cuda" if on_gpu(accelerator) else "cpu"
+        print(f"trainer.{said(device)}")
+        return PRECISIONS[resolved(requested, device)]
     if str(requested) == "16" and not on_gpu(accelerator):
         print("trainer.precision=16: this CPU has no float16 training, so the run uses bf16 (bfloat16 mixed).")
         return PRECISIONS["bf16"]

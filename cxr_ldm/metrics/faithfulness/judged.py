@@ -4,7 +4,7 @@ The truth of a generated image is what its prompt says, and the same figures on 
 names that end in `_real`) stand beside: what the classifier makes of images that do show it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +61,22 @@ def faithfulness(judged: Judged, stated: dict[str, Any], end: str = "", seed: in
     return {f"{name}{end}": metric for name, metric in metrics.items()}
 
 
-def auroc_metrics(judged: Judged, weights: np.ndarray, facts: dict[str, Any]) -> dict[str, Metric]:
-    """AUROC of each class, over pairs of one source, and the mean over the findings without their sides."""
-    metrics: dict[str, Metric] = {}
-    draws: dict[str, np.ndarray] = {}
-    few: dict[str, tuple[int, int]] = {}  # images that show it, and images of which it is known
+@dataclass(frozen=True)
+class Area:
+    """AUROC of one class: its value, the number of images, its bootstrap draws [B], and what stands beside it."""
+
+    value: float
+    n: int
+    draws: np.ndarray
+    facts: dict[str, Any]
+
+
+def areas(judged: Judged, weights: np.ndarray) -> tuple[dict[str, Area], dict[str, tuple[int, int]]]:
+    """AUROC of each class, over pairs of one source; and of the classes that too few patients show, or do not, the
+    images that show it and those of which it is known.
+    """
+    found: dict[str, Area] = {}
+    few: dict[str, tuple[int, int]] = {}
     patients = np.asarray(judged.patients)
     for place, name in enumerate(judged.classes):
         rows = _comparable(judged, place)
@@ -74,20 +85,58 @@ def auroc_metrics(judged: Judged, weights: np.ndarray, facts: dict[str, Any]) ->
             few[name] = (int(truth.sum()), len(rows))
             continue
         scores, sources = judged.probabilities[rows, place], judged.sources[rows]
-        draws[name] = auroc(scores, truth, sources, weights[:, rows])
-        counts: dict[str, Any] = {"shown": int(truth.sum()), "not_shown": int((~truth).sum())}
+        facts: dict[str, Any] = {"shown": int(truth.sum()), "not_shown": int((~truth).sum())}
         if len(np.unique(sources)) > 1:
-            counts |= {"pairs": "of one source", "over_all_pairs": float(auroc(scores, truth))}
+            facts |= {"pairs": "of one source", "over_all_pairs": float(auroc(scores, truth))}
             own = {str(name): sources == name for name in np.unique(sources)}
-            counts["by_source"] = {name: float(auroc(scores[at], truth[at])) for name, at in own.items()}
-        value = float(auroc(scores, truth, sources))
-        metrics[_metric_name(name)] = entry(value, len(rows), draws[name], facts | counts)
-    plain = [name for name in draws if not is_sided(name) and name != NO_FINDING]
+            facts["by_source"] = {name: float(auroc(scores[at], truth[at])) for name, at in own.items()}
+        draws = auroc(scores, truth, sources, weights[:, rows])
+        found[name] = Area(float(auroc(scores, truth, sources)), len(rows), draws, facts)
+    return found, few
+
+
+def auroc_metrics(judged: Judged, weights: np.ndarray, facts: dict[str, Any]) -> dict[str, Metric]:
+    """AUROC of each class, over pairs of one source, and the mean over the findings without their sides."""
+    found, few = areas(judged, weights)
+    metrics = {
+        _metric_name(name): entry(each.value, each.n, each.draws, facts | each.facts) for name, each in found.items()
+    }
+    plain = plain_of(found)
     if plain:
-        mean = float(np.mean([metrics[_metric_name(name)].value for name in plain]))
+        mean = float(np.mean([found[name].value for name in plain]))
         stated = facts | {"findings": plain, "fewer_patients": {"than": FEWEST, "classes": list(few), "shown": few}}
-        drawn = np.mean([draws[name] for name in plain], axis=0)
+        drawn = np.mean([found[name].draws for name in plain], axis=0)
         metrics["auroc_mean"] = entry(mean, len(judged.texts), drawn, stated)
+    return metrics
+
+
+def plain_of(found: Mapping[str, Area]) -> list[str]:
+    """The findings themselves: neither their sides nor that there is none."""
+    return [name for name in found if not is_sided(name) and name != NO_FINDING]
+
+
+def auroc_differences(first: Judged, second: Judged, stated: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
+    """`auroc_FINDING_difference` and their mean: two sets of images of the same texts, first less second.
+
+    Each draw of the bootstrap takes the same patients of both (paired).
+    """
+    weights = patient_weights(first.patients, seed)
+    (one, _), (two, _) = areas(first, weights), areas(second, weights)
+    stated = stated | {
+        "difference": "first less second",
+        "interval": f"paired bootstrap over patients, {BOOTSTRAP} draws, seed {seed}",
+    }
+    metrics = {}
+    for name in one:
+        counts = {key: one[name].facts[key] for key in ("shown", "not_shown")}
+        counts |= {"first": one[name].value, "second": two[name].value}
+        draws, value = one[name].draws - two[name].draws, one[name].value - two[name].value
+        metrics[f"{_metric_name(name)}_difference"] = entry(value, one[name].n, draws, stated | counts)
+    plain = plain_of(one)
+    if plain:
+        value = float(np.mean([one[name].value - two[name].value for name in plain]))
+        drawn = np.mean([one[name].draws - two[name].draws for name in plain], axis=0)
+        metrics["auroc_mean_difference"] = entry(value, len(first.texts), drawn, stated | {"findings": plain})
     return metrics
 
 

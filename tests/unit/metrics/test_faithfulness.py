@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxr_ldm.metrics.faithfulness.judged import Judged, faithfulness, weighted_medians
+from cxr_ldm.metrics.faithfulness.judged import Judged, auroc_differences, faithfulness, weighted_medians
 from cxr_ldm.metrics.faithfulness.retrieval import evidence, rank_prompts
 
 NAN = np.nan
@@ -158,3 +158,26 @@ def test_the_ceiling_of_the_retrieval_is_what_the_findings_can_tell():
 def test_weighted_medians_are_numpys_where_all_weigh_alike():
     values = np.random.default_rng(0).permutation(31).astype(float)
     assert weighted_medians(values, np.ones((1, 31))).tolist() == [np.median(values)]
+
+
+def test_two_sets_are_compared_in_pairs_by_the_same_patients():
+    """The interval of a difference of near twins is far narrower than that of either; a weaker set loses."""
+    images = judged()
+    noise = 0.02 * np.random.default_rng(5).standard_normal(images.probabilities.shape)
+    twin, weaker = replace(images, probabilities=images.probabilities + noise), judged(strength=0.5)
+    near = auroc_differences(images, twin, {})
+    alone = faithfulness(images, {})
+    assert list(near) == [
+        f"auroc_{name}_difference" for name in ("edema", "nodule", "nodule_right", "nodule_left", "mean")
+    ]
+    for name, metric in near.items():
+        low, high = metric.ci95
+        assert low < metric.value < high, name
+        ends = alone[name.removesuffix("_difference")].ci95
+        assert high - low < 0.3 * (ends[1] - ends[0]), name
+    found = auroc_differences(images, replace(weaker, targets=images.targets), {})["auroc_mean_difference"]
+    value = alone["auroc_mean"].value - faithfulness(replace(weaker, targets=images.targets), {})["auroc_mean"].value
+    assert found.value == pytest.approx(value)
+    assert found.ci95[0] > 0.05
+    same = auroc_differences(images, images, {})["auroc_edema_difference"]
+    assert (same.value, same.ci95) == (0.0, None)
