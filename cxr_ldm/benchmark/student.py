@@ -192,14 +192,14 @@ def page(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def losses(compared: Mapping[str, Any]) -> list[str]:
+def losses(content: Mapping[str, Any]) -> list[str]:
     """A section for the comparisons: what each finding loses of its AUROC, with its interval."""
-    if not compared:
+    if not content:
         return []
     lines = ["## Does it still show what the prompt says?", "", JUDGED, ""]
     lines += ["| student | finding | AUROC, teacher | AUROC, student | loss (95 % interval) | prompts |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: |"]
-    for each in compared.values():
+    for each in content.values():
         student = f"{each['sampling'][1]['steps']} of flow_map"
         for name, found in each["findings"].items():
             ends = found["ci95"]
