@@ -76,6 +76,16 @@ def models(kind: str = "ldm") -> list[Model]:
     return [*(first or [Model(named, named, folder, None)]), *(model for model in found if model not in first)]
 
 
+def student_of(model: Model) -> Model | None:
+    """What draws like a model in a few steps: itself where it is a student, or the first that learnt from it."""
+    sha256 = bundle_sha256(model.folder)
+    for each in [model, *models()]:
+        teacher = read_json(each.folder / "config.json")["info"].get("teacher")
+        if teacher is not None and (each == model or teacher == sha256):
+            return each
+    return None
+
+
 def collections() -> dict[str, Path]:
     """Complete prepared folders by name."""
     folders = sorted(path.parent for path in (outputs() / "prepared").glob(f"*/{RECORD}"))

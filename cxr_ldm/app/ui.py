@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cxr_ldm.app import library
 from cxr_ldm.app.examples import examples_of
+from cxr_ldm.app.generation import Request
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import CONF
 from cxr_ldm.data.prepared.browse import Catalogue
@@ -27,6 +28,7 @@ from cxr_ldm.pipeline import TextToCXR
 
 BANNER = "Synthetic images, for research and teaching. Not for diagnosis."
 SHOWN = 320  # pixels that a small picture is enlarged to at least
+SKETCH = 256  # likewise, of what is drawn while the visitor types
 STATISTICS = {
     "Michelson contrast": statistics.michelson_contrast,
     "RMS contrast": statistics.rms_contrast,
@@ -50,7 +52,7 @@ def messages() -> Iterator[None]:
         st.error(str(error))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Loading the model …")
+@st.cache_resource(max_entries=3, show_spinner="Loading the model …")
 def pipeline(folder: Path, sha256: str) -> TextToCXR:
     """A model in memory, by its folder and what is in it."""
     return TextToCXR.from_bundle(folder)
@@ -80,6 +82,26 @@ def waiting(show: Callable[[str], Any]) -> Callable[[int], None]:
 def loaded(model: library.Model) -> TextToCXR:
     """The pipeline of a model in the list."""
     return pipeline(model.folder, library.bundle_sha256(model.folder))
+
+
+def sketched(request: Request) -> np.ndarray:
+    """The picture of a request of one image, by a student, whose scale of guidance is held within what it learnt."""
+    pipeline = loaded(request.model)
+    low, high = pipeline.denoiser.network.learnt_scales  # type: ignore[misc]
+    scale = min(max(request.rule.scale, low), high)
+    patient = tuple(request.patient.items())
+    return _sketched(pipeline, pipeline.sha256, request.prompt, request.seed, request.steps, scale, patient)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _sketched(
+    _pipeline: TextToCXR, sha256: str, prompt: str, seed: int, steps: int, scale: float, patient: tuple[Any, ...]
+) -> np.ndarray:
+    """A picture that was sketched once is kept; `sha256` stands for the pipeline."""
+    people = [dict(patient)] if patient else None
+    with turns().turn(lambda ahead: None):
+        images = _pipeline(prompt, seeds=seed, steps=steps, guidance=scale, patients=people, precision="auto")
+    return picture(images[0], SKETCH)
 
 
 def opened(folder: Path) -> Catalogue:

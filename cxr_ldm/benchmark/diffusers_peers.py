@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
+from cxr_ldm.networks.precision import dtype_of
 from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.ranges import Count, Pixels, Whole
@@ -160,8 +161,9 @@ def dpm_solver(
 
     def draw(text: Condition, null: Condition) -> Tensor:
         scheduler.set_timesteps(steps)
-        x = torch.randn(1, *latent)
+        x = torch.randn(1, *latent).to(dtype_of(network))
         context, mask = (torch.cat(pair) for pair in zip(null, text, strict=True))
+        context = context.to(x.dtype)
         for t in scheduler.timesteps:
             empty, named = network(torch.cat([x, x]), t.expand(2), context, mask).chunk(2)
             x = scheduler.step(empty + scale * (named - empty), t, x).prev_sample

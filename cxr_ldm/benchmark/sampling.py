@@ -3,8 +3,11 @@
 Weights are random, which changes no time; ours and diffusers' are the same where their shapes are.
 """
 
+import multiprocessing
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,13 +28,19 @@ from cxr_ldm.diffusion.guidance import guided
 from cxr_ldm.diffusion.samplers import ddim, dpmpp_2m, flow_map
 from cxr_ldm.diffusion.scaling import Epsilon, Velocity
 from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow, leading, trailing
+from cxr_ldm.evaluation.cost import peak_bytes
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import texts_once
-from cxr_ldm.ranges import Count, Seed
+from cxr_ldm.networks.precision import dtype_of, has_bf16, in_precision
+from cxr_ldm.networks.unet import UNet
+from cxr_ldm.ranges import Count, Precision, Seed
 from cxr_ldm.report.markdown import render_markdown
 
+Draw = Callable[[Condition, Condition], Tensor]
+Image = Callable[[], Tensor]
 SCALE = 3.0  # of guidance, on all sides
+EMPTY = 2  # tokens of the empty text, its beginning and its end
 FEW = 5  # steps of a comparison within one image
 MATRIX = 2048  # rows of the product that says what the cores can do
 INTRO = """How many times a peer's speed is ours, from pairs of runs in turn on the same threads, guided at one scale by
@@ -40,12 +49,16 @@ given states of a text.
 - `step_…`: one guided step of a batch. The peer is diffusers' UNet2DConditionModel: of the original's shape, with eight
   heads at every level (`step_speed_…`), with our shape and weights (`step_speed_alike_…`), and against itself
   (`step_self_check`), which shows the error of these ratios.
+- `…bf16…`, where the processor has bfloat16: ours in it (`precision=auto`) beside the peer in float32, as diffusers
+  loads its networks; in `…alike_bf16…` and `image_speed_bf16_to_diffusers_bf16` both run in bfloat16.
+  `step_bf16_speed_…`: ours beside ours in float32.
 - `texts_once_speed`: steps of one image that compute the keys and values of the text once, beside such that do it
   anew each.
-- `image_speed_to_original`: a whole image, decoded: ours in the default's steps, beside the original's network and
-  sampling, DDIM steps of three evaluations each, two of them in a batch. `student_speed_to_original`: the same for a
-  student's steps.
+- `image_speed_to_original`: a whole image, its text read by a BERT of twelve layers and its latent decoded: ours in the
+  default's steps, beside the original's network, padding and sampling, DDIM steps of three evaluations each, two of
+  them in a batch. `student_speed_to_original`: the same for a student's steps.
 - `image_speed_to_diffusers`: ours beside diffusers' DPM-Solver++ in as many steps, with our weights in its networks.
+- `memory_mb_…`: the most memory of a process that draws one such image.
 - `step_gflop`, `step_share_of_peak`: what a guided step of one image computes, and the share of the speed at which
   these cores multiply matrices that it is computed at."""
 
@@ -53,6 +66,8 @@ given states of a text.
 def run(
     shapes: Shapes,
     batches: Sequence[Count],
+    architecture: Mapping[str, int],
+    padded: Count,
     steps: Count,
     student_steps: Count,
     original_steps: Count,
@@ -65,15 +80,17 @@ def run(
     Args:
         shapes: of both sides.
         batches: images of a step.
+        architecture: of the BERT that reads the text of a whole image, as transformers names it.
+        padded: tokens of each text of the original.
         steps, student_steps, original_steps: for an image.
         repeats, image_repeats: pairs of steps, and of whole images, in turn.
         seed: of weights and noise.
     """
     torch.manual_seed(seed)
     with torch.inference_mode():
-        return steps_of(shapes, batches, repeats) | images_of(
-            shapes, steps, student_steps, original_steps, image_repeats
-        )
+        metrics = steps_of(shapes, batches, repeats)
+        whole = Whole(shapes, architecture, padded, steps, student_steps, original_steps, seed)
+        return metrics | images_of(whole, image_repeats)
 
 
 def steps_of(shapes: Shapes, batches: Sequence[int], repeats: int) -> dict[str, Metric]:
@@ -90,6 +107,11 @@ def steps_of(shapes: Shapes, batches: Sequence[int], repeats: int) -> dict[str, 
     for batch in batches:
         compared(f"step_speed_b{batch}", ours, peer, batch)
         compared(f"step_speed_alike_b{batch}", ours, alike, batch)
+        if has_bf16("cpu"):
+            narrow, narrow_peer = in_precision(ours, "bf16"), in_precision(alike, "bf16")
+            compared(f"step_speed_bf16_b{batch}", narrow, peer, batch)
+            compared(f"step_speed_alike_bf16_b{batch}", narrow, narrow_peer, batch)
+            compared(f"step_bf16_speed_b{batch}", narrow, ours, batch)
     compared("step_self_check", peer, peer, batches[0])
     step = guided_step(shapes, ours, batches[0])
     pairs = in_turns(lambda: known_text(ours, step), lambda: anew(step), repeats, "texts_once_speed")
@@ -108,8 +130,9 @@ def steps_of(shapes: Shapes, batches: Sequence[int], repeats: int) -> dict[str, 
 
 def guided_step(shapes: Shapes, network: nn.Module, batch: int) -> Callable[[], Tensor]:
     """A step of a batch: empty text and text in one, then their combination."""
-    x = torch.randn(2 * batch, *shapes.latent).to(memory_format=torch.channels_last)
+    x = torch.randn(2 * batch, *shapes.latent).to(dtype_of(network), memory_format=torch.channels_last)
     label, (states, mask) = torch.full((2 * batch,), 500.0), shapes.text(2 * batch)
+    states = states.to(x.dtype)
 
     def step() -> Tensor:
         null, text = network(x, label, states, mask).chunk(2)
@@ -130,32 +153,120 @@ def anew(step: Callable[[], Tensor]) -> None:
         step()
 
 
-def images_of(shapes: Shapes, steps: int, student_steps: int, original_steps: int, repeats: int) -> dict[str, Metric]:
-    """One image, decoded."""
-    vae = shapes.vae()
-    network, other = shapes.unet(shapes.denoiser), shapes.unet(shapes.original)
-    flow = RectifiedFlow(), Velocity()
-    own = drawing(shapes, vae, Denoiser(network, *flow), dpmpp_2m, trailing(steps))
-    student = drawing(shapes, vae, FlowMap(shapes.student(), *flow), flow_map, trailing(student_steps))
-    twins = shapes.twin(network, shapes.denoiser), twin_autoencoder(vae, shapes.autoencoder)
-    peer = dpm_solver(*twins, shapes.latent, steps, SCALE)
-    old = Denoiser(shapes.twin(other, shapes.original), LinearBeta(), Epsilon())
-    original = as_the_original(shapes, vae, old, leading(original_steps))
-    text, null = shapes.text(1), shapes.text(1)
+@dataclass(frozen=True)
+class Whole:
+    """One image, from its text to its pixels.
+
+    Attributes:
+        shapes: of both sides.
+        architecture: of the BERT that reads the text, as transformers names it.
+        padded: tokens of each text of the original.
+        steps, student_steps, original_steps: for an image.
+        seed: of weights.
+    """
+
+    shapes: Shapes
+    architecture: Mapping[str, int]
+    padded: int
+    steps: int
+    student_steps: int
+    original_steps: int
+    seed: int
+
+    def own(self, precision: Precision = "32") -> Image:
+        """The default: DPM-Solver++ in our sampler, the text's own tokens and an empty text of two."""
+        network, vae = in_precision(self.network(), precision), in_precision(self.shapes.vae(), precision)
+        denoiser = Denoiser(network, RectifiedFlow(), Velocity())
+        return self.read(drawing(self.shapes, vae, denoiser, dpmpp_2m, trailing(self.steps)), self.shapes.tokens, EMPTY)
+
+    def student(self, precision: Precision = "32") -> Image:
+        """A student's steps."""
+        torch.manual_seed(self.seed)
+        network, vae = in_precision(self.shapes.student(), precision), in_precision(self.shapes.vae(), precision)
+        denoiser = FlowMap(network, RectifiedFlow(), Velocity())
+        draw = drawing(self.shapes, vae, denoiser, flow_map, trailing(self.student_steps))
+        return self.read(draw, self.shapes.tokens, EMPTY)
+
+    def diffusers(self, precision: Precision = "32") -> Image:
+        """Diffusers' DPM-Solver++ in as many steps, with our weights in its networks and both texts padded alike."""
+        shapes = self.shapes
+        twins = shapes.twin(self.network(), shapes.denoiser), twin_autoencoder(shapes.vae(), shapes.autoencoder)
+        narrow = [in_precision(each, precision) for each in twins]
+        draw = dpm_solver(narrow[0], narrow[1], shapes.latent, self.steps, SCALE)
+        return self.read(draw, shapes.tokens, shapes.tokens)
+
+    def original(self) -> Image:
+        """The original's network, sampling and padding."""
+        torch.manual_seed(self.seed)
+        twin = self.shapes.twin(self.shapes.unet(self.shapes.original), self.shapes.original)
+        denoiser = Denoiser(twin, LinearBeta(), Epsilon())
+        draw = as_the_original(self.shapes, self.shapes.vae(), denoiser, leading(self.original_steps))
+        return self.read(draw, self.padded, self.padded)
+
+    def network(self) -> UNet:
+        """The same weights whoever asks."""
+        torch.manual_seed(self.seed)
+        return self.shapes.unet(self.shapes.denoiser)
+
+    def read(self, draw: Draw, tokens: int, empty: int) -> Image:
+        """`draw`, with a BERT that reads a text of so many tokens and an empty one before it."""
+        from transformers import BertConfig, BertModel
+
+        bert = BertModel(BertConfig(**self.architecture)).eval()
+
+        def states(length: int) -> Condition:
+            mask = torch.ones(1, length, dtype=torch.bool)
+            ids = torch.randint(5, 100, (1, length))
+            return bert(input_ids=ids, attention_mask=mask).last_hidden_state, mask
+
+        return lambda: draw(states(tokens), states(empty))
+
+    @property
+    def kinds(self) -> dict[str, Callable[[], Image]]:
+        """Who draws, by name."""
+        narrow = {
+            "ours_bf16": partial(self.own, "bf16"),
+            "student_bf16": partial(self.student, "bf16"),
+            "diffusers_bf16": partial(self.diffusers, "bf16"),
+        }
+        kinds = {"ours": self.own, "student": self.student, "diffusers": self.diffusers, "original": self.original}
+        return kinds | (narrow if has_bf16("cpu") else {})
+
+
+PAIRS = {
+    "image_speed_to_original": ("ours", "original"),
+    "student_speed_to_original": ("student", "original"),
+    "image_speed_to_diffusers": ("ours", "diffusers"),
+    "student_speed_to_own": ("student", "ours"),
+    "image_speed_bf16_to_original": ("ours_bf16", "original"),
+    "student_speed_bf16_to_original": ("student_bf16", "original"),
+    "image_speed_bf16_to_diffusers": ("ours_bf16", "diffusers"),
+    "image_speed_bf16_to_diffusers_bf16": ("ours_bf16", "diffusers_bf16"),
+}
+
+
+def images_of(whole: Whole, repeats: int) -> dict[str, Metric]:
+    """One image on each side: times in pairs, and the memory of each in a process of its own."""
+    draws = {name: make() for name, make in whole.kinds.items()}
+    stated = {"steps": whole.steps, "student_steps": whole.student_steps, "original_steps": whole.original_steps}
     metrics = {}
-    for name, ours, theirs in (
-        ("image_speed_to_original", own, original),
-        ("student_speed_to_original", student, original),
-        ("image_speed_to_diffusers", own, peer),
-        ("student_speed_to_own", student, own),
-    ):
-        pairs = in_turns(partial(ours, text, null), partial(theirs, text, null), repeats, name)
-        stated = {"steps": steps, "student_steps": student_steps, "original_steps": original_steps}
-        metrics[name] = ratio(pairs, 1, stated | seconds(pairs))
+    for name, (ours, theirs) in PAIRS.items():
+        if ours in draws:
+            pairs = in_turns(draws[ours], draws[theirs], repeats, name)
+            metrics[name] = ratio(pairs, 1, stated | seconds(pairs))
+    for name in draws:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            megabytes = pool.submit(memory, whole, name).result()
+        facts = {"of": "a whole process, Python and torch included", "images": 1}
+        metrics[f"memory_mb_{name}"] = Metric(megabytes, 1, False, settings=facts, reason="a single maximum")
     return metrics
 
 
-Draw = Callable[[Condition, Condition], Tensor]
+def memory(whole: Whole, name: str) -> float:
+    """Most megabytes of a fresh process that draws one image."""
+    with torch.inference_mode():
+        whole.kinds[name]()()
+    return peak_bytes() / 1e6
 
 
 def drawing(
@@ -164,9 +275,12 @@ def drawing(
     """An image from text states and those of the empty text."""
 
     def draw(text: Condition, null: Condition) -> Tensor:
-        denoise = guided(denoiser, *text, *null, SCALE)
+        narrow = dtype_of(denoiser.network)
+        states = [(context.to(narrow), mask) for context, mask in (text, null)]
+        denoise = guided(denoiser, *states[0], *states[1], SCALE)
         with texts_once(denoiser.network):
-            return vae.decode(sampler(denoise, torch.randn(1, *shapes.latent), times, denoiser.schedule))
+            latents = sampler(denoise, torch.randn(1, *shapes.latent), times, denoiser.schedule)
+        return vae.decode(latents.to(dtype_of(vae)))
 
     return draw
 

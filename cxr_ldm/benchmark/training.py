@@ -26,6 +26,7 @@ from cxr_ldm.diffusion.schedules import RectifiedFlow
 from cxr_ldm.diffusion.weighting import Unit
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
+from cxr_ldm.networks.precision import has_bf16
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.ranges import Count, Pixels, Seed
 from cxr_ldm.report.markdown import render_markdown
@@ -42,6 +43,8 @@ backward, optimiser and average of the weights. Pairs of steps in turn, on the s
 - `speed_to_diffusers`: beside a plain loop over diffusers' network of the original's shape, with cached latents and
   texts as ours.
 - `speed_alike`: the same over diffusers' network of our shape.
+- `…bf16…`, where the processor has bfloat16: ours in it (`trainer.precision=auto`) beside the peer in float32; in
+  `speed_alike_bf16` both run in bfloat16. `bf16_speed`: ours beside ours in float32.
 - `self_check`: that loop beside itself, which shows the error of these ratios.
 - `share_…`: where the time of our step goes."""
 VAE_INTRO = """How many times the peer's speed is ours, a training step of the autoencoder on random images. The peer is
@@ -83,18 +86,24 @@ def run(
     """
     torch.manual_seed(seed)
     clock = Clock()
-    ours = own_step(shapes, batch, clock)
+    ours, narrow = own_step(shapes, batch, clock), own_step(shapes, batch, Clock(), narrow=True)
     other = shapes.twin(shapes.unet(shapes.original), shapes.original)
-    plain, alike = (
-        plain_step(shapes, other, batch),
-        plain_step(shapes, shapes.twin(shapes.unet(shapes.denoiser), shapes.denoiser), batch),
-    )
+    same = shapes.twin(shapes.unet(shapes.denoiser), shapes.denoiser)
+    plain, alike = plain_step(shapes, other, batch), plain_step(shapes, same, batch)
+    original = original_step(shapes, other, architecture, padded, batch)
     sides = {
-        "speed_to_original": (ours, original_step(shapes, other, architecture, padded, batch)),
+        "speed_to_original": (ours, original),
         "speed_to_diffusers": (ours, plain),
         "speed_alike": (ours, alike),
         "self_check": (plain, plain),
     }
+    if has_bf16("cpu"):
+        sides |= {
+            "speed_bf16_to_original": (narrow, original),
+            "speed_bf16_to_diffusers": (narrow, plain),
+            "speed_alike_bf16": (narrow, plain_step(shapes, same, batch, narrow=True)),
+            "bf16_speed": (narrow, ours),
+        }
     metrics: dict[str, Metric] = {}
     for name, (first, second) in sides.items():
         pairs = in_turns(first, second, repeats, name)
@@ -108,7 +117,12 @@ def run(
     return metrics
 
 
-def own_step(shapes: Shapes, batch: int, clock: Clock) -> Step:
+def bf16(narrow: bool) -> torch.autocast:
+    """Mixed precision, as Lightning's "bf16-mixed" has it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=narrow)
+
+
+def own_step(shapes: Shapes, batch: int, clock: Clock, narrow: bool = False) -> Step:
     """The step of stage=ldm: cached moments and texts, a flow, AdamW for all weights in one call, clipping, EMA."""
     network = shapes.unet(shapes.denoiser).train()
     denoiser = Denoiser(network, RectifiedFlow(), Velocity())
@@ -123,7 +137,7 @@ def own_step(shapes: Shapes, batch: int, clock: Clock) -> Step:
     def step() -> None:
         with clock.on("data"):
             latents = whitening.whiten(sample_posterior(moments.float(), random))
-        with clock.on("forward"):
+        with clock.on("forward"), bf16(narrow):
             value = loss(denoiser, latents, states, mask, random)
         with clock.on("backward"):
             value.backward()
@@ -137,10 +151,15 @@ def own_step(shapes: Shapes, batch: int, clock: Clock) -> Step:
     return step
 
 
-def plain_step(shapes: Shapes, network: nn.Module, batch: int) -> Step:
+def plain_step(shapes: Shapes, network: nn.Module, batch: int, narrow: bool = False) -> Step:
     """What a script over diffusers does, with the same caches: noise on latents, a squared error, AdamW, EMA."""
     latents, (states, mask) = torch.randn(batch, *shapes.latent), shapes.text(batch)
-    return descent(network, lambda: noise_error(network.train(), latents, states, mask))
+
+    def error() -> Tensor:
+        with bf16(narrow):
+            return noise_error(network.train(), latents, states, mask)
+
+    return descent(network, error)
 
 
 def original_step(shapes: Shapes, network: nn.Module, architecture: Mapping[str, int], padded: int, batch: int) -> Step:

@@ -41,6 +41,11 @@ def said(device: torch.device | str) -> str:
     return f"precision=auto: {found}, as this {name} has {'' if found == 'bf16' else 'no '}bfloat16."
 
 
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """Of its weights."""
+    return next(network.parameters()).dtype
+
+
 def cast(x: torch.Tensor, precision: Precision) -> torch.Tensor:
     """A tensor in another format than 32, which leaves it as it is."""
     return x if precision == "32" else x.to(TYPES[precision])

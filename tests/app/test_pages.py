@@ -28,6 +28,7 @@ from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import read_png
 from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
 from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.reading import Reading
@@ -186,6 +187,55 @@ def test_the_slider_stands_where_the_model_says(page, tmp_path, monkeypatch):
     app.selectbox(key="model").set_value(library.PACKAGED["phantom"]).run()
     assert app.slider(key="guidance").value == library.models()[-1].guidance.scale
     assert any("guidance 2.5 (chosen on val)" in caption.value for caption in page("model").caption)
+
+
+def with_student(outputs):
+    """A run whose network is the phantom model's as it was, in the form of a student of four steps."""
+    bundle = load_bundle(DEMO, "ldm")
+    arguments = {key: value for key, value in bundle.spec["network"].items() if key != "part"} | {"scales": [1.0, 4.0]}
+    network = StudentUNet(**arguments)
+    network.load_state_dict(network.state_dict() | bundle.parts["network"].state_dict())
+    info = bundle.info | {"sampling": {"sampler": "flow_map", "steps": 4}, "teacher": bundle.sha256}
+    specs = bundle.spec | {"network": {"part": "StudentUNet", **arguments}}
+    save_bundle(outputs / "ldm" / "quick" / "bundle", "ldm", specs, bundle.parts | {"network": network}, info)
+    artifacts.write_record(outputs / "ldm" / "quick", {}, complete=True, finished="2026-01-01T00:00:00")
+
+
+def sketches(app):
+    """Captions and addresses of the pictures that stand on the page."""
+    return [(each.caption, each.url) for found in app.get("image") for each in found.proto.imgs]
+
+
+def test_a_model_with_a_student_draws_while_one_types(page, tmp_path, monkeypatch):
+    """At each prompt, before anything is generated; another model, an empty prompt or the switch end it."""
+    with_student(tmp_path)
+    monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
+    app = page("generate")
+    app.selectbox(key="model").set_value(library.PACKAGED["phantom"]).run()
+    healthy(app)
+    ((caption, first),) = sketches(app)
+    assert caption == "seed 0, in 4 steps"
+    app.text_area(key="prompt").set_value("Left pneumothorax.").run()
+    ((_, second),) = sketches(app)
+    assert first != second
+    app.slider(key="guidance").set_value(9.0).run()  # beyond what the student learnt
+    healthy(app)
+    assert len(sketches(app)) == 1
+    assert "result" not in app.session_state
+    app.text_area(key="prompt").set_value("").run()
+    assert sketches(app) == []
+    app.text_area(key="prompt").set_value("Left pneumothorax.").run()
+    app.toggle(key="live").set_value(False).run()
+    assert sketches(app) == []
+    app.toggle(key="live").set_value(True).run()
+    assert library.student_of(library.models()[0]).argument == library.models()[0].argument  # a student is its own
+    assert len(sketches(app)) == 1
+
+
+def test_a_model_without_a_student_draws_nothing_while_one_types(page):
+    app = page("generate")
+    assert sketches(app) == []
+    assert not app.toggle
 
 
 def test_curves_of_an_evaluation(page, tmp_path, monkeypatch):

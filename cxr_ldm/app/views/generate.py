@@ -1,6 +1,7 @@
 """Prompt to images, with previews while they form, what they resemble, and the files."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.generation import Request, animation, zip_bytes
+from cxr_ldm.app.live import SCRIPT
 from cxr_ldm.data.prepared.browse import Catalogue
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import Study, dicom_bytes
@@ -34,6 +36,7 @@ def settings() -> Request:
         if taken is not None:
             st.session_state["prompt"] = taken
     prompt = st.text_area("Prompt", key="prompt", height=100, max_chars=2000)
+    place = st.container()
     columns = st.columns(2)
     n = columns[0].number_input("Images", 1, 16, 4, key="n")
     seed = columns[1].number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="Image i has the seed seed + i.")
@@ -48,7 +51,25 @@ def settings() -> Request:
     about = f"{own:g} is this model's own; 1 is the plain model at half the time, above 1 stresses the text."
     guidance = st.slider("Guidance scale", 0.0, HIGHEST, step=0.05, key="guidance", help=about)
     people, done = patient(model), finish()
-    return Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), people, done)
+    request = Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), people, done)
+    with place, ui.messages():
+        sketch(request)
+    return request
+
+
+def sketch(request: Request) -> None:
+    """The first image of a request in a few steps, at each pause in the typing, where the model has a student."""
+    student = library.student_of(request.model)
+    if student is None:
+        return
+    sampler, steps = student.sampling
+    about = f"One image in {steps} steps by {student.name}, at each pause; Generate draws them by the model itself."
+    if not st.toggle("Draw while I type", True, key="live", help=about):
+        return
+    st.html(SCRIPT, unsafe_allow_javascript=True)
+    if request.prompt and not ui.turns().waiting:  # a visitor who generates is not held up
+        quick = replace(request, model=student, n=1, sampler=sampler, steps=steps, finish=Finish())
+        st.image(ui.sketched(quick), caption=f"seed {request.seed}, in {steps} steps", width=ui.SKETCH)
 
 
 def patient(model: library.Model) -> dict[str, object]:

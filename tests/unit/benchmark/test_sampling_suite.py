@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cxr_ldm.benchmark import sampling
 from cxr_ldm.benchmark.diffusers_peers import AutoencoderShape, Shapes, UNetShape, randomised, twin_autoencoder
 from cxr_ldm.benchmark.sampling import as_the_original, run
 from cxr_ldm.diffusion.denoiser import Denoiser
@@ -13,6 +14,8 @@ from cxr_ldm.networks.autoencoder import Autoencoder
 UNET = {"channels": [8, 16], "blocks": 1, "attention_levels": [0, 1], "middle_attention": True, "groups": 4}
 AUTOENCODER = {"latent_channels": 4, "channels": [8, 16], "blocks": 1, "groups": 4, "attention": True}
 SHAPES = Shapes(UNetShape(**UNET, head_width=8), UNetShape(**UNET, heads=4), AutoencoderShape(**AUTOENCODER), 16, 6, 12)
+BERT = {"vocab_size": 200, "hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+TEXTS = {"architecture": BERT, "padded": 9}
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +55,42 @@ def test_the_original_evaluates_three_images_a_step():
     assert seen == [1, 2] * 5
 
 
-def test_every_ratio_of_the_page_is_there():
-    counts = {"batches": [1, 2], "steps": 2, "student_steps": 1, "original_steps": 2, "repeats": 1, "image_repeats": 1}
+def test_bf16_is_compared_where_the_processor_has_it(monkeypatch):
+    """bfloat16 can be computed with anywhere; only its speed is the processor's."""
+    monkeypatch.setattr(sampling, "has_bf16", lambda device: True)
+    counts = TEXTS | {
+        "batches": [1],
+        "steps": 2,
+        "student_steps": 1,
+        "original_steps": 2,
+        "repeats": 1,
+        "image_repeats": 1,
+    }
+    metrics = sampling.run(SHAPES, **counts, seed=0)
+    assert {name for name in metrics if "bf16" in name} == {
+        "step_speed_bf16_b1",
+        "step_speed_alike_bf16_b1",
+        "step_bf16_speed_b1",
+        "image_speed_bf16_to_original",
+        "student_speed_bf16_to_original",
+        "image_speed_bf16_to_diffusers",
+        "image_speed_bf16_to_diffusers_bf16",
+        "memory_mb_ours_bf16",
+        "memory_mb_student_bf16",
+        "memory_mb_diffusers_bf16",
+    }
+
+
+def test_every_ratio_of_the_page_is_there(monkeypatch):
+    monkeypatch.setattr(sampling, "has_bf16", lambda device: False)
+    counts = TEXTS | {
+        "batches": [1, 2],
+        "steps": 2,
+        "student_steps": 1,
+        "original_steps": 2,
+        "repeats": 1,
+        "image_repeats": 1,
+    }
     metrics = run(SHAPES, **counts, seed=0)
     ratios = {f"step_speed_{kind}b{batch}" for kind in ("", "alike_") for batch in (1, 2)} | {
         "step_self_check",
@@ -65,7 +102,9 @@ def test_every_ratio_of_the_page_is_there():
         "image_speed_to_diffusers",
         "student_speed_to_own",
     }
-    assert set(metrics) == ratios | {"step_gflop", "step_share_of_peak"}
+    memory = {f"memory_mb_{name}" for name in ("ours", "student", "diffusers", "original")}
+    assert set(metrics) == ratios | memory | {"step_gflop", "step_share_of_peak"}
+    assert all(100 < metrics[name].value < 10_000 for name in memory)
     for name in ratios:
         stated = metrics[name].settings
         assert metrics[name].value > 0

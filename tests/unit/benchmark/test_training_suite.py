@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cxr_ldm.benchmark import training
 from cxr_ldm.benchmark.diffusers_peers import AutoencoderShape, Shapes, UNetShape, randomised, twin_autoencoder
 from cxr_ldm.benchmark.training import Clock, noise_error, own_step, plain_step, run, vae
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence
@@ -61,10 +62,15 @@ def test_the_kl_of_diffusers_is_ours():
     torch.testing.assert_close(theirs, kl_divergence(torch.cat([posterior.mean, posterior.logvar], 1)))
 
 
-def test_every_ratio_of_the_pages_is_there(shapes):
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_every_ratio_of_the_pages_is_there(shapes, has_bf16, monkeypatch):
+    monkeypatch.setattr(training, "has_bf16", lambda device: has_bf16)
     counts = {"padded": 8, "batch": 2, "repeats": 1, "seed": 0}
     metrics = run(shapes, architecture=BERT, **counts)
     shares = {name for name in metrics if name.startswith("share_")}
-    assert set(metrics) - shares == {"speed_to_original", "speed_to_diffusers", "speed_alike", "self_check"}
+    expected = {"speed_to_original", "speed_to_diffusers", "speed_alike", "self_check"}
+    if has_bf16:
+        expected |= {"speed_bf16_to_original", "speed_bf16_to_diffusers", "speed_alike_bf16", "bf16_speed"}
+    assert set(metrics) - shares == expected
     assert sum(metrics[name].value for name in shares) == pytest.approx(1.0)
     assert set(vae(AUTOENCODER, 16, 2, 1, 0)) == {"speed_alike", "self_check"}
