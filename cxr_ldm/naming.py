@@ -32,7 +32,7 @@ SILENT = (
     "split",
 )
 # Groups that no training depends on.
-UNTRAINED = ("paths", "logger", "hydra", "metrics", "features", "sampler", "guidance", "precision")
+UNTRAINED = ("paths", "logger", "hydra", "metrics", "features", "sampler", "guidance", "precision", "compile")
 SILENT_VALUES = (
     "data.root",
     "data.size",

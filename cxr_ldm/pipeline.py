@@ -1,6 +1,7 @@
 """TextToCXR: the one way to generate, for the command line, the metrics and the app alike."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -74,6 +75,7 @@ class TextToCXR:
         self.size, self.sha256, self.findings, self.data = size, sha256, findings, data
         self.guidance, self.sampling = guidance, sampling
         self.narrow: dict[Precision, tuple[Denoiser, Autoencoder]] = {}  # copies, made where they are first drawn with
+        self.backend: str | None = None
         for module in (denoiser, whitening, *self.parts().values()):
             module.eval()
 
@@ -133,8 +135,24 @@ class TextToCXR:
         if precision not in self.narrow:
             own = self.denoiser
             denoiser = denoiser_of(in_precision(own.network, precision), own.schedule, own.scaling)
+            if self.backend is not None:
+                denoiser.network.compile(backend=self.backend)
             self.narrow[precision] = denoiser.eval(), in_precision(self.autoencoder, precision)
         return self.narrow[precision]
+
+    def compile(self, backend: str = "inductor") -> "TextToCXR":
+        """Draw by torch.compile from now on; returns itself. The first image of each batch size takes minutes.
+
+        Raises:
+            UserError: there is no such backend.
+        """
+        known = torch.compiler.list_backends(exclude_tags=None)
+        if backend not in known:
+            raise UserError(f"compile={backend} is not one of {', '.join(known)}.")
+        self.backend = backend
+        self.narrow.clear()
+        self.denoiser.network.compile(backend=backend)  # in place
+        return self
 
     def parts(self) -> dict[str, nn.Module]:
         """The networks by their names in the bundle."""
@@ -303,7 +321,8 @@ class TextToCXR:
             )
             context, null = (cast(states, sampling.precision) for states in (context, null))
             denoise = guided(denoiser, context, mask, null, null_mask, rule)
-            with texts_once(denoiser.network):
+            # a compiled network would be compiled anew for each text that it knows
+            with texts_once(denoiser.network) if self.backend is None else nullcontext():
                 latents = sampling.sampler(denoise, noise(), times, denoiser.schedule, noise=noise, report=report)
             images.append(self.decode(latents, sampling.precision))
         return torch.cat(images)

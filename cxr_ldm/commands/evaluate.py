@@ -153,7 +153,10 @@ def model_of(cfg: DictConfig, bundle: Bundle) -> Model:
     """A bundle as this command samples it, by its own guidance where nothing else is stated."""
     sampler = sampling_of(with_own_sampler(cfg, bundle.info))
     sampling = replace(sampler, guidance=guidance_of(cfg, Guidance.of_bundle(bundle.info)))
-    return Model.of(bundle, sampling, cache_of(cfg), device_of(cfg), cfg.bundle_packages)
+    model = Model.of(bundle, sampling, cache_of(cfg), device_of(cfg), cfg.bundle_packages)
+    if cfg.compile is not None:
+        model.pipeline.compile(cfg.compile)
+    return model
 
 
 def with_split(cfg: DictConfig) -> DictConfig:

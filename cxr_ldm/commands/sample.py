@@ -49,6 +49,8 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     texts = read_prompts(prompt, cfg.prompts_file)
     loaded = load_bundle(bundle, "ldm", cfg.bundle_packages)
     pipeline, cfg = TextToCXR.of(loaded, str(device_of(cfg))), with_own_sampler(cfg, loaded.info)
+    if cfg.compile is not None:
+        pipeline.compile(cfg.compile)
     finish.check_size(pipeline.size)
     prompts = [text for text in texts for _ in range(cfg.n)]
     seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]

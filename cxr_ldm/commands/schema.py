@@ -278,6 +278,7 @@ class Command(Open):
     verify: Literal["stat", "full"]
     guidance: GuidanceRule
     precision: Annotated[Literal["32", "bf16", "auto"], BeforeValidator(typed)]
+    compile: Word | None
     workers: Workers | None
     bundle_packages: list[Word]
 

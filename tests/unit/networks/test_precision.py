@@ -57,6 +57,17 @@ def test_auto_is_bf16_where_the_processor_has_it(known, found, monkeypatch, caps
     assert capsys.readouterr().out == f"trainer.precision=auto: {found}, as this CPU has {no}bfloat16.\n"
 
 
+def test_a_compiled_model_draws_the_same_images_in_either_precision():
+    """By a backend that needs no compiler; texts of several lengths go through it."""
+    plain, compiled = (TextToCXR.from_bundle(DEMO, device="cpu") for _ in range(2))
+    compiled.compile("eager")
+    for text, each in ((PROMPT, "32"), ("Normal.", "32"), (PROMPT, "bf16")):
+        images, others = (model(text, seeds=0, steps=1, precision=each) for model in (plain, compiled))
+        torch.testing.assert_close(others, images, rtol=0, atol=1e-5 if each == "32" else 0.05)
+    with pytest.raises(UserError, match="compile=gcc is not one of"):
+        plain.compile("gcc")
+
+
 def test_another_word_is_refused(pipeline):
     with pytest.raises(UserError, match=r"precision=16 is not one of auto, 32, bf16\."):
         pipeline(PROMPT, seeds=0, steps=2, precision="16")
