@@ -32,6 +32,7 @@ Preview = Callable[[int, Tensor], None]
 Patients = Sequence[Mapping[str, Any]]
 Output = Literal["pt", "np", "pil"]
 
+DECODED = 8 * 256**2  # pixels at once
 PLAIN, USUAL = Guidance(), Sampling()
 
 
@@ -370,9 +371,14 @@ class TextToCXR:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, precision: Precision = "32") -> Tensor:
-        """White latents `[N,C,h,w]` -> pixels float32 `[N,1,H,W]` in [-1, 1], on the CPU."""
+        """White latents `[N,C,h,w]` -> pixels float32 `[N,1,H,W]` in [-1, 1], on the CPU.
+
+        They are decoded a few at once: the decoder's features at full size take more memory than all that went before.
+        """
         restored = cast(self.whitening.restore(latents.to(self.device)), precision)
-        return self.networks(precision)[1].decode(restored).float().clamp(-1.0, 1.0).cpu()
+        _, autoencoder = self.networks(precision)
+        parts = restored.split(max(1, DECODED // self.size**2))
+        return torch.cat([autoencoder.decode(part).float().clamp(-1.0, 1.0).cpu() for part in parts])
 
 
 def normal(generators: Sequence[Generator], shape: tuple[int, ...]) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.schedules import Schedule
 from cxr_ldm.errors import UserError
 
@@ -43,6 +44,9 @@ class Denoiser(nn.Module):
         alpha, sigma = (scale[:, None, None, None] for scale in self.schedule(t))
         output = self.run(x_t, self.schedule.label(t), context, mask)
         return self.scaling.to_data(output, x_t, alpha, sigma)
+
+    def check(self, rule: Guidance) -> None:
+        """Any guidance will do; a student raises UserError for what it did not learn."""
 
     def run(self, x: Tensor, label: Tensor, context: Tensor, mask: Tensor, *more: Tensor | None) -> Tensor:
         """The network on `x`, which it sees in its own number format; the output is in that of `x` again."""

@@ -54,8 +54,14 @@ class Evaluation:
         return Distances(self.data, self.sets, self.measures.floor_repeats, self.measures.neighbours)
 
     def measure(self, model: Model, folder: Path) -> dict[str, Metric]:
-        """Distances, near copies, diversity and, where it can be known, whether images show what their prompts say."""
+        """Distances, near copies, diversity and, where it can be known, whether images show what their prompts say.
+
+        Raises:
+            UserError: a point of the curves is a guidance that the model did not learn, or as what is measured.
+        """
         data, measures, sets, distances = self.data, self.measures, self.sets, self.distances
+        for scale in measures.curves.guidance if measures.curves is not None else ():
+            model.pipeline.denoiser.check(model.sampling.rule.with_stated(scale=scale))  # before hours of the others
         prepared, rows = data.prepared, data.chosen(measures.n)
         if measures.curves is not None and measures.curves.alone:
             return self.curves(model, measures.curves, rows, folder)

@@ -406,6 +406,18 @@ def test_a_scale_that_does_not_fit_its_tensor_is_refused(change, tmp_path):
         read_weights(tmp_path / "network.safetensors")
 
 
+def test_latents_are_decoded_a_few_at_once_to_the_same_pixels(folder, monkeypatch):
+    """The decoder's features at full size take the most memory of all."""
+    pipeline = TextToCXR.from_bundle(folder, device="cpu")
+    latents, seen = torch.randn(5, *pipeline.latent_shape), []
+    whole = pipeline.decode(latents)
+    decode = pipeline.autoencoder.decode
+    monkeypatch.setattr(pipeline.autoencoder, "decode", lambda part: seen.append(len(part)) or decode(part))
+    monkeypatch.setattr("cxr_ldm.pipeline.DECODED", 2 * pipeline.size**2)
+    torch.testing.assert_close(pipeline.decode(latents), whole, rtol=0, atol=1e-5)
+    assert seen == [2, 2, 1]
+
+
 def with_attributes(pipeline):
     torch.manual_seed(1)
     attributes = PatientAttributes(["view", "age", "sex"], 16)

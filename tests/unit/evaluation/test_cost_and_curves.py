@@ -1,9 +1,12 @@
 """Curves ask for what they say at each point, and cost counts what is there."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from cxr_ldm.assets import DEMO
+from cxr_ldm.diffusion.flow_map import FlowMap
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import ddim
 from cxr_ldm.diffusion.sampling import Sampling
@@ -11,6 +14,8 @@ from cxr_ldm.diffusion.schedules import leading, trailing
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.cost import latencies, parameters, peak_memory
 from cxr_ldm.evaluation.curves import curves, points
+from cxr_ldm.evaluation.ldm import Evaluation
+from cxr_ldm.evaluation.measures import Curves
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.pipeline import TextToCXR
@@ -56,3 +61,15 @@ def test_peak_memory_is_that_of_a_process_with_the_model_in_it():
 def test_peak_memory_is_measured_at_the_steps_that_it_states():
     with pytest.raises(UserError, match="sampler.steps=1001"):
         peak_memory(DEMO, "cpu", [], Sampling(1001, Guidance(), ddim, leading))
+
+
+def test_a_scale_that_a_student_did_not_learn_is_refused_before_anything_is_drawn(tmp_path):
+    flow = FlowMap.__new__(FlowMap)
+    torch.nn.Module.__init__(flow)
+    flow.network = torch.nn.Identity()
+    flow.network.learnt_scales = (1.0, 4.0)
+    model = SimpleNamespace(pipeline=SimpleNamespace(denoiser=flow), sampling=Sampling(4, Guidance(2.0)))
+    points = Curves(n=2, guidance=[1.0, 9.0], steps=[])
+    evaluation = Evaluation(None, None, SimpleNamespace(curves=points, floor_repeats=1, neighbours=1))
+    with pytest.raises(UserError, match=r"guidance.scale=9: this student learnt the scales from 1 to 4"):
+        evaluation.measure(model, tmp_path)
