@@ -77,6 +77,8 @@ def card(facts: Mapping[str, Any]) -> str:
             lines += ["", f"A student: sampled in {own['steps']} steps of {own['sampler']} like its teacher in many."]
     own, other = info.get("data", {}), info.get("vae_data")
     lines += ["", "Trained on:", "", *sources(own)]
+    for before in info.get("init_data", []):
+        lines += ["", "It started from a model that was trained on:", "", *sources(before)]
     if other is not None and other.get("fingerprint") != own.get("fingerprint"):
         lines += ["", "Its VAE was trained on:", "", *sources(other)]
     return "\n".join(lines) + "\n"

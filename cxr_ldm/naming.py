@@ -24,6 +24,7 @@ SILENT = (
     "logger",
     "prepared",
     "vae_bundle",
+    "init",
     "classifier",
     "bundle",
     "page",

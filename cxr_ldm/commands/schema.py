@@ -290,6 +290,14 @@ class StageNode(Section):
     measure: Address
 
 
+class Tune(Section):
+    rate: Positive
+    warmup_steps: Whole
+    rank: Count | None
+    words: Whole
+    text_rate: Positive
+
+
 class Train(Command):
     nodes = (
         *("data", "vae", "denoiser", "classifier_network", "text_encoder", "attributes", "diffusion", "training"),
@@ -301,6 +309,8 @@ class Train(Command):
     split: Literal["val", "test"]  # the command says why it is val
     vae_bundle: Place | None
     teacher: Place | None
+    init: Place | None
+    tune: Tune
     stop: Literal["copies"] | None
     classifier: Place | None
     callbacks: dict[str, Node]

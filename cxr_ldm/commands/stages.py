@@ -1,9 +1,11 @@
 """The plans of the stages from a config. A stage of one's own has a function like these, see conf/stage/*.yaml."""
 
+import copy
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from cxr_ldm import naming
-from cxr_ldm.bundle import load_bundle, load_vae
+from cxr_ldm.bundle import Bundle, load_bundle, load_vae
 from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.commands.measuring import cache_of, feature_sets_of
 from cxr_ldm.commands.settings import (
@@ -25,6 +27,7 @@ from cxr_ldm.commands.settings import (
     overrides,
     plain,
     run_folder,
+    stage_of,
 )
 from cxr_ldm.data.batches.captions import Wording
 from cxr_ldm.data.batches.transforms import Augment
@@ -37,15 +40,24 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.feature_sets import FeatureSets
 from cxr_ldm.metrics.copies.watch import Watch, asked
 from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.register import named
+from cxr_ldm.stages import tuning
 from cxr_ldm.stages.classifier import ClassifierPlan
 from cxr_ldm.stages.distill import DistillPlan
 from cxr_ldm.stages.ldm import LDMParts, LDMPlan, drawing
-from cxr_ldm.stages.plan import Plan
+from cxr_ldm.stages.plan import Plan, ancestry
 from cxr_ldm.stages.recipe import Recipe
 from cxr_ldm.stages.vae import VAEPlan
 from cxr_ldm.training.fit import Machine, MakeLogger, on_gpu
 
+# what a bundle that a stage starts from brings, in place of these groups, and the keys of them that stay free
+BROUGHT = {
+    "vae": ("vae_bundle", "vae"),
+    "ldm": ("vae_bundle", "vae", "denoiser", "text_encoder"),
+    "classifier": ("classifier_network",),
+}
+FREE = ("vae.kl_weight", "vae.adversary", "vae.reconstruction", "classifier_network.min_images")
 OURS = ("accelerator", "devices", "precision", "gradient_clip", "log_every", "max_minutes", "compile")
 
 
@@ -69,14 +81,62 @@ def built(cfg: DictConfig, plan: Plan, word: str, recipe: DictConfig, more: dict
     return Built(plan, settings, run_folder(cfg, plan.kind, word, plan.prepared, settings))
 
 
+def ancestor_of(cfg: DictConfig, prepared: Prepared) -> Bundle | None:
+    """The bundle that init= names, for the chosen stage; None where it names none.
+
+    Raises:
+        UserError: it is of another size, or something else is asked for that it brings itself.
+    """
+    stage = stage_of(cfg)
+    if cfg.init is None:
+        if any(word.startswith(("tune=", "tune.")) for word in overrides()):
+            raise UserError("tune= says how a bundle learns on; name that by init=BUNDLE.")
+        return None
+    brought = BROUGHT.get(stage)
+    if brought is None:
+        raise UserError(f"init= is for stage={', '.join(BROUGHT)}; stage={stage} has its own start.")
+    for word in overrides():
+        key = word.partition("=")[0]
+        if key.split(".")[0] in brought and key not in FREE:
+            raise UserError(f"init={cfg.init} brings its own {key.split('.')[0]}; leave {key}= out.")
+    outputs = Path(cfg.paths.outputs)
+    if stage == "vae":
+        place = naming.bundle_named(cfg.init, outputs, "vae", "ldm", key="init")
+        ancestor = load_vae(place.said(), cfg.bundle_packages)
+    else:
+        place = naming.bundle_named(cfg.init, outputs, stage, key="init")
+        ancestor = load_bundle(place.said(), stage, cfg.bundle_packages)
+    tuning.check_size(ancestor, prepared)
+    return ancestor
+
+
+def tuned(cfg: DictConfig, ancestor: Bundle | None) -> tuple[tuning.Tuning | None, dict[str, Any]]:
+    """How an ancestor learns on, and what that adds to the settings of a run; nothing where there is none."""
+    if ancestor is None:
+        return None, {}
+    stated = plain(cfg.tune)
+    if stated["rank"] is not None and cfg.stage.name != "ldm":
+        raise UserError(f"tune=lora changes a denoiser; stage={cfg.stage.name} takes tune=full.")
+    return tuning.Tuning(**stated), {"init": ancestor.sha256, "tune": stated}
+
+
 def vae(cfg: DictConfig, prepared: Prepared) -> Built:
     """stage=vae"""
     recipe, more = cfg.training.vae, {"vae": plain(cfg.vae)}
-    source = None
-    if cfg.vae_bundle:
+    source = ancestor = ancestor_of(cfg, prepared)
+    how, added = tuned(cfg, ancestor)
+    network: Callable[[], Autoencoder] = partial(instantiate, cfg.vae.network)
+    spec = plain(cfg.vae.network)
+    if ancestor is not None:
+        spec, trained = ancestor.spec["autoencoder"], ancestor.parts["autoencoder"]
+        if not isinstance(trained, Autoencoder):
+            raise UserError(f"init={cfg.init} holds a {type(trained).__name__}; only an Autoencoder can learn on.")
+        more["vae"] |= {"network": spec}
+        network = partial(copy.deepcopy, trained)
+    elif cfg.vae_bundle:
         place = naming.bundle_named(cfg.vae_bundle, Path(cfg.paths.outputs), "vae", "ldm", key="vae_bundle")
         source = load_vae(place.said(), cfg.bundle_packages)
-    if source is not None:
+    if source is not None and ancestor is None:
         if source.spec["autoencoder"] != named(plain(cfg.vae.network)):
             raise UserError(
                 f"vae_bundle={cfg.vae_bundle} holds another network than vae.network; choose the vae= it was trained "
@@ -85,10 +145,10 @@ def vae(cfg: DictConfig, prepared: Prepared) -> Built:
         more["decoder_of"] = source.sha256
     plan = VAEPlan(
         prepared,
-        recipe_of(recipe),
+        recipe_of(recipe, how),
         cfg.seed,
-        lambda: instantiate(cfg.vae.network),
-        plain(cfg.vae.network),
+        network,
+        spec,
         lambda: instantiate(cfg.vae.adversary),
         instantiate(cfg.vae.reconstruction),
         cfg.vae.kl_weight,
@@ -96,13 +156,17 @@ def vae(cfg: DictConfig, prepared: Prepared) -> Built:
         None if recipe.crop.side is None else (recipe.crop.side, recipe.crop.whole),
         augment_of(recipe, cfg.seed),
         source,
+        encoder_too=ancestor is not None,
     )
-    return built(cfg, plan, choice("vae"), recipe, more)
+    return built(cfg, plan, choice("vae"), recipe, more | added)
 
 
 def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
     """stage=ldm"""
     recipe = cfg.training.ldm
+    ancestor = ancestor_of(cfg, prepared)
+    if ancestor is not None:
+        return tuned_ldm(cfg, prepared, ancestor)
     chosen = any(word.startswith(("vae=", "vae.")) for word in overrides())  # a VAE that was asked for must be that one
     needed = {"vae": plain(cfg.vae)} if chosen else None
     outputs = Path(cfg.paths.outputs)
@@ -116,15 +180,36 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
     }
     if cfg.get("attributes"):
         more["attributes"] = plain(cfg.attributes)
-    plan = LDMPlan(
+    plan = ldm_plan(cfg, prepared, recipe_of(recipe), source, parts_of(cfg))
+    return built(cfg, plan, choice("denoiser"), recipe, more)
+
+
+def tuned_ldm(cfg: DictConfig, prepared: Prepared, ancestor: Bundle) -> Built:
+    """stage=ldm init=BUNDLE"""
+    recipe = cfg.training.ldm
+    how, added = tuned(cfg, ancestor)
+    assert how is not None
+    loss = partial(loss_of, cfg)
+    parts = tuning.ldm_parts(ancestor, how, loss, bool(cfg.get("attributes")))
+    own = load_vae(ancestor.folder, cfg.bundle_packages)
+    plan = ldm_plan(cfg, prepared, recipe_of(recipe, how), own, parts)
+    losses = {key: value for key, value in plain(cfg.diffusion).items() if key not in ("schedule", "scaling")}
+    more = added | {"diffusion": losses, **looks_stated(plain(recipe), cfg.stop)}
+    return built(cfg, plan, "tuned", recipe, more)
+
+
+def ldm_plan(cfg: DictConfig, prepared: Prepared, recipe: Recipe, source: Bundle, parts: LDMParts) -> LDMPlan:
+    """A run of stage=ldm on the latents of a VAE, of these parts."""
+    stated = cfg.training.ldm
+    return LDMPlan(
         prepared,
-        recipe_of(recipe),
+        recipe,
         cfg.seed,
         source,
-        parts_of(cfg),
-        Wording(**plain(recipe.texts)),
-        recipe.condition_dropout,
-        recipe.live_signal,
+        parts,
+        Wording(**plain(stated.texts)),
+        stated.condition_dropout,
+        stated.live_signal,
         cache_of(cfg),
         device_of(cfg),
         guidance_of(cfg, Guidance()),
@@ -133,11 +218,11 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
         cfg.trainer.graphs and on_gpu(cfg.trainer.accelerator),
         cfg.verify,
     )
-    return built(cfg, plan, choice("denoiser"), recipe, more)
 
 
 def distill(cfg: DictConfig, prepared: Prepared) -> Built:
     """stage=distill"""
+    ancestor_of(cfg, prepared)  # refuses one
     recipe, outputs = cfg.training.distill, Path(cfg.paths.outputs)
     chosen = naming.model_bundle(cfg.teacher, outputs, prepared.name if cfg.teacher is None else None, key="teacher")
     teacher = load_bundle(chosen.said(), "ldm", cfg.bundle_packages)
@@ -161,8 +246,7 @@ def parts_of(cfg: DictConfig) -> LDMParts:
 
     def diffusion(network: nn.Module) -> tuple[Denoiser, DiffusionLoss]:
         denoiser = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
-        parts = (cfg.diffusion.noise_levels, cfg.diffusion.weighting, cfg.diffusion.get("uncertainty"))
-        return denoiser, DiffusionLoss(*map(instantiate, parts))
+        return denoiser, loss_of(cfg)
 
     nodes = {"network": cfg.denoiser, "schedule": cfg.diffusion.schedule, "scaling": cfg.diffusion.scaling}
     return LDMParts(
@@ -175,27 +259,44 @@ def parts_of(cfg: DictConfig) -> LDMParts:
     )
 
 
+def loss_of(cfg: DictConfig) -> DiffusionLoss:
+    """Of stage=ldm."""
+    parts = (cfg.diffusion.noise_levels, cfg.diffusion.weighting, cfg.diffusion.get("uncertainty"))
+    return DiffusionLoss(*map(instantiate, parts))
+
+
 def classifier(cfg: DictConfig, prepared: Prepared) -> Built:
     """stage=classifier"""
     recipe, model = cfg.training.classifier, cfg.classifier_network
+    ancestor = ancestor_of(cfg, prepared)
+    how, added = tuned(cfg, ancestor)
+
+    def network(classes: Sequence[str]) -> Classifier:
+        if ancestor is not None:
+            return tuning.classifier(ancestor, classes)
+        return instantiate(model.network, classes=classes)  # type: ignore[no-any-return]
+
+    spec = plain(model.network) if ancestor is None else ancestor.spec["classifier"]
     plan = ClassifierPlan(
         prepared,
-        recipe_of(recipe),
+        recipe_of(recipe, how),
         cfg.seed,
-        lambda classes: instantiate(model.network, classes=classes),
-        plain(model.network),
+        network,
+        spec,
         model.min_images,
         augment_of(recipe, cfg.seed),
+        None if ancestor is None else ancestry(ancestor),
     )
     # rules of an earlier version of this code may have found other classes
     more = {"classifier_network": plain(model), "classes": plan.targets.classes}
-    return built(cfg, plan, choice("classifier_network"), recipe, more)
+    return built(cfg, plan, choice("classifier_network"), recipe, more | added)
 
 
-def recipe_of(recipe: DictConfig) -> Recipe:
-    """What every stage is told about its training."""
+def recipe_of(recipe: DictConfig, how: tuning.Tuning | None = None) -> Recipe:
+    """What every stage is told about its training, at the rate of fine-tuning where it starts from a bundle."""
     names = [name for name in Recipe.__dataclass_fields__ if name != "optimizer" and name in recipe]
-    return Recipe(instantiate(recipe.optimizer), **{name: recipe[name] for name in names})
+    found = Recipe(instantiate(recipe.optimizer), **{name: recipe[name] for name in names})
+    return found if how is None else how.recipe(found)
 
 
 def augment_of(recipe: DictConfig, seed: int) -> Augment | None:

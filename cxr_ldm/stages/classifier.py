@@ -102,6 +102,7 @@ class ClassifierPlan(Plan):
         spec: what its bundle says that it is built from, beside the classes.
         min_images: training images that show a class, and that do not; a class with fewer is left out.
         augment: changes training images.
+        facts: for its bundle besides.
 
     Raises:
         UserError: no class is left.
@@ -119,9 +120,11 @@ class ClassifierPlan(Plan):
         spec: Mapping[str, Any],
         min_images: int,
         augment: Augment | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(prepared, recipe, seed)
         self.network, self.spec, self.min_images, self.augment = network, spec, min_images, augment
+        self.facts = dict(facts or {})
         self.targets = learnable(all_targets(prepared.manifest), prepared.rows("train"), min_images)
 
     def check(self, folder: Path) -> None:
@@ -149,6 +152,7 @@ class ClassifierPlan(Plan):
             "classes": targets.classes,
             "prevalence": targets.prevalence(train[targets.known[train]]),
             "left_out": targets.left_out,
+            **self.facts,
         }
         specs = {"classifier": {**self.spec, "classes": targets.classes}}
         return Contents(specs, {"classifier": module.network}, info)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, sample_posterior
 from cxr_ldm.networks.blocks import channels_last, parameter_count
+from cxr_ldm.networks.low_rank import merged
 from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
 from cxr_ldm.pipeline import USUAL, TextToCXR
 from cxr_ldm.stages.caches import moments_of, text_table
@@ -162,6 +163,8 @@ class LDMParts:
         diffusion: a network with its schedule, scaling and loss.
         unfreezing: when the top layers of the text encoder begin to train.
         specs: what a bundle says that denoiser, schedule and scaling are built from.
+        whitening: of the latents; None measures it.
+        info: facts for the bundle; its `findings` are those that a model knew before.
     """
 
     text_encoder: Callable[[Sequence[str], str | None], TextEncoder]
@@ -170,6 +173,8 @@ class LDMParts:
     diffusion: Callable[[nn.Module], tuple[Denoiser, DiffusionLoss]]
     unfreezing: Unfreezing | None
     specs: Mapping[str, Mapping[str, Any]]
+    whitening: Whitening | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LDMPlan(Plan):
@@ -244,8 +249,9 @@ class LDMPlan(Plan):
         learnt = folder / TOKENIZER
         definition = learnt.read_text(encoding="utf-8") if learnt.exists() else None
         self.text_encoder = encoder = self.parts.text_encoder(self.reports, definition)
-        side, channels = self.prepared.size // self.autoencoder.factor, self.autoencoder.latent_channels
-        denoiser, _ = self.objective(channels)  # live ones are not known yet
+        side, known = self.prepared.size // self.autoencoder.factor, self.parts.whitening
+        channels = self.autoencoder.latent_channels if known is None else known.channels  # live ones may not be known
+        denoiser, _ = self.objective(channels)
         self.parts.attributes(encoder.width)
         with torch.no_grad():
             states, mask = encoder.encode([""])
@@ -268,7 +274,9 @@ class LDMPlan(Plan):
         made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
         self.table = text_table(encoder, self.worded, self.cache, made_by, self.device, self.verify)
         self.table.whole = self.graphs
-        whitening = whitening_of(torch.from_numpy(self.moments[self.prepared.rows("train")]), self.live_signal)
+        whitening = self.parts.whitening
+        if whitening is None:
+            whitening = whitening_of(torch.from_numpy(self.moments[self.prepared.rows("train")]), self.live_signal)
         denoiser, loss = self.objective(whitening.channels)
         self.conditioner = Conditioner(encoder, self.parts.attributes(encoder.width))
         texts = [text for text, *_ in self.worded]
@@ -315,7 +323,7 @@ class LDMPlan(Plan):
         }
         parts = {
             "autoencoder": self.autoencoder,
-            "network": module.denoiser.network,
+            "network": merged(module.denoiser.network),
             "schedule": module.denoiser.schedule,
             "scaling": module.denoiser.scaling,
             "text_encoder": encoder,
@@ -327,8 +335,9 @@ class LDMPlan(Plan):
         info = {
             "guidance": Guidance().settings() | {"chosen": "default"},
             "vae_data": self.vae.info["data"],
-            "findings": nameable(self.reports, self.prepared.labels("train")),
-        }
+        } | dict(self.parts.info)
+        named = nameable(self.reports, self.prepared.labels("train"))
+        info["findings"] = list(dict.fromkeys([*info.get("findings", []), *named]))
         return Contents(specs, parts, info)
 
     def stated(self) -> dict[str, Any]:

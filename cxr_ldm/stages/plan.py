@@ -9,6 +9,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from cxr_ldm.bundle import Bundle
 from cxr_ldm.data.batches.images import StreamDataModule
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.stages.recipe import Recipe
@@ -27,6 +28,11 @@ class Contents:
     specs: dict[str, Any]
     parts: dict[str, Any]
     info: dict[str, Any]
+
+
+def ancestry(ancestor: Bundle) -> dict[str, Any]:
+    """Facts for the bundle of what starts from another: which, and the data of it and of those before it."""
+    return {"init": ancestor.sha256, "init_data": [*ancestor.info.get("init_data", []), ancestor.info.get("data", {})]}
 
 
 class Plan(ABC):

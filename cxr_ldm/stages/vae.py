@@ -23,7 +23,7 @@ from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_post
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.stages.adversary import Adversary
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
-from cxr_ldm.stages.plan import Contents, Plan
+from cxr_ldm.stages.plan import Contents, Plan, ancestry
 from cxr_ldm.stages.recipe import Recipe
 
 DATA_RANGE = 2.0  # pixels lie in [-1, 1]
@@ -145,7 +145,8 @@ class VAEPlan(Plan):
         crop: side in pixels of random squares that are trained on, and the share of the images, the last, that are
             seen whole; None: whole images.
         augment: changes training images.
-        source: a VAE whose decoder learns on, all else being kept as it is.
+        source: a VAE whose weights are taken over.
+        encoder_too: whether all of it learns on, and not its decoder alone.
 
     Raises:
         UserError: the crop is larger than the images.
@@ -167,9 +168,11 @@ class VAEPlan(Plan):
         crop: tuple[int, float] | None = None,
         augment: Augment | None = None,
         source: Bundle | None = None,
+        encoder_too: bool = False,
     ) -> None:
         super().__init__(prepared, recipe, seed)
         self.network, self.spec, self.adversary, self.source = network, spec, adversary, source
+        self.encoder_too = encoder_too
         self.reconstruction, self.kl_weight, self.latent_noise = reconstruction, kl_weight, latent_noise
         self.augment, self.crop = augment, None
         if crop is not None:
@@ -191,7 +194,7 @@ class VAEPlan(Plan):
         print(f"VAE: {parameter_count(autoencoder) / 1e6:.2f}M parameters, {autoencoder.factor} times smaller")
         autoencoder.fit_shortcut(self.prepared.pixels(evenly(self.prepared.rows("train"), SHORTCUT_IMAGES)))
         if self.source is not None:
-            go_on_from(self.source, autoencoder, adversary)
+            go_on_from(self.source, autoencoder, adversary, self.encoder_too)
         return VAEStage(
             autoencoder,
             self.recipe.optimizer,
@@ -222,20 +225,22 @@ class VAEPlan(Plan):
         return [ImageGrid(draw, folder / "samples", len(pixels), captions)]
 
     def contents(self, module: VAEStage) -> Contents:
-        return Contents({"autoencoder": self.spec}, {"autoencoder": module.autoencoder}, {})
+        info = ancestry(self.source) if self.source is not None and self.encoder_too else {}
+        return Contents({"autoencoder": self.spec}, {"autoencoder": module.autoencoder}, info)
 
     def stated(self) -> dict[str, Any]:
         return {"data_range": DATA_RANGE, "split": "val", "reconstruction": "from the posterior's mean, clamped"}
 
 
-def go_on_from(source: Bundle, autoencoder: Autoencoder, adversary: nn.Module | None) -> None:
-    """Take over the weights of a VAE; only its decoder trains from here on.
+def go_on_from(source: Bundle, autoencoder: Autoencoder, adversary: nn.Module | None, encoder_too: bool) -> None:
+    """Take over the weights of a VAE; only its decoder trains from here on, unless its encoder shall, too.
 
     Its discriminator is taken over from the checkpoint of its run, where that still lies beside the bundle: beside a
     trained decoder a new one would know nothing and spoil it first.
     """
     autoencoder.load_state_dict(source.parts["autoencoder"].state_dict())
-    autoencoder.encoding().requires_grad_(False)
+    if not encoder_too:
+        autoencoder.encoding().requires_grad_(False)
     checkpoint = source.folder.parent / "checkpoints" / "last.ckpt"
     if adversary is None or not checkpoint.exists():
         return

@@ -180,6 +180,46 @@ def test_a_student_is_made_of_the_model_and_sampled_in_four_steps(outputs, comma
     assert [each["steps"] for each in run["sampling"]] == [4, 20]
 
 
+def test_a_model_is_fine_tuned_on_other_images_and_says_what_it_comes_from(outputs, command):
+    """By all weights or low-rank changes, on phantoms of another seed; the VAE and the classifier learn on likewise."""
+    ancestor, where = only(outputs, "ldm/*/bundle"), f"paths.outputs={outputs}"
+    other = [*DATA, "data.reader.seed=5", "logger=csv", where]
+    for stage, source in (("vae", ancestor), ("ldm", ancestor), ("classifier", None)):
+        lengths = [f"training.{stage}.images=32", f"training.{stage}.validate_every=32", "trainer.log_every=1"]
+        if source is None:
+            command("train.py", f"stage={stage}", "name=judge", *DATA, *lengths, "logger=csv", where)
+            source = outputs / stage / "judge" / "bundle"
+        command("train.py", f"stage={stage}", f"init={source}", "name=tuned", *other, *lengths)
+        bundle = load_bundle(outputs / stage / "tuned" / "bundle", stage)
+        known = load_bundle(source, "ldm" if stage != "classifier" else stage)
+        assert bundle.info["init"] == known.sha256
+        assert "It started from a model that was trained on" in (bundle.folder / "README.md").read_text()
+        name = {"vae": "autoencoder", "ldm": "network", "classifier": "classifier"}[stage]
+        changes = [
+            (value - known.parts[name].state_dict()[key]).abs().max().item()
+            for key, value in bundle.parts[name].state_dict().items()
+        ]
+        assert 0 < max(changes) < 0.1  # a short way from where it began
+    lora = ["train.py", "stage=ldm", f"init={ancestor}", "tune=lora", "name=lora", *other, *lengths]
+    command(*lora, "training.ldm.images=32", "training.ldm.validate_every=32")
+    found, known = (load_bundle(folder, "ldm") for folder in (outputs / "ldm" / "lora" / "bundle", ancestor))
+    moved = {
+        key.rsplit(".", 2)[-2]
+        for key, value in found.parts["network"].state_dict().items()
+        if not torch.equal(value, known.parts["network"].state_dict()[key])
+    }
+    assert moved == {"to_q", "to_k", "to_v", "0"}
+    assert "complete already" in command(*lora, "training.ldm.images=32", "training.ldm.validate_every=32").stdout
+    for words, sentence in (
+        (["stage=ldm", f"init={ancestor}", "denoiser=tiny"], "brings its own denoiser; leave denoiser= out"),
+        (["stage=ldm", "tune=lora"], "name that by init=BUNDLE"),
+        (["stage=vae", f"init={ancestor}", "tune=lora"], "tune=lora changes a denoiser"),
+        (["stage=distill", f"init={ancestor}"], "init= is for stage=vae, ldm, classifier"),
+        (["stage=ldm", f"init={ancestor}", "data.size=16"], "is of images of 32 pixels"),
+    ):
+        assert sentence in command("train.py", *words, *DATA, "logger=csv", where, code=2).stderr
+
+
 def test_an_export_takes_the_newest_run(outputs, command):
     bundle = only(outputs, "ldm/*/bundle")
     printed = command("-m", "cxr_ldm.export", f"out={outputs}/half", f"paths.outputs={outputs}").stdout
