@@ -71,7 +71,9 @@ def card(facts: Mapping[str, Any]) -> str:
         lines += ["", WARNING]
         guidance = info.get("guidance", {})
         if "scale" in guidance:
-            lines += ["", f"Guidance scale {guidance['scale']:g} ({guidance.get('chosen', 'stated')})."]
+            chosen = guidance.get("chosen", "stated")
+            how = f"chosen on {chosen['split']}" if isinstance(chosen, Mapping) else chosen
+            lines += ["", f"Guidance scale {guidance['scale']:g} ({how})."]
         if "teacher" in info:
             own = info["sampling"]
             lines += ["", f"A student: sampled in {own['steps']} steps of {own['sampler']} like its teacher in many."]

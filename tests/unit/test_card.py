@@ -44,3 +44,11 @@ def test_a_card_names_what_made_the_model_and_its_vae():
     assert "Guidance scale 1.5" in model
     assert "no basis for a diagnosis" in model
     assert "Its VAE" not in card(config(data=data, vae_data=data))
+
+
+def test_a_card_names_what_a_model_started_from_and_says_briefly_how_its_guidance_was_chosen():
+    before = {"name": "y", "fingerprint": "2", "sources": {"kermany": 7}}
+    curve = {"scale": 3.0, "chosen": {"split": "val", "curve": [{"scale": 1.0}]}}
+    text = card(config(data={"sources": {"nih": 5}}, init_data=[before], guidance=curve))
+    assert "Guidance scale 3 (chosen on val)." in text
+    assert "| Kermany paediatric chest X-rays | 7 |" in text.split("It started from a model that was trained on:")[1]
