@@ -57,7 +57,7 @@ BROUGHT = {
     "ldm": ("vae_bundle", "vae", "denoiser", "text_encoder"),
     "classifier": ("classifier_network",),
 }
-FREE = ("vae.kl_weight", "vae.adversary", "vae.reconstruction", "classifier_network.min_images")
+FREE = ("vae.kl_weight.", "vae.adversary.", "vae.reconstruction.", "classifier_network.min_images.")
 OURS = ("accelerator", "devices", "precision", "gradient_clip", "log_every", "max_minutes", "compile")
 
 
@@ -97,7 +97,7 @@ def ancestor_of(cfg: DictConfig, prepared: Prepared) -> Bundle | None:
         raise UserError(f"init= is for stage={', '.join(BROUGHT)}; stage={stage} has its own start.")
     for word in overrides():
         key = word.partition("=")[0]
-        if key.split(".")[0] in brought and key not in FREE:
+        if key.split(".")[0] in brought and not f"{key}.".startswith(FREE):
             raise UserError(f"init={cfg.init} brings its own {key.split('.')[0]}; leave {key}= out.")
     outputs = Path(cfg.paths.outputs)
     if stage == "vae":
@@ -136,7 +136,6 @@ def vae(cfg: DictConfig, prepared: Prepared) -> Built:
     elif cfg.vae_bundle:
         place = naming.bundle_named(cfg.vae_bundle, Path(cfg.paths.outputs), "vae", "ldm", key="vae_bundle")
         source = load_vae(place.said(), cfg.bundle_packages)
-    if source is not None and ancestor is None:
         if source.spec["autoencoder"] != named(plain(cfg.vae.network)):
             raise UserError(
                 f"vae_bundle={cfg.vae_bundle} holds another network than vae.network; choose the vae= it was trained "
