@@ -36,6 +36,7 @@ ONLY = {
     "suite": ("benchmark",),
     "arm": ("train",),
     "sweep": ("train",),
+    "tune": ("train",),
     "enhance": ("sample",),
 }
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/**/*.yaml"))
