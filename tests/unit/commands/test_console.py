@@ -43,7 +43,7 @@ def test_the_page_opens_the_model_that_is_named_and_says_so(monkeypatch, tmp_pat
     assert library.models()[0].argument == "chest256"
     assert for_streamlit(["bundle=phantom"]) == []
     assert "using phantom of the package" in capsys.readouterr().out
-    assert [model.argument for model in library.models()] == ["phantom", "chest256"]
+    assert [model.argument for model in library.models()] == ["phantom", "chest256", "chest256_fast"]
     assert run(monkeypatch, "app", "bundle=nowhere") == 2
     assert "bundle=nowhere is no bundle" in capsys.readouterr().err
 
