@@ -243,7 +243,8 @@ def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     groups = {group: plain(cfg[group]) for group in ("metrics", "sampler", "guidance")}
     groups["metrics"] = chosen_measures(groups["metrics"])
     stated = {"data": prepared.fingerprint, "seed": cfg.seed, "features": extractors_recorded(cfg)}
-    stated |= sampling_of(cfg).narrowness()
+    if str(cfg.get("precision", 32)) != "32":  # as when there was no other
+        stated |= sampling_of(cfg).narrowness()
     return stated | splits.recorded(cfg.split) | groups
 
 

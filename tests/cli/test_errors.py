@@ -21,7 +21,7 @@ def lines(result):
         ([*VAE, "prepared=/no/such/folder"], "python -m cxr_ldm.prepare"),
         (
             [*VAE, "trainer.precision=7", "data.reader.n=100", "data.size=32"],
-            "not one of 32, 16 or bf16",
+            "not one of 32, 16, bf16 or auto",
         ),
         ([*VAE, "data.size=36", "data.reader.n=100"], "multiple of 8"),
         ([*VAE, "trainer.accelerator=foo"], "trainer.accelerator=foo is not one of"),

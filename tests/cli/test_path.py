@@ -217,7 +217,7 @@ def test_a_model_is_fine_tuned_on_other_images_and_says_what_it_comes_from(outpu
         (["stage=distill", f"init={ancestor}"], "init= is for stage=vae, ldm, classifier"),
         (["stage=ldm", f"init={ancestor}", "data.size=16"], "is of images of 32 pixels"),
     ):
-        assert sentence in command("train.py", *words, *DATA, "logger=csv", where, code=2).stderr
+        assert sentence in command("train.py", *DATA, *words, "logger=csv", where, code=2).stderr
 
 
 def test_an_export_takes_the_newest_run(outputs, command):
