@@ -1,4 +1,4 @@
-"""What comes with the package: the config tree, a model of radiographs and its student, one of phantoms, an autoencoder."""
+"""What comes with the package: the config tree, a model of radiographs and its student, one of phantoms, and TAESD."""
 
 from pathlib import Path
 
