@@ -55,6 +55,8 @@ class Figure:
         >>> Figure("kid", "KID", 1.2, ratio=True).said()
         'KID at most 1.2 times'
         """
+        if not self.aim:
+            return f"{self.head} no more"
         return f"{self.head} at most {self.aim:g} times" if self.ratio else f"{self.head} within {self.aim:g}"
 
 
@@ -64,6 +66,7 @@ FIGURES = (
     Figure("adherence_side", "on the side asked for", 0.02, higher=True),
     Figure("pairwise_ssim_within_prompt", "SSIM within a prompt", 0.02),
     Figure("copies_excess_pixels", "copies' excess", 0.005),
+    Figure("near_copies", "near copies", 0),
 )
 
 
