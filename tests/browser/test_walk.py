@@ -58,6 +58,14 @@ def test_walk(visit):
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(
         "Chest X-ray, AP view, adult male. Pleural effusion."
     )
+
+    # the sketch follows what is typed, with no key that sends it
+    expect(page.get_by_text("seed 0, in 4 steps")).to_be_visible()
+    sketch = page.get_by_test_id("stImage").locator("img").first
+    before = sketch.get_attribute("src")
+    page.get_by_role("textbox", name="Prompt").fill("Chest X-ray, child. Viral pneumonia.")
+    expect(sketch).not_to_have_attribute("src", before)
+
     page.get_by_role("spinbutton", name="Steps").fill("8")
     page.get_by_role("spinbutton", name="Steps").press("Enter")
     page.get_by_role("button", name="Generate", exact=True).click()
