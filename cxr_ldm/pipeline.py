@@ -225,8 +225,7 @@ class TextToCXR:
             generator: draws the seeds where none are given; None takes torch's own, which `torch.manual_seed` sets.
             output: "pt" for float32 `[P*n,1,H,W]` in [-1, 1] on the CPU; "np" for float32 `[P*n,H,W]` in [0, 1]; "pil"
                 for a list of grey pictures.
-            precision: "32", "bf16", or "auto" for bf16 where the processor has it, two decimals of accuracy for up to
-                half the time; None takes 32.
+            precision: "32", "bf16", or "auto" for bf16 where the processor has it; None takes 32.
 
         Raises:
             UserError: an unknown sampler or output, n below 1, or as `draw`.

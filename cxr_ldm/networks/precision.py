@@ -19,7 +19,7 @@ def has_bf16(device: torch.device | str) -> bool:
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = torch.cpu.get_capabilities()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))  # the last is of ARM
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def resolved(asked: str | int, device: torch.device | str) -> Precision:
