@@ -18,7 +18,7 @@ def has_bf16(device: torch.device | str) -> bool:
     """Whether the processor multiplies bfloat16 itself: a GPU of Ampere or later, a CPU with AVX512-BF16 or AMX."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # a torch without it is taken to have none
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # a torch without it counts as having none
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
