@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,14 +13,18 @@ from torch import Generator, Tensor, nn
 from cxr_ldm import naming
 from cxr_ldm.bundle import Bundle, load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
+from cxr_ldm.diffusion.editing import held, inverted, noised, shortened
 from cxr_ldm.diffusion.flow_map import denoiser_of
-from cxr_ldm.diffusion.guidance import guided
+from cxr_ldm.diffusion.guidance import DenoiseTo, guided
 from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.samplers import euler
 from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.editing import Original, pasted, was_edited
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last, texts_once
+from cxr_ldm.networks.inpainting import Filling, InpaintUNet
 from cxr_ldm.networks.precision import cast, in_precision, resolved
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.ranges import Precision
@@ -34,6 +38,19 @@ Output = Literal["pt", "np", "pil"]
 
 DECODED = 8 * 256**2  # pixels at once
 PLAIN, USUAL = Guidance(), Sampling()
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A denoiser of one batch, and white latents `[N,C,h,w]` that it is held to outside a hole `[N,1,h,w]`."""
+
+    denoiser: Denoiser
+    known: Any = None
+    hole: Tensor | None = None
+
+    def held(self, denoise: DenoiseTo) -> DenoiseTo:
+        """D, with what is known outside the hole; D itself where there is none."""
+        return denoise if self.hole is None else held(denoise, self.known, self.hole)
 
 
 class TextToCXR:
@@ -207,6 +224,7 @@ class TextToCXR:
         generator: torch.Generator | None = None,
         output: Output = "pt",
         precision: Precision | Literal["auto"] | None = None,
+        original: Original | None = None,
     ) -> Any:
         """Generate `n` images for each prompt, those of one prompt behind each other.
 
@@ -226,6 +244,7 @@ class TextToCXR:
             output: "pt" for float32 `[P*n,1,H,W]` in [-1, 1] on the CPU; "np" for float32 `[P*n,H,W]` in [0, 1]; "pil"
                 for a list of grey pictures.
             precision: "32", "bf16", or "auto" for bf16 where the processor has it; None takes 32.
+            original: an image that is drawn anew, whole or in part, and serves every prompt.
 
         Raises:
             UserError: an unknown sampler or output, n below 1, or as `draw`.
@@ -251,7 +270,7 @@ class TextToCXR:
             chosen = list(seeds)
         repeated = [text for text in texts for _ in range(n)]
         whose = None if patients is None else [patient for patient in patients for _ in range(n)]
-        images = self.draw(repeated, chosen, sampling, whose, batch_size, progress, preview)
+        images = self.draw(repeated, chosen, sampling, whose, batch_size, progress, preview, original)
         if output == "pt":
             return images
         if output == "np":
@@ -268,6 +287,7 @@ class TextToCXR:
         batch_size: int = 64,
         progress: Progress | None = None,
         preview: Preview | None = None,
+        original: Original | None = None,
     ) -> Tensor:
         """Generate one image for each prompt.
 
@@ -283,13 +303,16 @@ class TextToCXR:
             progress: called after each sampling step with the number of image-steps done in it.
             preview: called after each sampling step with the number of steps done and what the images of the batch in
                 work look like so far, the decoded estimate of x_0, `[N,1,H,W]` in [-1, 1]; costs a decoding a step.
+            original: images to draw from, one for each prompt or one for all; see `cxr_ldm.editing`. Where they are
+                followed back to their noise, the sampler is `euler`, whose steps these are.
 
         Returns:
             float32 `[N,1,H,W]` in [-1, 1], on the CPU.
 
         Raises:
             UserError: no prompt, as many seeds as prompts are not given, more steps than noise levels, patients that
-                this model cannot take, or guidance or a sampler's option out of range.
+                this model cannot take, originals of another number or size, or guidance or a sampler's option out of
+                range.
         """
         if not prompts or len(prompts) != len(seeds):
             raise UserError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
@@ -300,6 +323,10 @@ class TextToCXR:
             raise UserError(f"{len(prompts)} prompts and {len(patients)} patients: one is needed for each prompt.")
         attributes = self.conditioner.patients(patients or [{}] * len(prompts))
         rule, times = sampling.of_model(self.guidance).rule, sampling.times(sampling.steps, levels)
+        if original is not None:
+            if len(original.pixels) not in (1, len(prompts)):
+                raise UserError(f"{len(prompts)} prompts and {len(original.pixels)} images to draw from.")
+            times = shortened(times, original.strength, levels)
         device, unknown = self.device, torch.full_like(attributes[:1], torch.nan)
         denoiser, _ = self.networks(sampling.precision)
         images = []
@@ -320,12 +347,42 @@ class TextToCXR:
                 self.conditioner.of_prompts(*given) for given in ((prompts[part], attributes[part]), ([""], unknown))
             )
             context, null = (cast(states, sampling.precision) for states in (context, null))
-            denoise = guided(denoiser, context, mask, null, null_mask, rule)
+            x, sampler, bound, given = noise(), sampling.sampler, Bound(denoiser), None
+            if original is not None:
+                given = original.part(part)
+                bound = self.bound(denoiser, given, len(context))
+                x = noised(bound.known, x, times[0].to(x), denoiser.schedule)
+            denoise = bound.held(guided(bound.denoiser, context, mask, null, null_mask, rule))
+            if given is not None and given.source is not None:
+                sampler = euler
+                states, seen = self.conditioner.of_prompts(given.source, attributes[part])
+                plain = guided(bound.denoiser, cast(states, sampling.precision), seen, null, null_mask, 1.0)
+                x = inverted(bound.held(plain), bound.known, times, denoiser.schedule)
             # a compiled network would be compiled anew for each text that it knows
             with texts_once(denoiser.network) if self.backend is None else nullcontext():
-                latents = sampling.sampler(denoise, noise(), times, denoiser.schedule, noise=noise, report=report)
-            images.append(self.decode(latents, sampling.precision))
+                latents = sampler(denoise, x, times, denoiser.schedule, noise=noise, report=report)
+            drawn = self.decode(latents, sampling.precision)
+            if given is not None and given.hole is not None:
+                # the decoder looks far, so a change within the hole shows outside it, too
+                drawn = pasted(drawn, self.decode(bound.known, sampling.precision), given.hole)
+            images.append(drawn)
         return torch.cat(images)
+
+    def bound(self, denoiser: Denoiser, original: Original, count: int) -> "Bound":
+        """The denoiser for `count` images that are drawn from given ones, and what it is held to."""
+        known = self.encode(original.pixels).expand(count, -1, -1, -1)
+        hole = original.latent_hole(self.autoencoder.factor)
+        if hole is None:
+            return Bound(denoiser, known)
+        hole = hole.to(known).expand(count, -1, -1, -1)
+        if self.fills:
+            denoiser = Denoiser(Filling(denoiser.network, known, hole), denoiser.schedule, denoiser.scaling)
+        return Bound(denoiser.eval(), known, hole)
+
+    @property
+    def fills(self) -> bool:
+        """Whether the model learnt to fill holes; another is held to what is known, which it was never shown."""
+        return isinstance(self.denoiser.network, InpaintUNet)
 
     def guidance_of(self, stated: float | Guidance | None) -> Guidance:
         """All settings of the guidance of a call, in which a number is a scale and None states nothing."""
@@ -345,6 +402,8 @@ class TextToCXR:
                 f"the image was made by the bundle {facts.get('bundle_sha256')}, and this is {self.sha256}; "
                 "load the one that made it."
             )
+        if was_edited(facts):
+            raise UserError("the image was drawn from another, which its provenance does not hold.")
         try:
             sampling = Sampling.of_facts(facts)
             patients = [facts["patient"]] if "patient" in facts else None

@@ -16,6 +16,7 @@ PARTS = {
     "Autoencoder": "cxr_ldm.networks.autoencoder.Autoencoder",
     "Classifier": "cxr_ldm.networks.classifier.Classifier",
     "Epsilon": "cxr_ldm.diffusion.scaling.Epsilon",
+    "InpaintUNet": "cxr_ldm.networks.inpainting.InpaintUNet",
     "LinearBeta": "cxr_ldm.diffusion.schedules.LinearBeta",
     "PatientAttributes": "cxr_ldm.text.attributes.PatientAttributes",
     "Probe": "cxr_ldm.metrics.features.probe.Probe",

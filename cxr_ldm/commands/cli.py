@@ -29,9 +29,10 @@ PROGRAM = "cxr-ldm"
 LITERAL = "prompt="
 # keys that hold a path, or a template of one, whose signs mean nothing to Hydra
 PLACES = {"prepared", "bundle", "vae_bundle", "classifier", "decoder", "prompts_file", "page", "before"}
-PLACES |= {"out", "folder", "file", "root", "paths.outputs", "data.root"}
+PLACES |= {"image", "mask", "out", "folder", "file", "root", "paths.outputs", "data.root"}
 COLUMNS = ("csv", "table", "image", "files", "pattern", "text", "patient", "study", "view", "age", "sex", "source")
-LITERALS = PLACES | {f"data.reader.{column}" for column in COLUMNS}
+SAID = {"source", "add", "remove"}  # texts of sample.py
+LITERALS = PLACES | SAID | {f"data.reader.{column}" for column in COLUMNS}
 AGAIN = 75  # sysexits.h: try again later; what a queue is told of a run that is to be started again
 NO_ROOM, NO_RIGHT = "free space there, and give the same command again", "make it writable, or choose another place"
 IN_THE_WAY = "a file stands where a folder belongs, or a folder where a file does; move it away"

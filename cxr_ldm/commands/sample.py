@@ -1,6 +1,5 @@
 """python sample.py: prompts to a folder of images that say what they are."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
-import cxr_ldm
 from cxr_ldm import artifacts, naming
 from cxr_ldm.bundle import load_bundle
+from cxr_ldm.commands import editing
+from cxr_ldm.commands.drawn import Batch, Pairs, write
 from cxr_ldm.commands.schema import Sample
 from cxr_ldm.commands.settings import (
     asked_data,
@@ -23,17 +23,13 @@ from cxr_ldm.commands.settings import (
     say_precision,
     with_own_sampler,
 )
+from cxr_ldm.diffusion.samplers import euler
 from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.editing import Original, pasted
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging.dicom import Study, write_dicom
 from cxr_ldm.imaging.finish import Finish
-from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.imaging.presets import presets
-from cxr_ldm.imaging.provenance import provenance, save_png
 from cxr_ldm.pipeline import TextToCXR
-from cxr_ldm.text.reading import Reading
-
-SUFFIXES = {"png": "png", "dicom": "dcm"}
 
 
 def main(cfg: DictConfig, prompt: str | None = None) -> None:
@@ -47,23 +43,37 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
     finish = finish_of(cfg)
     texts = read_prompts(prompt, cfg.prompts_file)
+    plain_texts, changed = texts, editing.changed(cfg, texts)
+    texts = texts if changed is None else changed
     loaded = load_bundle(bundle, "ldm", cfg.bundle_packages)
     pipeline, cfg = TextToCXR.of(loaded, str(device_of(cfg))), with_own_sampler(cfg, loaded.info)
     if cfg.compile is not None:
         pipeline.compile(cfg.compile)
-    finish.check_size(pipeline.size)
     prompts = [text for text in texts for _ in range(cfg.n)]
+    given = editing.given_image(cfg, pipeline.size, len(prompts))
+    if given is not None:  # an invented finding must not pass for a patient's
+        finish = replace(finish, watermark=True, label=True)
+        print(given.said(pipeline))
+    finish.check_size(pipeline.size)
     seeds = [cfg.seed + index for _ in texts for index in range(cfg.n)]
     say_precision(cfg)
     patient = {name: value for name, value in cfg.patient.items() if value is not None}
     sampling = replace(sampling_of(cfg), guidance=guidance_of(cfg, pipeline.guidance))
+    if given is not None and given.original.source is not None:
+        sampling = replace(sampling, sampler=euler)  # whose steps were followed back
     common = {**sampling.facts(), "bundle_sha256": pipeline.sha256}
     if patient:
         common["patient"] = patient
     common |= finish.facts()
+    if given is not None:
+        common |= given.facts(pipeline)
     settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common, "sampler": plain(cfg.sampler)}
     if cfg.format != "png":
         settings["format"] = cfg.format
+    if given is not None:
+        settings["given"] = given.sha256
+    if changed is not None:
+        settings["before"] = plain_texts
     words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
     folder = naming.place(Path(cfg.paths.outputs) / "samples", str(cfg.name or naming.slug(words, settings)))
     readings = {text: pipeline.reading(text) for text in texts}
@@ -73,10 +83,30 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:
-        images = finish(drawn(pipeline, prompts, seeds, sampling, [patient] * len(prompts)))
-        write(folder, images, prompts, seeds, common, settings, cfg.n, cfg.format, readings)
+        people = [patient] * len(prompts)
+        images = drawn(pipeline, prompts, seeds, sampling, people, None if given is None else given.original)
+        pairs = None
+        if given is not None:
+            images, pairs = beside_given(given, images)
+        elif changed is not None:
+            befores = [text for text in plain_texts for _ in range(cfg.n)]
+            pairs = Pairs(drawn(pipeline, befores, seeds, sampling, people), befores, drawn=True)
+        judge = None if pairs is None else editing.judge_for(cfg, loaded)
+        judged = editing.judgements(judge, images if pairs is None else pairs.images, images)
+        batch = Batch(images, prompts, seeds, judged, pairs)
+        write(folder, batch, finish, common, settings, cfg.n, cfg.format, readings)
+        for line in editing.table(judged):
+            print(line)
     for name in sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".dcm")):
         print(f"  {folder / name}")
+
+
+def beside_given(given: editing.Given, images: Tensor) -> tuple[Tensor, Pairs]:
+    """Images that were drawn from a given one, its own pixels put back where that was asked for, and what it was."""
+    pixels, hole = given.original.pixels, given.original.hole
+    if given.paste and hole is not None:
+        images = pasted(images, pixels, hole)
+    return images, Pairs(pixels.expand(len(images), -1, -1, -1), ["as it was given"] * len(images), drawn=False)
 
 
 def finish_of(cfg: DictConfig) -> Finish:
@@ -125,40 +155,12 @@ def drawn(
     seeds: list[int],
     sampling: Sampling,
     patients: list[dict[str, Any]],
+    original: Original | None = None,
 ) -> Tensor:
     """Images `[N,1,H,W]` with a progress bar."""
     with tqdm(total=len(prompts) * sampling.steps, desc="sampling", unit="image-step") as bar:
-        return pipeline.draw(prompts, seeds, sampling, patients, progress=lambda done: bar.update(done) and None)
-
-
-def write(
-    folder: Path,
-    images: Tensor,
-    prompts: list[str],
-    seeds: list[int],
-    common: dict[str, Any],
-    settings: dict[str, Any],
-    columns: int,
-    form: str,
-    readings: Mapping[str, Reading],
-) -> None:
-    """One file and one JSON for each image, and grid.png; the folder appears when all of it is there.
-
-    DICOM files of one call share a study.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with artifacts.building(folder) as partial:
-        study = Study.new()
-        for index, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
-            facts = provenance(prompt=prompt, seed=seed, **readings[prompt].facts(), **common)
-            path = partial / f"{index:04d}.{SUFFIXES[form]}"
-            if form == "dicom":
-                write_dicom(path, image, facts, study, index + 1)
-            else:
-                save_png(path, image, facts)
-        captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts, seeds, strict=True)]
-        software = f"cxr_ldm {cxr_ldm.__version__}"
-        facts = {"synthetic": True, "prompts": prompts, "seeds": seeds, **common, "software": software}
-        # marked as a whole: the marks of its images are lost where the grid enlarges them
-        save_grid(partial / "grid.png", images, min(columns, 8), captions, facts, common.get("watermark", False))
-        artifacts.write_record(partial, settings, complete=True)
+        images = pipeline.draw(
+            prompts, seeds, sampling, patients, progress=lambda done: bar.update(done) and None, original=original
+        )
+        bar.update(bar.total - bar.n)  # an image that is given may need fewer steps
+        return images

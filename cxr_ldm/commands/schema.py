@@ -153,6 +153,7 @@ class LDMRecipe(Recipe):
     texts: Texts
     copies: Looks
     condition_dropout: Share
+    inpaint: bool
 
 
 class FlowMap(Section):
@@ -349,6 +350,17 @@ class Sample(Command):
     prompt: Annotated[str, BeforeValidator(typed)] | None
     prompts_file: Place | None
     patient: Patient
+    image: Place | None
+    strength: Annotated[float, Interval(gt=0, le=1)] | None
+    box: Annotated[list[Whole], Len(4, 4)] | None
+    mask: Place | None
+    region: Literal["right_lung", "left_lung", "right_base", "left_base", "heart"] | None
+    paste: bool
+    source: Annotated[str, BeforeValidator(typed)] | None
+    fit: Literal["pad", "crop"]
+    add: Annotated[str, BeforeValidator(typed)] | None
+    remove: Annotated[str, BeforeValidator(typed)] | None
+    classifier: Place | None
     n: Annotated[int, Interval(ge=1, le=10**7)]
     bundle: Place | None
     format: Literal["png", "dicom"]

@@ -211,12 +211,16 @@ def part_of_stage(cfg: DictConfig, role: str) -> Any:
     return get_method(cfg.stage[role])
 
 
+# of a stage's recipe: what changes no result, or is stated where it is not off
+UNSTATED = ("workers", "copies", "inpaint")
+
+
 def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> dict[str, Any]:
     """What decides the result of every training run."""
     own = {"callbacks": plain(cfg.callbacks)} if cfg.get("callbacks") else {}
     return own | {
         "data": prepared.fingerprint,
-        "training": {key: value for key, value in plain(recipe).items() if key not in ("workers", "copies")},
+        "training": {key: value for key, value in plain(recipe).items() if key not in UNSTATED},
         "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip", "devices")},
         "seed": cfg.seed,
     }

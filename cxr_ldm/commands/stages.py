@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from cxr_ldm import naming
+from cxr_ldm import naming, register
 from cxr_ldm.bundle import Bundle, load_bundle, load_vae
 from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.commands.measuring import cache_of, feature_sets_of
@@ -23,6 +23,7 @@ from cxr_ldm.commands.settings import (
     choice,
     common_settings,
     device_of,
+    filled,
     guidance_of,
     overrides,
     plain,
@@ -41,7 +42,6 @@ from cxr_ldm.evaluation.feature_sets import FeatureSets
 from cxr_ldm.metrics.copies.watch import Watch, asked
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.classifier import Classifier
-from cxr_ldm.register import named
 from cxr_ldm.stages import tuning
 from cxr_ldm.stages.classifier import ClassifierPlan
 from cxr_ldm.stages.distill import DistillPlan
@@ -136,7 +136,7 @@ def vae(cfg: DictConfig, prepared: Prepared) -> Built:
     elif cfg.vae_bundle:
         place = naming.bundle_named(cfg.vae_bundle, Path(cfg.paths.outputs), "vae", "ldm", key="vae_bundle")
         source = load_vae(place.said(), cfg.bundle_packages)
-        if source.spec["autoencoder"] != named(plain(cfg.vae.network)):
+        if source.spec["autoencoder"] != register.named(plain(cfg.vae.network)):
             raise UserError(
                 f"vae_bundle={cfg.vae_bundle} holds another network than vae.network; choose the vae= it was trained "
                 "with."
@@ -174,6 +174,7 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
     source = load_vae(chosen_vae.said(), cfg.bundle_packages)
     more = {
         "vae_bundle": source.sha256,
+        **inpaint_stated(cfg),
         **{group: plain(cfg[group]) for group in ("denoiser", "text_encoder", "diffusion")},
         **looks_stated(plain(recipe), cfg.stop),
     }
@@ -189,11 +190,11 @@ def tuned_ldm(cfg: DictConfig, prepared: Prepared, ancestor: Bundle) -> Built:
     how, added = tuned(cfg, ancestor)
     assert how is not None
     loss = partial(loss_of, cfg)
-    parts = tuning.ldm_parts(ancestor, how, loss, bool(cfg.get("attributes")))
+    parts = tuning.ldm_parts(ancestor, how, loss, bool(cfg.get("attributes")), recipe.inpaint)
     own = load_vae(ancestor.folder, cfg.bundle_packages)
     plan = ldm_plan(cfg, prepared, recipe_of(recipe, how), own, parts)
     losses = {key: value for key, value in plain(cfg.diffusion).items() if key not in ("schedule", "scaling")}
-    more = added | {"diffusion": losses, **looks_stated(plain(recipe), cfg.stop)}
+    more = added | {"diffusion": losses, **inpaint_stated(cfg), **looks_stated(plain(recipe), cfg.stop)}
     return built(cfg, plan, "tuned", recipe, more)
 
 
@@ -240,17 +241,44 @@ def distill(cfg: DictConfig, prepared: Prepared) -> Built:
     return built(cfg, plan, "student", recipe, {"teacher": teacher.sha256})
 
 
+def inpaint_stated(cfg: DictConfig) -> dict[str, Any]:
+    """What learning to fill holes adds to the settings of a run; nothing without it, so that such runs are found again.
+
+    Raises:
+        UserError: CUDA graphs, whose inputs do not change.
+    """
+    if not cfg.training.ldm.inpaint:
+        return {}
+    if cfg.trainer.graphs:
+        raise UserError("trainer.graphs=true and training.ldm.inpaint=true do not go together; leave one out.")
+    return {"inpaint": True}
+
+
+def denoiser_node(cfg: DictConfig) -> DictConfig:
+    """The denoiser that is asked for, told of holes where it learns to fill them.
+
+    Raises:
+        UserError: it is no UNet, which alone can be.
+    """
+    if not cfg.training.ldm.inpaint:
+        return cfg.denoiser
+    if register.NAMES.get(cfg.denoiser._target_) not in ("UNet", "InpaintUNet"):
+        raise UserError(f"training.ldm.inpaint=true needs a UNet; denoiser is {cfg.denoiser._target_}.")
+    return filled(cfg, **{"denoiser._target_": register.PARTS["InpaintUNet"]}).denoiser
+
+
 def parts_of(cfg: DictConfig) -> LDMParts:
     """What a diffusion model is made of."""
+    denoiser = denoiser_node(cfg)
 
     def diffusion(network: nn.Module) -> tuple[Denoiser, DiffusionLoss]:
-        denoiser = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
-        return denoiser, loss_of(cfg)
+        model = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
+        return model, loss_of(cfg)
 
-    nodes = {"network": cfg.denoiser, "schedule": cfg.diffusion.schedule, "scaling": cfg.diffusion.scaling}
+    nodes = {"network": denoiser, "schedule": cfg.diffusion.schedule, "scaling": cfg.diffusion.scaling}
     return LDMParts(
         lambda texts, definition: instantiate(cfg.text_encoder, texts=texts, definition=definition),
-        lambda channels, width: instantiate(cfg.denoiser, latent_channels=channels, context_width=width),
+        lambda channels, width: instantiate(denoiser, latent_channels=channels, context_width=width),
         lambda width: instantiate(cfg.attributes, width=width) if cfg.get("attributes") else None,
         diffusion,
         instantiate(cfg.text_encoder.get("unfreeze")),

@@ -44,6 +44,10 @@ NAME, NOTICE = "SYNTHETIC^CXR_LDM", "Synthetic image, for research and teaching.
 LONGEST_COMMENT = 10240  # of an LT: characters by the standard, bytes for the validator
 MODEL = "text-to-chest-X-ray latent diffusion"
 SEXES = {"female": "F", "male": "M"}
+METHODS = {
+    False: "Generated from text; no patient was imaged",
+    True: "Pixels alone were taken from another image, and drawn anew",
+}
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ def dataset(levels: np.ndarray, facts: Mapping[str, Any], study: Study, number: 
     header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID
     patient = facts.get("patient") or {}
     for module in (
-        patient_module(patient, study),
-        study_and_series(study),
+        patient_module(patient, study, "edit" in facts),
+        study_and_series(study, "edit" in facts),
         equipment(),
         image_module(facts, patient, study, number),
         pixel_module(levels),
@@ -131,7 +135,7 @@ def dataset(levels: np.ndarray, facts: Mapping[str, Any], study: Study, number: 
     return header
 
 
-def patient_module(patient: Mapping[str, Any], study: Study) -> dict[str, Any]:
+def patient_module(patient: Mapping[str, Any], study: Study, edited: bool = False) -> dict[str, Any]:
     """Patient (C.7.1.1) and Patient Study (C.7.2.2): nobody, of the age and sex that were asked for."""
     values = {
         "PatientName": NAME,
@@ -140,7 +144,7 @@ def patient_module(patient: Mapping[str, Any], study: Study) -> dict[str, Any]:
         "PatientSex": SEXES.get(str(patient.get("sex")), ""),
         "PatientComments": NOTICE,
         "PatientIdentityRemoved": "YES",
-        "DeidentificationMethod": "Generated from text; no patient was imaged",
+        "DeidentificationMethod": METHODS[edited],
     }
     age = patient.get("age")
     if age is not None:
@@ -148,7 +152,7 @@ def patient_module(patient: Mapping[str, Any], study: Study) -> dict[str, Any]:
     return values
 
 
-def study_and_series(study: Study) -> dict[str, Any]:
+def study_and_series(study: Study, edited: bool = False) -> dict[str, Any]:
     """General Study (C.7.2.1) and General Series (C.7.3.1)."""
     return {
         "StudyInstanceUID": study.study_uid,
@@ -161,7 +165,7 @@ def study_and_series(study: Study) -> dict[str, Any]:
         "StudyDescription": "Synthetic chest radiographs",
         "SeriesInstanceUID": study.series_uid,
         "SeriesNumber": "1",
-        "SeriesDescription": "Synthetic, generated from text",
+        "SeriesDescription": "Synthetic, drawn anew from an image" if edited else "Synthetic, generated from text",
         "Modality": "OT",
         "BodyPartExamined": "CHEST",
     }
@@ -199,7 +203,8 @@ def image_module(facts: Mapping[str, Any], patient: Mapping[str, Any], study: St
     date, time = study.made.strftime("%Y%m%d"), study.made.strftime("%H%M%S")
     frontal = patient.get("view") != "lateral"
     chain = ", ".join(step["step"] for step in (facts.get("enhance") or {}).get("steps", []))
-    how = f"Generated from text by a latent diffusion model (cxr_ldm {cxr_ldm.__version__})"
+    way = "Drawn anew from another image and a text" if "edit" in facts else "Generated from text"
+    how = f"{way} by a latent diffusion model (cxr_ldm {cxr_ldm.__version__})"
     values = {
         "InstanceNumber": str(number),
         # the patient's left is at the right of the image; to which side a lateral looks, nobody states

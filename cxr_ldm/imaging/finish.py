@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cxr_ldm.errors import UserError
@@ -15,6 +16,7 @@ from cxr_ldm.imaging.presets import apply, check_steps, stated
 from cxr_ldm.imaging.watermark import BLOCK, mark
 
 LARGEST = 4096  # pixels a side
+LABEL = "SYNTHETIC"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Finish:
         steps: of it, see `cxr_ldm.imaging.presets.apply`.
         resolution: side in pixels; None is the model's own. Interpolated (cubic), which adds no detail.
         watermark: whether to add the invisible mark.
+        label: whether to write SYNTHETIC into the picture.
 
     Raises:
         UserError: steps that do not fit, a resolution out of range, or one too small for a watermark.
@@ -35,6 +38,7 @@ class Finish:
     steps: Sequence[Mapping[str, Any]] = ()
     resolution: int | None = None
     watermark: bool = False
+    label: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -62,9 +66,11 @@ class Finish:
             kind = cv2.INTER_AREA if self.resolution < grey.shape[0] else cv2.INTER_CUBIC
             grey = np.clip(cv2.resize(grey, (self.resolution, self.resolution), interpolation=kind), 0, 1)
         finished = torch.from_numpy(grey).float() * 2 - 1
+        if self.label:
+            finished = torch.from_numpy(labelled(to_uint8(finished))).float() / 127.5 - 1
         if self.watermark:
             finished = torch.from_numpy(mark(to_uint8(finished))).float() / 127.5 - 1
-        return finished if stages or self.resolution or self.watermark else image
+        return finished if stages or self.resolution or self.watermark or self.label else image
 
     def facts(self) -> dict[str, Any]:
         """For provenance: what was done; nothing where nothing was."""
@@ -75,4 +81,19 @@ class Finish:
             facts["resolution"] = self.resolution
         if self.watermark:
             facts["watermark"] = True
+        if self.label:
+            facts["label"] = LABEL
         return facts
+
+
+def labelled(levels: np.ndarray) -> np.ndarray:
+    """A picture with LABEL at its lower edge, white on black, a third of its width; uint8 `[H,W]` -> uint8 `[H,W]`."""
+    picture = Image.fromarray(levels)
+    drawing, width = ImageDraw.Draw(picture), levels.shape[1]
+    font = ImageFont.load_default(size=max(7, width // 20))
+    left, top, right, bottom = drawing.textbbox((0, 0), LABEL, font=font)
+    margin = max(1, width // 100)
+    corner = margin, levels.shape[0] - (bottom - top) - 3 * margin
+    drawing.rectangle((*corner, corner[0] + right - left + 2 * margin, levels.shape[0] - margin), fill=0)
+    drawing.text((corner[0] + margin - left, corner[1] + margin - top), LABEL, fill=255, font=font)
+    return np.asarray(picture).copy()

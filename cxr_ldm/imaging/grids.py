@@ -31,7 +31,7 @@ def to_uint8(pixels: Tensor) -> np.ndarray:
 
 
 def grid(pixels: Tensor, columns: int, captions: Sequence[str] | None = None, cell: int = 160) -> Image.Image:
-    """Images `[N,1,H,W]` in [-1, 1], row by row, each scaled to `cell` to 512 pixels with its caption below.
+    """Images `[N,1,H,W]` or `[N,3,H,W]` in [-1, 1], row by row, each scaled to `cell` to 512 pixels, captions below.
 
     Raises:
         ValueError: another number of captions than of images, which would stand below the wrong ones.
@@ -43,13 +43,14 @@ def grid(pixels: Tensor, columns: int, captions: Sequence[str] | None = None, ce
     texts = [textwrap.wrap(caption, side // 6)[:3] for caption in captions or [""] * len(pixels)]
     below = LINE * max(len(lines) for lines in texts) + 4
     rows = math.ceil(len(pixels) / columns)
-    sheet = Image.new("L", (columns * (side + 4), rows * (side + below)), 255)
+    mode, paper = ("L", 255) if pixels.shape[1] == 1 else ("RGB", (255, 255, 255))
+    sheet = Image.new(mode, (columns * (side + 4), rows * (side + below)), paper)
     drawing, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=10)
-    for index, image in enumerate(to_uint8(pixels[:, 0])):
+    for index, image in enumerate(np.moveaxis(to_uint8(pixels), 1, -1).squeeze(-1 if mode == "L" else ())):
         left, top = index % columns * (side + 4), index // columns * (side + below)
         sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC), (left, top))
         for number, line in enumerate(texts[index]):
-            drawing.text((left + 2, top + side + LINE * number), line, fill=0, font=font)
+            drawing.text((left + 2, top + side + LINE * number), line, fill="black", font=font)
     return sheet
 
 
@@ -71,13 +72,13 @@ def save_grid(
     facts: Mapping[str, Any] | None = None,
     watermark: bool = False,
 ) -> Path:
-    """Write a grid as PNG that carries `facts` where given, and the invisible mark if wished; returns its path."""
+    """Write a grid as PNG that carries `facts` where given, and the invisible mark if it is grey; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     chunk = PngInfo()
     if facts is not None:
         chunk.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
     sheet = grid(pixels, columns, captions)
-    if watermark:
+    if watermark and sheet.mode == "L":
         sheet = Image.fromarray(mark(np.asarray(sheet)))
     sheet.save(path, pnginfo=chunk)
     return path

@@ -163,12 +163,20 @@ class UNet(nn.Module):
 
     def between(self, x: Tensor, start: Tensor, end: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """As `forward`, by an embedding `[N,E]` for the way down and the middle, and one for the way up."""
+        self.check(x)
+        return self.levels(self.conv_in(x), start, end, context, mask)
+
+    def check(self, x: Tensor) -> None:
+        """Raises UserError where the levels do not divide latents `[N,C,h,w]`."""
         if x.shape[-1] % self.divisor or x.shape[-2] % self.divisor:
             raise UserError(
                 f"the latents are {tuple(x.shape[-2:])}, which the {len(self.down_blocks)} levels of this denoiser do "
                 f"not divide: data.size / VAE factor must be a multiple of {self.divisor}."
             )
-        skips = [self.conv_in(x)]
+
+    def levels(self, x: Tensor, start: Tensor, end: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """As `between`, on what `conv_in` makes of the latents, `[N,channels[0],h,w]`."""
+        skips = [x]
         for level in self.down_blocks:
             skips += level(skips[-1], start, context, mask)
         x = self.mid_block(skips[-1], start, context, mask)

@@ -33,6 +33,7 @@ from cxr_ldm.networks.low_rank import merged
 from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
 from cxr_ldm.pipeline import USUAL, TextToCXR
 from cxr_ldm.stages.caches import moments_of, text_table
+from cxr_ldm.stages.holes import filling
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
 from cxr_ldm.stages.plan import Contents, Plan
 from cxr_ldm.stages.recipe import Recipe
@@ -90,7 +91,8 @@ class LatentDiffusionStage(lightning.LightningModule):
         random = generator_of(self, 1, batch_number(self, batch_index))
         latents = self.whitening.whiten(sample_posterior(batch["moments"].float(), random))
         text, attributes = self.conditioner.dropped(batch["text"], batch["attributes"], self.condition_dropout, random)
-        loss = self.loss(self.denoiser, latents, *self.conditioner.of_batch(batch, text, attributes), random)
+        denoiser = filling(self.denoiser, latents, random)
+        loss = self.loss(denoiser, latents, *self.conditioner.of_batch(batch, text, attributes), random)
         self.log("train/loss", loss, prog_bar=True)
         return finite(loss, self, batch["row"])
 
@@ -102,7 +104,7 @@ class LatentDiffusionStage(lightning.LightningModule):
         t = self.loss.noise_levels.at((batch["row"].cpu() * GOLDEN) % 1.0, self.denoiser.schedule).to(latents)
         noise = torch.randn(latents.shape, generator=random).to(latents)
         condition = self.conditioner.of_batch(batch, batch["text"], batch["attributes"])
-        losses = self.loss.at(self.denoiser, latents, noise, t, *condition)
+        losses = self.loss.at(filling(self.denoiser, latents, random), latents, noise, t, *condition)
         self.log("val/loss", finite(losses.mean(), self, batch["row"]), prog_bar=True, batch_size=len(latents))
         if batch_index == 0 and len(batch["mask"]) > 1:
             spread = text_spread(self.text_encoder(batch["cached"], batch["mask"]), batch["mask"])

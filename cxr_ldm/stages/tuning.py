@@ -17,6 +17,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.networks.low_rank import add_low_rank
 from cxr_ldm.ranges import Count, Positive, Whole
+from cxr_ldm.stages.holes import learning
 from cxr_ldm.stages.ldm import LDMParts
 from cxr_ldm.stages.plan import ancestry
 from cxr_ldm.stages.recipe import Recipe
@@ -67,15 +68,18 @@ def check_size(ancestor: Bundle, prepared: Prepared) -> None:
         )
 
 
-def ldm_parts(ancestor: Bundle, tuning: Tuning, loss: Callable[[], DiffusionLoss], patients: bool) -> LDMParts:
+def ldm_parts(
+    ancestor: Bundle, tuning: Tuning, loss: Callable[[], DiffusionLoss], patients: bool, inpaint: bool = False
+) -> LDMParts:
     """The parts of a model as functions that give them with its weights.
 
     Args:
         loss: makes a new one; its own weights, where it learns the loss of each noise level, are fresh.
         patients: whether view, age and sex are asked for.
+        inpaint: whether it learns to fill holes.
 
     Raises:
-        UserError: the model is a student, or takes no patients where they are asked for.
+        UserError: the model is a student, takes no patients where they are asked for, or cannot learn to fill holes.
     """
     parts = ancestor.parts
     if hasattr(parts["network"], "learnt_scales"):
@@ -83,6 +87,12 @@ def ldm_parts(ancestor: Bundle, tuning: Tuning, loss: Callable[[], DiffusionLoss
             f"init={ancestor.folder} is a student, whose steps are not those of training; start from its teacher and "
             "distil that."
         )
+    if inpaint and tuning.rank is not None:
+        raise UserError("training.ldm.inpaint=true needs tune=full; what sees the hole is no part of the attention.")
+    network = parts["network"]
+    arguments = {key: value for key, value in ancestor.spec["network"].items() if key != "part"}
+    if inpaint:
+        network = learning(network, arguments)
     own = parts.get("attributes")
     if patients and own is None:
         raise UserError(f"init={ancestor.folder} was trained without view, age and sex; leave attributes= out.")
@@ -93,10 +103,10 @@ def ldm_parts(ancestor: Bundle, tuning: Tuning, loss: Callable[[], DiffusionLoss
         return encoder
 
     def denoiser(channels: int, width: int) -> nn.Module:
-        network: nn.Module = copy.deepcopy(parts["network"]).train()
-        if tuning.rank is not None and not add_low_rank(network, tuning.rank):
+        found: nn.Module = copy.deepcopy(network).train()
+        if tuning.rank is not None and not add_low_rank(found, tuning.rank):
             raise UserError(f"tune=lora changes attention of ours, and the denoiser of {ancestor.folder} has none.")
-        return network
+        return found
 
     def attributes(width: int) -> PatientAttributes | None:
         return copy.deepcopy(own)
@@ -108,6 +118,8 @@ def ldm_parts(ancestor: Bundle, tuning: Tuning, loss: Callable[[], DiffusionLoss
     info |= ancestry(ancestor)
     info["guidance"] = Guidance.of_bundle(ancestor.info).settings() | {"chosen": "of the model that it started from"}
     specs = {name: ancestor.spec[name] for name in ("network", "schedule", "scaling")}
+    if inpaint:
+        specs["network"] = {"part": "InpaintUNet", **arguments}
     whitening = copy.deepcopy(parts["whitening"])
     return LDMParts(text_encoder, denoiser, attributes, diffusion, None, specs, whitening, info)
 

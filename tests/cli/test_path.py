@@ -212,7 +212,19 @@ def test_a_model_is_fine_tuned_on_other_images_and_says_what_it_comes_from(outpu
     }
     assert moved == {"to_q", "to_k", "to_v", "0"}
     assert "complete already" in command(*lora, "training.ldm.images=32", "training.ldm.validate_every=32").stdout
+    filling = ["train.py", "stage=ldm", f"init={ancestor}", "training.ldm.inpaint=true", *other, *lengths]
+    filling += ["name=filling", "training.ldm.images=64", "training.ldm.validate_every=32"]
+    command(*filling)
+    learnt = load_bundle(outputs / "ldm" / "filling" / "bundle", "ldm")
+    assert learnt.spec["network"]["part"] == "InpaintUNet"
+    assert learnt.parts["network"].conv_known.weight.abs().max() > 0
+    picture = outputs / "picture.png"
+    Image.fromarray(np.arange(32 * 32, dtype=np.uint16).astype(np.uint8).reshape(32, 32)).save(picture)
+    edit = ["sample.py", f"image={picture}", "prompt=Nodule.", "region=heart", "n=1", "sampler.steps=2"]
+    edit.append("resolution=64")
+    assert "by a model that learnt to fill holes" in command(*edit, f"bundle={learnt.folder}", where).stdout
     for words, sentence in (
+        (["stage=ldm", f"init={ancestor}", "tune=lora", "training.ldm.inpaint=true"], "needs tune=full"),
         (["stage=ldm", f"init={ancestor}", "denoiser=tiny"], "brings its own denoiser; leave denoiser= out"),
         (["stage=ldm", "tune=lora"], "name that by init=BUNDLE"),
         (["stage=vae", f"init={ancestor}", "tune=lora"], "tune=lora changes a denoiser"),

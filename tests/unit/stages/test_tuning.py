@@ -25,8 +25,8 @@ def ancestor():
     return load_bundle(DEMO, "ldm")
 
 
-def parts_of(ancestor, how=FULL, patients=False):
-    return tuning.ldm_parts(ancestor, how, lambda: DiffusionLoss(LogitNormal(), Unit()), patients)
+def parts_of(ancestor, how=FULL, patients=False, inpaint=False):
+    return tuning.ldm_parts(ancestor, how, lambda: DiffusionLoss(LogitNormal(), Unit()), patients, inpaint)
 
 
 @pytest.mark.parametrize("how", [FULL, LORA], ids=["full", "lora"])
@@ -90,3 +90,16 @@ def test_a_classifier_keeps_what_it_knows_of_each_class():
     other = SimpleNamespace(folder="x", parts={"classifier": torch.nn.Identity()}, spec={})
     with pytest.raises(UserError, match="only a Classifier can learn on"):
         tuning.classifier(other, ["edema"])
+
+
+def test_a_model_that_learns_to_fill_holes_begins_as_its_ancestor(ancestor):
+    parts = parts_of(ancestor, inpaint=True)
+    assert parts.specs["network"]["part"] == "InpaintUNet"
+    network = parts.denoiser(parts.whitening.channels, 128)
+    x, label = torch.randn(1, parts.whitening.channels, 16, 16), torch.tensor([500.0])
+    context, mask = ancestor.parts["text_encoder"].encode(["Nodule."])
+    with torch.no_grad():
+        expected = ancestor.parts["network"](x, label, context, mask)
+        torch.testing.assert_close(network(x, label, context, mask), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="needs tune=full"):
+        parts_of(ancestor, LORA, inpaint=True)
