@@ -128,7 +128,7 @@ def loss(folder: Path) -> Metric:
 def contents(folder: Path) -> dict[str, Any]:
     """metrics.json of a finished evaluation."""
     if not (folder / "metrics.json").is_file():
-        raise UserError(f"{folder} holds no finished evaluation; conf/suite/student.yaml lists the commands.")
+        raise UserError(f"{folder} holds no finished evaluation; the suite's file in conf/suite lists the commands.")
     return read_metrics(folder / "metrics.json")
 
 
