@@ -23,6 +23,7 @@ from cxr_ldm.commands.measuring import (
     with_classifier,
 )
 from cxr_ldm.commands.schema import Evaluate
+from cxr_ldm.commands.scoring import score
 from cxr_ldm.commands.settings import (
     asked_data,
     check_logger,
@@ -65,6 +66,11 @@ def main(cfg: DictConfig) -> Path:
     """python evaluate.py; the folder of what was measured."""
     check_values(cfg, Evaluate)
     check_logger(cfg.logger)
+    if cfg.images is not None:
+        return score(cfg)
+    lone = next((key for key in ("real", "trained_on", "prompts") if cfg[key] is not None), None)
+    if lone:
+        raise UserError(f"{lone}= is for images that are given; name them by images=FOLDER, CSV or ZIP.")
     stage, outputs = kind_of(cfg), Path(cfg.paths.outputs)
     if cfg.compare is None:
         bundle = load_bundle(measured_bundle(cfg, stage).said(), stage, cfg.bundle_packages)

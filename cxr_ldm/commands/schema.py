@@ -323,6 +323,13 @@ class Evaluate(Command):
     stage: StageNode | None = None
     bundle: Place | None
     compare: list[Place] | None
+    images: Place | list[Place] | dict[str, Place] | None
+    real: Place | None
+    trained_on: Place | None
+    prompts: Place | None
+    unreadable: Literal["stop", "skip"]
+    size: Pixels | None
+    fit: Literal["pad", "crop"]
     classifier: Place | None
     split: Literal["val", "test"] | None
     external: bool

@@ -1,0 +1,114 @@
+"""A folder of images and nothing else: whatever in it is a PNG, JPEG or DICOM file by its first bytes."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cxr_ldm.data.pixels.dicom import load_dicom
+from cxr_ldm.data.pixels.images import Grey, UnreadableImage, read_grey
+from cxr_ldm.data.prepared.manifest import Record
+from cxr_ldm.data.prepared.splits import Split
+from cxr_ldm.data.readers.file_search import matching
+from cxr_ldm.errors import UserError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how PNG and JPEG files begin
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is called an image or begins as one; one that is called so and is none is found unreadable."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(132)
+    except OSError:
+        return False
+    return head.startswith(PICTURES) or head[128:] == b"DICM"
+
+
+def images_below(root: Path) -> list[Path]:
+    """Every image below a folder, in the order of the paths.
+
+    Raises:
+        UserError: it is no folder, or holds none.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder.")
+    found = [path for path in matching(root, "**/*") if not path.name.startswith(".") and is_image(path)]
+    if not found:
+        raise UserError(f"{root} holds no PNG, JPEG or DICOM file.")
+    return found
+
+
+def load_picture(path: Path) -> Grey:
+    """An image by its first bytes, whatever it is called; also a DICOM file of ours, which is no radiograph.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(132)
+    except OSError as error:
+        raise UnreadableImage(path, f"image file cannot be opened ({error.strerror})") from None
+    if head.startswith(PICTURES):
+        return read_grey(path)
+    if head[128:] == b"DICM" and b"CXR_LDM" in path.read_bytes():
+        return own_dicom(path)
+    return load_dicom(path, modality="assume")
+
+
+def own_dicom(path: Path) -> Grey:
+    """The grey levels of a DICOM file that this project wrote, uint8 [H, W]; of another, as any radiograph."""
+    from pydicom import dcmread
+
+    try:
+        header = dcmread(path)
+        if header.get("Manufacturer") == "cxr_ldm" and header.get("ConversionType") == "SYN":
+            levels: Grey = header.pixel_array
+            return levels
+    except Exception as error:  # what a parser trips over in damaged bytes has no common type
+        raise UnreadableImage(path, "DICOM file is truncated or damaged") from error
+    return load_dicom(path, modality="assume")
+
+
+class FilesReader:
+    """The images below a folder, each of a patient of its own, without text, all in one split.
+
+    Args:
+        root: the folder.
+        split: of all images.
+        name: of the collection.
+    """
+
+    def __init__(self, root: Path, split: Split, name: str) -> None:
+        self.root, self.split, self.name = root, split, name
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result apart from the files."""
+        return {"reader": "files", "split": self.split}
+
+    def files(self) -> list[Path]:
+        """The images."""
+        return images_below(self.root)
+
+    def records(self) -> Iterator[Record]:
+        """One for each image, known by its path below the folder."""
+        for path in self.files():
+            name = path.relative_to(self.root).as_posix()
+            yield Record(
+                image_id=name,
+                study_id=name,
+                patient_id=name,
+                view=None,
+                text="",
+                labels=None,
+                findings=None,
+                source=self.name,
+                load=partial(load_picture, path),
+                split=self.split,
+                isolate=path.suffix.lower() not in IMAGE_SUFFIXES[:3],
+                path=path,
+            )
