@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cxr_ldm.data.pixels.dicom import is_dicom, load_dicom
-from cxr_ldm.data.pixels.images import BLANK, Fit, Grey, UnreadableImage, display, read_grey, resize_square
+from cxr_ldm.data.pixels.images import BLANK, Fit, Grey, UnreadableImage, display, resize_square
+from cxr_ldm.data.readers.files import load_nobody
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging.dicom import provenance_of, read_header
 
 # Places of a frontal chest in standard display, as shares of the square: left, top, right, bottom. The patient's right
 # is at the left of the image. Those of the lungs reach the chest wall and the domes of the phantoms.
@@ -115,14 +114,7 @@ def read_original(path: Path) -> Grey:
         UserError: as the readers of these files, the picture is blank, or the header says that it names or shows a
             person.
     """
-    if not is_dicom(path):
-        image: Grey = read_grey(path)
-    else:
-        header = read_header(path)
-        for key in ("BurnedInAnnotation", "RecognizableVisualFeatures"):
-            if str(header.get(key, "")).strip().upper() == "YES":
-                raise UserError(f"{path}: {key} is YES, so its pixels tell who it is; take an image without.")
-        image = load_dicom(path) if provenance_of(header) is None else header.pixel_array
+    image = load_nobody(path)
     if display(image, 8).std() == 0:
         raise UnreadableImage(path, BLANK)
     return image

@@ -1,4 +1,4 @@
-"""python -m cxr_ldm.app.decode FILE OUT.npy: the process behind `cxr_ldm.app.uploads.decode`.
+"""python -m cxr_ldm.app.decode FILE OUT.npy [nobody]: the process behind `cxr_ldm.app.uploads.decode`.
 
 A module of its own, since it must start fast and hold little: no torch, no Streamlit.
 """
@@ -12,18 +12,23 @@ from PIL import Image
 from cxr_ldm.app.uploads import REFUSED
 from cxr_ldm.data.pixels.dicom import is_dicom, load_image
 from cxr_ldm.data.pixels.images import UnreadableImage, display
+from cxr_ldm.data.readers.files import load_nobody
 from cxr_ldm.errors import UserError
 
 MEMORY = 4 * 2**30  # bytes of address space
 LARGEST_SIDE = 5000  # pixels; a detector of 43 × 43 cm at 0.1 mm has 4300
 
 
-def main(source: Path, target: Path) -> None:
-    """Decode one file, or say on standard error why not and end with `REFUSED`."""
+def main(source: Path, target: Path, nobody: bool = False) -> None:
+    """Decode one file, or say on standard error why not and end with `REFUSED`.
+
+    Args:
+        nobody: whether a file that says that its pixels tell who it is is refused; one of ours is then read, too.
+    """
     limit_memory()
     try:
         check_size(*stated_size(source))
-        image = load_image(source)
+        image = load_nobody(source) if nobody else load_image(source)
         check_size(image.shape[1], image.shape[0])
     except UnreadableImage as error:
         print(f"{error.reason}.", file=sys.stderr)
@@ -62,4 +67,4 @@ def limit_memory() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] == ["nobody"])

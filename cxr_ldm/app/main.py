@@ -13,6 +13,7 @@ from cxr_ldm.errors import UserError  # noqa: E402
 
 PAGES = {
     "generate": ("Generate", ":material/draw:"),
+    "edit": ("Edit", ":material/brush:"),
     "enhance": ("Enhance", ":material/tune:"),
     "dataset": ("Dataset", ":material/grid_view:"),
     "model": ("Model", ":material/account_tree:"),

@@ -15,7 +15,7 @@ REFUSED = 2  # exit code of `cxr_ldm.app.decode` for a file that it cannot use
 MAGIC = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg"}
 
 
-def decode(content: bytes, name: str) -> np.ndarray:
+def decode(content: bytes, name: str, nobody: bool = False) -> np.ndarray:
     """A PNG, JPEG or DICOM radiograph as grey levels, float32 `[H,W]` in [0, 1].
 
     What the file is called has no say: its first bytes tell its kind. The decoder runs in a process of its own, so
@@ -24,6 +24,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
     Args:
         content: the bytes.
         name: for messages.
+        nobody: whether a file that says that its pixels tell who it is is refused.
 
     Raises:
         UserError: the file is too large, none of the three, damaged, no single radiograph, or its decoder failed.
@@ -37,7 +38,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / f"upload{suffix or '.dcm'}", Path(folder) / "grey.npy"
         source.write_bytes(content)
-        command = [sys.executable, "-m", "cxr_ldm.app.decode", str(source), str(target)]
+        command = [sys.executable, "-m", "cxr_ldm.app.decode", str(source), str(target), *["nobody"] * nobody]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:

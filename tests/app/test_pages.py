@@ -1,5 +1,6 @@
 """Each page as its visitor uses it, and with what it must refuse."""
 
+import base64
 import io
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 from cxr_ldm import artifacts, content
 from cxr_ldm.app import library
+from cxr_ldm.app.brush import mask_of
 from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import DEMO, MODELS
@@ -471,3 +473,58 @@ def test_only_what_is_listed_can_be_opened(outputs, tmp_path):
     listed = [model.folder for model in library.models()] + list(library.collections().values())
     assert listed
     assert all(path.is_relative_to(outputs) or path in MODELS.values() for path in listed)
+
+
+def test_a_prompt_before_and_after_a_finding(page):
+    app = page("edit")
+    app.selectbox(key="edit_model").set_value("phantom (of the package)").run()
+    app.radio(key="edit_kind").set_value("a prompt: before and after a finding").run()
+    app.text_area(key="edit_prompt").set_value("Normal chest X-ray.").run()
+    assert "After: Right pleural effusion." in [each.value for each in app.caption]
+    app.number_input(key="edit_n").set_value(1)
+    app.button(key="edit_draw").click().run()
+    healthy(app)
+    result = app.session_state["edited"]
+    assert tuple(result["after"].shape) == (1, 1, 64, 64)
+    assert (result["after"] - result["before"]).abs().max() > 0.2
+    assert "edit" not in result["facts"][0]
+    app.text_input(key="edit_finding").set_value("nodule").run()
+    app.radio(key="edit_change").set_value("remove").run()
+    assert [error.value for error in app.error] == [
+        "remove=nodule: no sentence of the prompt names it: Normal chest X-ray."
+    ]
+
+
+def test_a_part_of_the_last_generated_image_is_drawn_anew_and_marked(page):
+    app = generated(page("generate"), prompt="Normal chest X-ray.", n=1)
+    before = app.session_state["result"]["images"]
+    app.switch_page("views/edit.py").run()
+    app.selectbox(key="edit_model").set_value("phantom (of the package)").run()
+    assert app.button(key="edit_draw").disabled, "nothing is painted yet"
+    app.selectbox(key="edit_part").set_value("left lung").run()
+    app.number_input(key="edit_n").set_value(2)
+    app.button(key="edit_draw").click().run()
+    healthy(app)
+    result = app.session_state["edited"]
+    assert result["facts"][1]["edit"]["filled"] == "held"
+    assert result["facts"][0]["label"] == "SYNTHETIC"
+    change = (result["after"] - before).abs()
+    assert change[..., 40:60].mean() > 3 * change[..., :20].mean()
+    assert not torch.equal(result["finished"], result["after"])
+
+
+@pytest.mark.parametrize(
+    "sent", [None, 7, "", "data:image/png;base64,", "data:image/png;base64,iVBORw0KGgo=", "x" * 10]
+)
+def test_what_a_browser_sends_as_a_mask_is_not_trusted(sent):
+    assert mask_of(sent, 8) is None
+
+
+def test_a_painted_mask_is_read_and_one_of_another_size_is_not():
+    paint = np.zeros((8, 8, 4), np.uint8)
+    paint[2:4, 2:4] = 255, 0, 0, 255
+    buffer = io.BytesIO()
+    Image.fromarray(paint).save(buffer, "PNG")
+    sent = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    assert mask_of(sent, 8).sum() == 4 * 255
+    assert mask_of(sent, 16) is None

@@ -103,6 +103,34 @@ def test_walk(visit):
     upload.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": b"hello, world" * 50})
     expect(page.get_by_text("is no PNG, JPEG or DICOM file")).to_be_visible()
 
+    # edit: paint over the lower left lung of the file, and draw that part anew
+    open_page("Edit")
+    page.get_by_text("a file of mine").click()
+    chest = io.BytesIO()
+    image.save(chest, "PNG")
+    upload = page.locator("input[type=file]")
+    upload.set_input_files({"name": "chest.png", "mimeType": "image/png", "buffer": chest.getvalue()})
+    canvas = page.locator("canvas[aria-label=brush]")
+    expect(canvas).to_be_visible()
+    canvas.scroll_into_view_if_needed()
+    place = canvas.bounding_box()
+    page.mouse.move(place["x"] + 0.6 * place["width"], place["y"] + 0.6 * place["height"])
+    page.mouse.down()
+    page.mouse.move(place["x"] + 0.75 * place["width"], place["y"] + 0.75 * place["height"], steps=8)
+    page.mouse.up()
+    page.get_by_role("spinbutton", name="Steps").fill("6")
+    page.get_by_role("spinbutton", name="Steps").press("Enter")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.get_by_text(re.compile("seed 1; red: brighter"))).to_be_visible()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="PNG (ZIP)").click()
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        drawn = Image.open(io.BytesIO(archive.read("0001.png")))
+        assert '"label": "SYNTHETIC"' in drawn.info[KEY]
+        assert '"edit": {' in drawn.info[KEY]
+    no_sideways_scrolling(page)
+    picture("edit")
+
     # dataset
     open_page("Dataset")
     expect(page.get_by_text(re.compile(r"of 120 images"))).to_be_visible()

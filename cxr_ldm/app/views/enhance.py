@@ -1,52 +1,16 @@
 """An image through a chain of enhancements: before and after, every stage, and what changed in numbers."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import streamlit as st
 import torch
 
-from cxr_ldm.app import ui, uploads
+from cxr_ldm.app import ui
+from cxr_ldm.app.sources import source
 from cxr_ldm.imaging.enhance import STEPS, Parameter
-from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import png_bytes
-
-OWN_FILE, LAST, COLLECTION = "a file of mine", "the last generated image", "an image of a collection"
-
-
-def source() -> tuple[np.ndarray, dict[str, Any]] | None:
-    """Grey levels `[H,W]` in [0, 1] and what they are; None while nothing is chosen."""
-    choices = [LAST, COLLECTION, OWN_FILE] if "result" in st.session_state else [OWN_FILE, COLLECTION]
-    kind = st.radio("Image", choices, key="source", horizontal=True)
-    if kind == LAST:
-        result = st.session_state["result"]
-        images = result["images"]
-        number = st.number_input("Number", 1, len(images), 1, key="number") - 1
-        drawn = replace(
-            result["request"], finish=Finish()
-        )  # the image is taken as it was drawn, without its files' mark
-        return grey(images[number]), drawn.facts(number, result["sha256"], result["reading"])
-    if kind == COLLECTION:
-        catalogue = ui.opened(ui.choose_collection())
-        row = st.number_input("Row", 0, len(catalogue.prepared) - 1, 0, key="row")
-        return grey(catalogue.prepared.pixels([row])[0]), {"synthetic": catalogue.prepared.kind == "phantom"}
-    file = st.file_uploader("PNG, JPEG or DICOM", max_upload_size=uploads.LARGEST_FILE // 2**20, key="file")
-    if file is None:
-        return None
-    return decoded(file.getvalue(), file.name), {"synthetic": "unknown: an uploaded file"}
-
-
-@st.cache_data(max_entries=4, show_spinner="Reading the file …")
-def decoded(content: bytes, name: str) -> np.ndarray:
-    """The uploaded file, read once and not at each move of a slider."""
-    return uploads.decode(content, name)
-
-
-def grey(pixels: torch.Tensor) -> np.ndarray:
-    """`[1,H,W]` in [-1, 1] -> `[H,W]` in [0, 1]."""
-    return ((pixels[0].numpy() + 1) / 2).clip(0, 1)
 
 
 def shown(image: np.ndarray) -> np.ndarray:
@@ -121,7 +85,7 @@ left, right = st.columns([1, 2], gap="large")
 with left, ui.messages():
     steps = chain()
 with right, ui.messages():
-    found = source()
+    found = source("")
     if found is None:
         st.info("Choose an image; presets and sliders then act on it at once.")
     else:

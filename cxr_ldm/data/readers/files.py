@@ -60,6 +60,26 @@ def load_picture(path: Path) -> Grey:
     return load_dicom(path, modality="assume")
 
 
+def load_nobody(path: Path) -> Grey:
+    """As `load_picture`, of a file whose header does not say that its pixels tell who it is.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+        UserError: the header says so.
+    """
+    image = load_picture(path)
+    with open(path, "rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return image
+    from pydicom import dcmread
+
+    header = dcmread(path, stop_before_pixels=True)
+    for key in ("BurnedInAnnotation", "RecognizableVisualFeatures"):
+        if str(header.get(key, "")).strip().upper() == "YES":
+            raise UserError(f"{path}: {key} is YES, so its pixels tell who it is; take an image without.")
+    return image
+
+
 def own_dicom(path: Path) -> Grey:
     """The grey levels of a DICOM file that this project wrote, uint8 [H, W]; of another, as any radiograph."""
     from pydicom import dcmread
