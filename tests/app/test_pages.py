@@ -485,9 +485,9 @@ def test_a_prompt_before_and_after_a_finding(page):
     app.button(key="edit_draw").click().run()
     healthy(app)
     result = app.session_state["edited"]
-    assert tuple(result["after"].shape) == (1, 1, 64, 64)
-    assert (result["after"] - result["before"]).abs().max() > 0.2
-    assert "edit" not in result["facts"][0]
+    assert tuple(result.after.shape) == (1, 1, 64, 64)
+    assert (result.after - result.before).abs().max() > 0.2
+    assert "edit" not in result.facts[0]
     app.text_input(key="edit_finding").set_value("nodule").run()
     app.radio(key="edit_change").set_value("remove").run()
     assert [error.value for error in app.error] == [
@@ -506,11 +506,11 @@ def test_a_part_of_the_last_generated_image_is_drawn_anew_and_marked(page):
     app.button(key="edit_draw").click().run()
     healthy(app)
     result = app.session_state["edited"]
-    assert result["facts"][1]["edit"]["filled"] == "held"
-    assert result["facts"][0]["label"] == "SYNTHETIC"
-    change = (result["after"] - before).abs()
+    assert result.facts[1]["edit"]["filled"] == "held"
+    assert result.facts[0]["label"] == "SYNTHETIC"
+    change = (result.after - before).abs()
     assert change[..., 40:60].mean() > 3 * change[..., :20].mean()
-    assert not torch.equal(result["finished"], result["after"])
+    assert not torch.equal(result.finished, result.after)
 
 
 @pytest.mark.parametrize(

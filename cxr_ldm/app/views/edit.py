@@ -1,5 +1,6 @@
 """A given image anew, whole or in part; or a prompt before and after a finding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +62,26 @@ class Edit:
         return replace(own, guidance=self.model.guidance.with_stated(scale=self.guidance))
 
 
+@dataclass(frozen=True)
+class Edited:
+    """What was drawn.
+
+    Attributes:
+        before, after: `[n,1,H,W]`; `finished` is what goes into files.
+        facts: provenance of each.
+        judged: classes, and their probabilities before and after; None without a classifier.
+        learnt: whether the model learnt to fill holes.
+    """
+
+    edit: Edit
+    before: Tensor
+    after: Tensor
+    finished: Tensor
+    facts: list[dict[str, Any]]
+    judged: tuple[Sequence[str], np.ndarray, np.ndarray] | None
+    learnt: bool
+
+
 def settings() -> Edit | None:
     """The left side of the page; None while there is nothing to draw from."""
     model = ui.choose_model(key="edit_model")
@@ -115,7 +136,7 @@ def outlined(square: Tensor, hole: Tensor | None) -> np.ndarray:
     return ui.picture(square[0] if hole is None else torch.where(hole[0], square[0], (square[0] - 1) / 2))
 
 
-def draw(edit: Edit) -> dict[str, Any]:
+def draw(edit: Edit) -> Edited:
     """Wait for the turn, draw, and keep what the page shows."""
     if not edit.prompt:
         raise UserError("The prompt is empty: write what the image should show.")
@@ -143,15 +164,11 @@ def draw(edit: Edit) -> dict[str, Any]:
     if edit.original is not None:
         facts |= edit.original.facts("learnt" if pipeline.fills else "held", edit.paste)
     judge = judge_of(edit.model)
-    return {
-        "edit": edit,
-        "before": before,
-        "after": after,
-        "finished": finish(after),
-        "facts": [provenance(prompt=edit.prompt, seed=seed, **facts) for seed in edit.seeds],
-        "judged": None if judge is None else (judge.classes, *(judge.probabilities([x]) for x in (before, after))),
-        "learnt": pipeline.fills,
-    }
+    judged = None
+    if judge is not None:
+        judged = judge.classes, judge.probabilities([before]), judge.probabilities([after])
+    stated = [provenance(prompt=edit.prompt, seed=seed, **facts) for seed in edit.seeds]
+    return Edited(edit, before, after, finish(after), stated, judged, pipeline.fills)
 
 
 def judge_of(model: library.Model) -> Judge | None:
@@ -164,30 +181,30 @@ def judge_of(model: library.Model) -> Judge | None:
     return None
 
 
-def results(result: dict[str, Any]) -> None:
+def results(result: Edited) -> None:
     """Before and after with a divider, the difference, what a classifier says, and the files."""
-    edit: Edit = result["edit"]
+    edit = result.edit
     if edit.original is not None and edit.original.hole is not None:
-        how = "learnt to fill holes" if result["learnt"] else "never learnt to fill holes, and is held to the rest"
+        how = "learnt to fill holes" if result.learnt else "never learnt to fill holes, and is held to the rest"
         st.caption(f"Drawn by a model that {how}.")
-    changes = difference(result["before"], result["after"])
+    changes = difference(result.before, result.after)
     for index, seed in enumerate(edit.seeds):
         columns = st.columns([3, 2])
         with columns[0]:
-            before, after = (ui.picture(result[name][index], 512) for name in ("before", "finished"))
+            before, after = (ui.picture(images[index], 512) for images in (result.before, result.finished))
             ui.compare_slider(before, after)
         shown, words = np.moveaxis(to_uint8(changes[index]), 0, -1), f"seed {seed}; red: brighter, blue: darker"
         columns[1].image(shown, caption=words, width="stretch")
-        if result["judged"] is not None:
-            names, first, second = result["judged"]
+        if result.judged is not None:
+            names, first, second = result.judged
             rows = zip(names, first[index], second[index], strict=True)
             columns[1].dataframe(
                 [{"finding": name, "before": round(float(a), 3), "after": round(float(b), 3)} for name, a, b in rows],
                 hide_index=True,
             )
-    if result["judged"] is None:
+    if result.judged is None:
         st.caption("No classifier of this model's data was trained here, so none says what changed.")
-    pairs = list(zip(result["finished"], result["facts"], strict=True))
+    pairs = list(zip(result.finished, result.facts, strict=True))
     row = st.container(horizontal=True)
     row.download_button(
         "PNG (ZIP)", lambda: zip_bytes({f"{i:04d}.png": png_bytes(*pair) for i, pair in enumerate(pairs)}), "edit.zip"
