@@ -8,6 +8,7 @@ CONF = next(place for place in (PACKAGE / "conf", PACKAGE.parent / "conf") if pl
 CHEST = Path(__file__).parent / "chest256"
 FAST = Path(__file__).parent / "chest256_fast"
 DEMO = Path(__file__).parent / "demo"
+DRAW_ONNX = Path(__file__).parent / "draw_onnx.py"  # goes with a model that is exported as graphs
 # by the name that `bundle=` takes; the first is what draws where nobody trained anything
 MODELS = {"chest256": CHEST, "chest256_fast": FAST, "phantom": DEMO}
 ALIASES = {"demo": "phantom"}

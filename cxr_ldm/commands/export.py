@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import naming
 from cxr_ldm.artifacts import read_json
-from cxr_ldm.bundle import bundle_sha256, save_again, save_bundle, save_with_decoder
+from cxr_ldm.bundle import bundle_sha256, load_bundle, save_again, save_bundle, save_with_decoder
 from cxr_ldm.commands.checking import check
 from cxr_ldm.commands.schema import Export
 from cxr_ldm.commands.settings import asked_data, plain
@@ -15,6 +15,7 @@ from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.choice import chosen_by
 from cxr_ldm.networks.tiny import PUBLISHED, published
+from cxr_ldm.portable import write_onnx
 
 
 def main(cfg: DictConfig) -> None:
@@ -24,6 +25,8 @@ def main(cfg: DictConfig) -> None:
         raise UserError("out is not set; name the folder to write, for example out=exported.")
     if cfg.form in PUBLISHED:
         return write_published(cfg)
+    if cfg.form == "onnx":
+        return write_graphs(cfg)
     if cfg.decoder is not None and cfg.form != "full":
         raise UserError("decoder= and form=full go together; form=half or int8 makes what they wrote smaller.")
     outputs = Path(cfg.paths.outputs)
@@ -39,6 +42,16 @@ def main(cfg: DictConfig) -> None:
         save_again(bundle, Path(cfg.out), storage=storage, **changes)
     megabytes = sum(file.stat().st_size for file in Path(cfg.out).iterdir()) / 1e6
     print(f"  {cfg.out} ({megabytes:.1f} MB)")
+
+
+def write_graphs(cfg: DictConfig) -> None:
+    """The bundle as ONNX graphs."""
+    if cfg.decoder is not None or guidance_of(cfg, Path()):
+        raise UserError("form=onnx writes a model as it is; give it a decoder or a guidance by form=full first.")
+    bundle = naming.model_bundle(cfg.bundle, Path(cfg.paths.outputs), asked_data(cfg)).said()
+    write_onnx(load_bundle(bundle, "ldm"), Path(cfg.out))
+    for file in sorted(Path(cfg.out).iterdir()):
+        print(f"  {file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
 def write_published(cfg: DictConfig) -> None:
