@@ -27,6 +27,7 @@ from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import described
 
 SCRIPT = "draw.py"
+Shapes = dict[str, dict[int, Dim]]  # of each input the axes that are free
 
 
 class Reading(nn.Module):
@@ -104,7 +105,7 @@ def write_onnx(bundle: Bundle, folder: Path) -> None:
     batch, length = Dim("batch", max=4096), Dim("length", min=2, max=encoder.tokenizer.length)
     texts = {0: batch, 1: length}
     inputs: dict[str, Tensor] = {"x": x, "t": t, "context": context, "mask": mask}
-    shapes: dict[str, Any] = {"x": {0: batch}, "t": {0: batch}, "context": texts, "mask": texts}
+    shapes: Shapes = {"x": {0: batch}, "t": {0: batch}, "context": texts, "mask": texts}
     if student:
         inputs |= {"s": t - 0.1, "scale": torch.tensor([1.0, 2.0])}
         shapes |= {"s": {0: batch}, "scale": {0: batch}}
@@ -142,7 +143,7 @@ def software() -> str:
     return f"cxr_ldm {cxr_ldm.__version__}"
 
 
-def save(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], path: Path) -> None:
+def save(module: nn.Module, inputs: dict[str, Tensor], shapes: Shapes, path: Path) -> None:
     """Write one graph, its inputs called as in `inputs` and its output `out`."""
     for name in ("onnxscript", "torch.onnx"):  # which say what they skip, such as a torchvision that nobody needs
         logging.getLogger(name).setLevel(logging.ERROR)
