@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_ldm import hub
 from cxr_ldm.artifacts import RECORD, fingerprint, read_json
 from cxr_ldm.assets import ALIASES, KNOWS, MODELS, VAES
 from cxr_ldm.errors import UserError
@@ -119,14 +120,17 @@ class Chosen:
 
 
 def bundle_named(chosen: str, outputs: Path, *stages: str, key: str = "bundle") -> Chosen:
-    """A bundle by a name of the package, by its folder or its run's, or by the name of a run of these stages.
+    """A bundle by a name of the package or of the hub, by its folder or its run's, or by the name of a run.
 
     Args:
+        stages: of which a run may be.
         key: of the setting that names it.
 
     Raises:
         UserError: it is none of these.
     """
+    if chosen.startswith(hub.PREFIX):
+        return Chosen(hub.fetched(chosen), f"{chosen} of the hub")
     name = ALIASES.get(chosen, chosen)
     if name in MODELS | VAES:
         return Chosen((MODELS | VAES)[name], f"{name} of the package: {KNOWS[name]}")

@@ -4,26 +4,42 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from cxr_ldm import naming
 from cxr_ldm.artifacts import read_json
-from cxr_ldm.bundle import bundle_sha256, load_bundle, save_again, save_bundle, save_with_decoder
+from cxr_ldm.bundle import (
+    bundle_sha256,
+    load_bundle,
+    read_config,
+    save_again,
+    save_bundle,
+    save_with_decoder,
+    verify,
+)
+from cxr_ldm.card import card
 from cxr_ldm.commands.checking import check
 from cxr_ldm.commands.schema import Export
 from cxr_ldm.commands.settings import asked_data, plain
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.choice import chosen_by
+from cxr_ldm.hub import published as published_on_hub
+from cxr_ldm.networks.foreign import autoencoder_kl
 from cxr_ldm.networks.tiny import PUBLISHED, published
 from cxr_ldm.portable import write_onnx
+
+FOREIGN = "autoencoder_kl"  # an AutoencoderKL as diffusers saves it
 
 
 def main(cfg: DictConfig) -> None:
     """Write the bundle again in the form that is asked for."""
     check(cfg, Export)
+    if cfg.hub is not None:
+        return publish(cfg)
     if cfg.out is None:
         raise UserError("out is not set; name the folder to write, for example out=exported.")
-    if cfg.form in PUBLISHED:
+    if cfg.form in (*PUBLISHED, FOREIGN):
         return write_published(cfg)
     if cfg.form == "onnx":
         return write_graphs(cfg)
@@ -44,6 +60,16 @@ def main(cfg: DictConfig) -> None:
     print(f"  {cfg.out} ({megabytes:.1f} MB)")
 
 
+def publish(cfg: DictConfig) -> None:
+    """The bundle as it is to a hub, once the terms of what it was trained on are said."""
+    if cfg.out is not None:
+        raise UserError("hub= sends a bundle as it is; write out= first and then send that by bundle=.")
+    bundle = naming.model_bundle(cfg.bundle, Path(cfg.paths.outputs), asked_data(cfg)).said()
+    verify(bundle)
+    print(card(read_config(bundle)))
+    print(f"  {published_on_hub(bundle, cfg.hub, cfg.private)}")
+
+
 def write_graphs(cfg: DictConfig) -> None:
     """The bundle as ONNX graphs."""
     if cfg.decoder is not None or guidance_of(cfg, Path()):
@@ -55,16 +81,21 @@ def write_graphs(cfg: DictConfig) -> None:
 
 
 def write_published(cfg: DictConfig) -> None:
-    """TAESD's published files in the folder `bundle` as the bundle of a VAE."""
+    """Published files of an autoencoder in the folder `bundle` as the bundle of a VAE."""
     if cfg.bundle is None:
         raise UserError(f"form={cfg.form} needs bundle=DIR, the folder of the published files.")
     if Path(cfg.out).exists():
         raise UserError(f"out={cfg.out} exists already; delete it or name another folder.")
-    network = published(Path(cfg.bundle), cfg.form)
-    specs = {"autoencoder": {"part": "TinyAutoencoder", "latent_channels": PUBLISHED[cfg.form]}}
-    name = f"photographs, by the authors of {cfg.form.upper()} (MIT licence)"
+    network: nn.Module
+    if cfg.form == FOREIGN:
+        network, spec = autoencoder_kl(Path(cfg.bundle))
+        name = "images that its publisher names, with the terms"
+    else:
+        network = published(Path(cfg.bundle), cfg.form)
+        spec = {"part": "TinyAutoencoder", "latent_channels": PUBLISHED[cfg.form]}
+        name = f"photographs, by the authors of {cfg.form.upper()} (MIT licence)"
     info = {"run": cfg.form, "size": None, "data": {"name": name, "kind": "published"}}
-    save_bundle(Path(cfg.out), "vae", specs, {"autoencoder": network}, info)
+    save_bundle(Path(cfg.out), "vae", {"autoencoder": spec}, {"autoencoder": network}, info)
     print(f"  {cfg.out}")
 
 

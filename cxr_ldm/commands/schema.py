@@ -378,7 +378,9 @@ class Sample(Command):
 class Export(Command):
     bundle: Place | None
     out: Place | None
-    form: Literal["half", "int8", "full", "onnx", "taesd", "taesd3"]
+    form: Literal["half", "int8", "full", "onnx", "taesd", "taesd3", "autoencoder_kl"]
+    hub: Word | None
+    private: bool
     decoder: Place | None
     # also an evaluation's folder, or a scale
     guidance: GuidanceRule | NotNegative | Place  # type: ignore[assignment]
