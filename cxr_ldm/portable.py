@@ -163,10 +163,12 @@ def save(module: nn.Module, inputs: dict[str, Tensor], shapes: Shapes, path: Pat
         program.save(str(path))
 
 
-def require(names: Sequence[str] = ("onnx", "onnxscript")) -> None:
+def require(
+    names: Sequence[str] = ("onnx", "onnxscript"), form: str = "form=onnx", wheel: str = "cxr-ldm[onnx]"
+) -> None:
     """Raises UserError where a package is missing."""
     from importlib.util import find_spec
 
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise UserError(f"form=onnx needs {missing[0]}: run `pip install cxr-ldm[onnx]`.")
+        raise UserError(f"{form} needs {missing[0]}: run `pip install {wheel}`.")

@@ -9,6 +9,7 @@ CHEST = Path(__file__).parent / "chest256"
 FAST = Path(__file__).parent / "chest256_fast"
 DEMO = Path(__file__).parent / "demo"
 DRAW_ONNX = Path(__file__).parent / "draw_onnx.py"  # goes with a model that is exported as graphs
+DRAW_DIFFUSERS = Path(__file__).parent / "draw_diffusers.py"  # likewise, as folders of diffusers
 # by the name that `bundle=` takes; the first is what draws where nobody trained anything
 MODELS = {"chest256": CHEST, "chest256_fast": FAST, "phantom": DEMO}
 ALIASES = {"demo": "phantom"}

@@ -8,6 +8,7 @@ from torch import nn
 
 from cxr_ldm import naming
 from cxr_ldm.artifacts import read_json
+from cxr_ldm.as_diffusers import write_diffusers
 from cxr_ldm.bundle import (
     bundle_sha256,
     load_bundle,
@@ -29,6 +30,7 @@ from cxr_ldm.networks.foreign import autoencoder_kl
 from cxr_ldm.networks.tiny import PUBLISHED, published
 from cxr_ldm.portable import write_onnx
 
+WRITTEN = {"onnx": write_onnx, "diffusers": write_diffusers}
 FOREIGN = "autoencoder_kl"  # an AutoencoderKL as diffusers saves it
 
 
@@ -41,8 +43,8 @@ def main(cfg: DictConfig) -> None:
         raise UserError("out is not set; name the folder to write, for example out=exported.")
     if cfg.form in (*PUBLISHED, FOREIGN):
         return write_published(cfg)
-    if cfg.form == "onnx":
-        return write_graphs(cfg)
+    if cfg.form in WRITTEN:
+        return write_elsewhere(cfg)
     if cfg.decoder is not None and cfg.form != "full":
         raise UserError("decoder= and form=full go together; form=half or int8 makes what they wrote smaller.")
     outputs = Path(cfg.paths.outputs)
@@ -70,13 +72,13 @@ def publish(cfg: DictConfig) -> None:
     print(f"  {published_on_hub(bundle, cfg.hub, cfg.private)}")
 
 
-def write_graphs(cfg: DictConfig) -> None:
-    """The bundle as ONNX graphs."""
+def write_elsewhere(cfg: DictConfig) -> None:
+    """The bundle as what another library opens."""
     if cfg.decoder is not None or guidance_of(cfg, Path()):
-        raise UserError("form=onnx writes a model as it is; give it a decoder or a guidance by form=full first.")
+        raise UserError(f"form={cfg.form} writes a model as it is; give it a decoder or a guidance by form=full first.")
     bundle = naming.model_bundle(cfg.bundle, Path(cfg.paths.outputs), asked_data(cfg)).said()
-    write_onnx(load_bundle(bundle, "ldm"), Path(cfg.out))
-    for file in sorted(Path(cfg.out).iterdir()):
+    WRITTEN[cfg.form](load_bundle(bundle, "ldm"), Path(cfg.out))
+    for file in sorted(path for path in Path(cfg.out).rglob("*") if path.is_file()):
         print(f"  {file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
