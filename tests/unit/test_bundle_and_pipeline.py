@@ -9,6 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
+from tiny_bundle import TEXTS, write_tiny
 
 from cxr_ldm import content
 from cxr_ldm.assets import CONF
@@ -20,7 +21,6 @@ from cxr_ldm.bundle import (
     quantised,
     read_weights,
     save_again,
-    save_bundle,
     write_weights,
 )
 from cxr_ldm.diffusion import samplers
@@ -28,45 +28,17 @@ from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.provenance import provenance
-from cxr_ldm.networks.autoencoder import Autoencoder
-from cxr_ldm.networks.unet import UNet
-from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import PARTS, named, resolve
 from cxr_ldm.stages.ldm import drawing
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.conditioner import Conditioner
-from cxr_ldm.text.encoders import scratch
-
-UNET = {"channels": [8, 16], "blocks": 1, "attention_levels": [0, 1], "middle_attention": True, "heads": 2, "groups": 4}
-VAE = {"latent_channels": 2, "channels": [8, 8], "blocks": 1, "groups": 4}
-TEXTS = ["Right pleural effusion.", "Normal chest X-ray, clear lungs.", ""]
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A bundle with random weights, everything away from its silent start."""
-    torch.manual_seed(0)
-    text = scratch(TEXTS * 3, vocabulary=100, layers=1, width=16, heads=2, length=12)
-    network = UNet(latent_channels=2, context_width=16, **UNET)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    parts = {
-        "autoencoder": Autoencoder(**VAE),
-        "network": network,
-        "text_encoder": text,
-        "whitening": Whitening([0.0, 0.5], [1.0, 2.0]),
-    }
-    specs = {
-        "autoencoder": {"_target_": "cxr_ldm.networks.autoencoder.Autoencoder", **VAE},
-        "network": {"_target_": "cxr_ldm.networks.unet.UNet", "latent_channels": 2, "context_width": 16, **UNET},
-        "schedule": {"_target_": "cxr_ldm.diffusion.schedules.RectifiedFlow"},
-        "scaling": {"_target_": "cxr_ldm.diffusion.scaling.Velocity"},
-        "text_encoder": {"_target_": "cxr_ldm.text.encoders.TextEncoder", **text.arguments},
-        "whitening": {"_target_": "cxr_ldm.networks.whitening.Whitening", "mean": [0.0, 0.5], "std": [1.0, 2.0]},
-    }
-    save_bundle(tmp_path / "bundle", "ldm", specs, parts, {"size": 16})
-    return tmp_path / "bundle"
+    return write_tiny(tmp_path / "bundle")
 
 
 def resum(folder):

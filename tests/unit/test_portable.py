@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_bundle import write_tiny
 
 from cxr_ldm import portable
-from cxr_ldm.assets import DEMO
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import Sampling
@@ -23,7 +23,7 @@ from cxr_ldm.pipeline import TextToCXR, normal
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("onnx") / "model"
-    portable.write_onnx(load_bundle(DEMO, "ldm"), place)
+    portable.write_onnx(load_bundle(write_tiny(place.parent / "bundle"), "ldm"), place)
     return place
 
 
@@ -38,17 +38,18 @@ def script(folder):
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_the_graphs_draw_the_pipelines_images(folder, scale):
     """Within a thousandth of the grey range; two texts of other lengths in one batch, then one alone."""
-    pipeline = TextToCXR.from_bundle(DEMO, "cpu")
+    pipeline = TextToCXR.from_bundle(folder.parent / "bundle", "cpu")
     prompts = ["Right pleural effusion.", "Normal chest X-ray, clear lungs (no effusion)."]
     noise = normal([torch.Generator().manual_seed(seed) for seed in (3, 4)], pipeline.latent_shape)
     expected = pipeline.draw(prompts, [3, 4], Sampling(6, Guidance(scale))).numpy()
+    assert expected.std() > 0.05
     draw = script(folder).draw
     assert np.abs(draw(prompts, noise.numpy(), 6, scale) - expected).max() < 2e-3
     assert np.abs(draw(prompts[1:], noise[1:].numpy(), 6, scale) - expected[1:]).max() < 2e-3
 
 
 def test_a_student_is_told_where_its_steps_end(tmp_path):
-    bundle = load_bundle(DEMO, "ldm")
+    bundle = load_bundle(write_tiny(tmp_path / "bundle"), "ldm")
     arguments = {key: value for key, value in bundle.spec["network"].items() if key != "part"}
     network = StudentUNet(scales=[1.0, 4.0], **arguments)
     network.load_state_dict(network.state_dict() | bundle.parts["network"].state_dict())
@@ -73,8 +74,8 @@ runpy.run_path({str(folder / "draw.py")!r}, run_name='__main__')
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     image = Image.open(tmp_path / "0000.png")
-    assert image.size == (64, 64)
-    assert np.asarray(image).std() > 30
+    assert image.size == (16, 16)
+    assert np.asarray(image).std() > 0
     said = json.loads(image.info["cxr_ldm"])
     assert (said["synthetic"], said["prompt"]) == (True, "Left effusion.")
     assert "synthetic" in (folder / "README.md").read_text()
@@ -82,6 +83,6 @@ runpy.run_path({str(folder / "draw.py")!r}, run_name='__main__')
 
 def test_what_cannot_be_written_is_refused(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="exists already"):
-        portable.write_onnx(load_bundle(DEMO, "ldm"), folder)
+        portable.write_onnx(load_bundle(folder.parent / "bundle", "ldm"), folder)
     with pytest.raises(UserError, match=r"pip install cxr-ldm\[onnx\]"):
         portable.require(["nowhere"])
