@@ -50,7 +50,12 @@ def fetched(name: str) -> Path:
     except LocalEntryNotFoundError:
         raise UserError(f"bundle={name} is not in the cache, and the hub cannot be reached from here.") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UserError(f"bundle={name} cannot be fetched ({str(error).splitlines()[0]}).") from None
+        raise UserError(f"bundle={name} cannot be fetched ({first_line(error)}).") from None
+
+
+def first_line(error: Exception) -> str:
+    """Of what another library says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def published(folder: Path, name: str, private: bool) -> str:
@@ -62,15 +67,19 @@ def published(folder: Path, name: str, private: bool) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-    repository, _ = parted(name)
+    repository, revision = parted(name)
+    if revision is not None:
+        raise UserError(f"hub={name}: a bundle is sent to a repository, not to a revision; leave @{revision} out.")
     api = HfApi()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
+        if private and not api.repo_info(repository).private:
+            raise UserError(f"hub={name} is there already and public; say private=false, or name another.")
         commit = api.upload_folder(
             repo_id=repository, folder_path=folder, allow_patterns=FILES, commit_message="A bundle of cxr_ldm"
         )
     except LocalTokenNotFoundError:
         raise UserError("nobody is logged in at the hub; run `hf auth login` first.") from None
-    except (HfHubHTTPError, OSError) as error:
-        raise UserError(f"hub={name} was refused ({str(error).splitlines()[0]}).") from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(f"hub={name} was refused ({first_line(error)}).") from None
     return str(commit.commit_url)

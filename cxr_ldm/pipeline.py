@@ -14,7 +14,7 @@ from cxr_ldm import naming
 from cxr_ldm.bundle import Bundle, load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.editing import held, inverted, noised, shortened
-from cxr_ldm.diffusion.flow_map import denoiser_of
+from cxr_ldm.diffusion.flow_map import FlowMap, denoiser_of
 from cxr_ldm.diffusion.guidance import DenoiseTo, guided
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import euler
@@ -326,6 +326,8 @@ class TextToCXR:
         if original is not None:
             if len(original.pixels) not in (1, len(prompts)):
                 raise UserError(f"{len(prompts)} prompts and {len(original.pixels)} images to draw from.")
+            if original.source is not None and isinstance(self.denoiser, FlowMap):
+                raise UserError("a student's steps cannot be followed back; take its teacher where source= is given.")
             times = shortened(times, original.strength, levels)
         device, unknown = self.device, torch.full_like(attributes[:1], torch.nan)
         denoiser, _ = self.networks(sampling.precision)

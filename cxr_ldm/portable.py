@@ -121,7 +121,16 @@ def write_onnx(bundle: Bundle, folder: Path) -> None:
 
 
 def facts(bundle: Bundle, pipeline: TextToCXR, student: bool) -> dict[str, Any]:
-    """What draw.py, or another program, needs to know."""
+    """What draw.py, or another program, needs to know.
+
+    Raises:
+        UserError: the model is guided in an interval or with rescaled guidance, which the scripts do not know.
+    """
+    rule = Guidance.of_bundle(bundle.info)
+    if tuple(rule.interval) != (0.0, 1.0) or rule.rescale:
+        raise UserError(
+            "the model is guided in an interval or rescaled; export it with a plain scale first (form=full)."
+        )
     return {
         "synthetic": True,
         "size": pipeline.size,
@@ -130,7 +139,7 @@ def facts(bundle: Bundle, pipeline: TextToCXR, student: bool) -> dict[str, Any]:
         "student": student,
         "steps": pipeline.sampling.steps,
         "sampler": described(pipeline.sampling.sampler)["part"],
-        "guidance": Guidance.of_bundle(bundle.info).scale,
+        "guidance": rule.scale,
         "bundle_sha256": bundle.sha256,
         "software": software(),
     }

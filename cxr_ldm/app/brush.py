@@ -91,6 +91,6 @@ def mask_of(sent: Any, side: int) -> np.ndarray | None:
         if image.size != (side, side):
             return None
         paint = np.asarray(image.convert("RGBA"))[..., 3] > 0
-    except (binascii.Error, OSError, SyntaxError, ValueError):  # what Pillow calls a broken PNG
+    except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # as of a broken PNG
         return None
     return np.where(paint, 255, 0).astype(np.uint8) if paint.any() else None

@@ -1,5 +1,6 @@
 """Draw a synthetic chest radiograph from this folder: python draw.py "Right pleural effusion." [SEED [STEPS]]"""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,14 +8,16 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 HERE = Path(__file__).parent
+CONFIG = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
 
 
 @torch.no_grad()
-def draw(prompt, noise, steps=20, scale=1.0):
+def draw(prompt, noise, steps=CONFIG["steps"], scale=CONFIG["guidance"]):
     """An image `[1,1,H,W]` in [-1, 1] from standard normal `noise` `[1,C,h,w]`."""
     vae, unet = AutoencoderKL.from_pretrained(HERE / "vae"), UNet2DConditionModel.from_pretrained(HERE / "unet")
     encoder, tokenizer = (
@@ -38,9 +41,13 @@ def draw(prompt, noise, steps=20, scale=1.0):
 
 
 if __name__ == "__main__":
-    prompt, *numbers = sys.argv[1:]
-    seed, steps = [*map(int, numbers), *(0, 20)[len(numbers) :]]
-    config = UNet2DConditionModel.load_config(HERE / "unet")
-    shape = 1, config["in_channels"], config["sample_size"], config["sample_size"]
+    prompt = sys.argv[1]
+    seed, steps = (int(sys.argv[i]) if len(sys.argv) > i else usual for i, usual in ((2, 0), (3, CONFIG["steps"])))
+    own = UNet2DConditionModel.load_config(HERE / "unet")
+    shape = 1, own["in_channels"], own["sample_size"], own["sample_size"]
     image = draw(prompt, torch.randn(shape, generator=torch.Generator().manual_seed(seed)), steps)
-    Image.fromarray(((image[0, 0] + 1) * 127.5).round().byte().numpy()).save(f"synthetic_{seed:04d}.png")
+    facts = {"synthetic": True, "prompt": prompt, "seed": seed, "steps": steps, "sampler": "euler of diffusers"}
+    chunk = PngInfo()
+    chunk.add_itxt("cxr_ldm", json.dumps(facts | {key: CONFIG[key] for key in ("guidance", "bundle_sha256")}))
+    levels = ((image[0, 0] + 1) * 127.5).round().byte().numpy()
+    Image.fromarray(levels).save(f"synthetic_{seed:04d}.png", pnginfo=chunk)

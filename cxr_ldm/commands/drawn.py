@@ -1,5 +1,6 @@
 """What a call of sample.py drew, as files."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,7 +18,7 @@ from cxr_ldm import artifacts
 from cxr_ldm.imaging.dicom import Study, write_dicom
 from cxr_ldm.imaging.differences import coloured, difference
 from cxr_ldm.imaging.finish import Finish
-from cxr_ldm.imaging.grids import save_grid, to_uint8
+from cxr_ldm.imaging.grids import KEY, save_grid, to_uint8
 from cxr_ldm.imaging.provenance import provenance, save_png
 from cxr_ldm.text.reading import Reading
 
@@ -93,7 +95,8 @@ def write(
             # marked as a whole: the marks of its images are lost where the grid enlarges them
             save_grid(partial / "grid.png", images, min(columns, 8), captions, facts, common.get("watermark", False))
         else:
-            save_comparison(partial, images, pairs, batch.images, captions, facts)
+            unmarked = {key: value for key, value in facts.items() if key not in ("watermark", "label")}
+            save_comparison(partial, images, pairs, batch.images, captions, unmarked)
         artifacts.write_record(partial, settings, complete=True)
 
 
@@ -102,12 +105,20 @@ def save_comparison(
 ) -> None:
     """A picture of each difference, and grid.png with a row for each image: before, after, difference.
 
+    The grid bears no mark, and says so: where an image was given, it shows that as it is.
+
     Args:
         images: as they are written; `raw`: as they were drawn, whose difference is the model's alone.
     """
     changes = difference(pairs.images, raw)
     for index, change in enumerate(changes):
-        Image.fromarray(np.moveaxis(to_uint8(change), 0, -1)).save(folder / f"{index:04d}_difference.png")
+        chunk = PngInfo()
+        stated = facts | {"prompts": [facts["prompts"][index]], "seeds": [facts["seeds"][index]], "difference": True}
+        chunk.add_itxt(KEY, json.dumps(stated, ensure_ascii=False))
+        picture = Image.fromarray(np.moveaxis(to_uint8(change), 0, -1))
+        picture.save(folder / f"{index:04d}_difference.png", pnginfo=chunk)
+    if not pairs.drawn:
+        facts = facts | {"synthetic": "in part: the first column is the image that was given"}
     side = raw.shape[-1]
     shown = functional.interpolate(images, (side, side), mode="area") if images.shape[-1] != side else images
     cells = torch.stack([coloured(pairs.images), coloured(shown), changes], dim=1).flatten(0, 1)

@@ -1,5 +1,6 @@
 """What sample.py does with an image that is given, or with a finding that is added or taken away."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
-from cxr_ldm import content, naming
+from cxr_ldm import naming
 from cxr_ldm.bundle import Bundle, load_bundle
 from cxr_ldm.commands.settings import device_of, plain
 from cxr_ldm.data.pixels.images import read_grey
@@ -30,12 +31,16 @@ class Given:
     Attributes:
         original: for the pipeline, one for all prompts.
         paste: whether the pixels outside the hole are put back.
-        sha256: of the image file, and of the mask, for the record of the folder and nothing that is handed on.
     """
 
     original: Original
     paste: bool
-    sha256: list[str]
+
+    def digest(self) -> str:
+        """Of what the model is given, for the record of the folder: not of the file, which could lead to a person."""
+        hole = self.original.hole
+        parts = (self.original.pixels, *(() if hole is None else (hole,)))
+        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
 
     def facts(self, pipeline: TextToCXR) -> dict[str, Any]:
         """For provenance."""
@@ -80,9 +85,7 @@ def given_image(cfg: DictConfig, size: int, count: int) -> Given | None:
     whole = 1.0 if hole is not None or cfg.source is not None else STRENGTH
     strength = whole if cfg.strength is None else cfg.strength
     source = None if cfg.source is None else [str(cfg.source)] * count
-    files = [cfg.image] if cfg.mask is None else [cfg.image, cfg.mask]
-    hashes = [content.sha256_file(Path(file)) for file in files]
-    return Given(Original(square_of(image, size, cfg.fit), strength, hole, source), cfg.paste, hashes)
+    return Given(Original(square_of(image, size, cfg.fit), strength, hole, source), cfg.paste)
 
 
 def changed(cfg: DictConfig, texts: Sequence[str]) -> list[str] | None:
@@ -100,23 +103,24 @@ def judge_for(cfg: DictConfig, bundle: Bundle) -> Judge | None:
     """The classifier that is named, or the newest of the data that a model was trained on; None without one.
 
     Raises:
-        UserError: it is of another size.
+        UserError: the one that is named is of another size.
     """
     outputs, data = Path(cfg.paths.outputs), bundle.info.get("data", {}).get("name")
     if cfg.classifier is not None:
         chosen = naming.bundle_named(cfg.classifier, outputs, "classifier", key="classifier")
-    else:
-        found = None if data is None else naming.newest(outputs, "classifier", data)
-        if found is None:
-            print(NO_JUDGE)
-            return None
-        chosen = found
-    judge = load_bundle(chosen.said(), "classifier", cfg.bundle_packages)
-    if judge.info["size"] != bundle.info["size"]:
-        raise UserError(
-            f"classifier={judge.folder} judges images of {judge.info['size']} pixels, and the model draws "
-            f"{bundle.info['size']}."
-        )
+        named = load_bundle(chosen.said(), "classifier", cfg.bundle_packages)
+        if named.info["size"] != bundle.info["size"]:
+            raise UserError(
+                f"classifier={named.folder} judges images of {named.info['size']} pixels, and the model draws "
+                f"{bundle.info['size']}."
+            )
+        return Judge(named, device_of(cfg))
+    found = None if data is None else naming.newest(outputs, "classifier", data)
+    judge = None if found is None else load_bundle(found.folder, "classifier", cfg.bundle_packages)
+    if found is None or judge is None or judge.info["size"] != bundle.info["size"]:
+        print(NO_JUDGE)
+        return None
+    found.said()
     return Judge(judge, device_of(cfg))
 
 

@@ -64,8 +64,8 @@ def main(cfg: DictConfig) -> None:
 
 def publish(cfg: DictConfig) -> None:
     """The bundle as it is to a hub, once the terms of what it was trained on are said."""
-    if cfg.out is not None:
-        raise UserError("hub= sends a bundle as it is; write out= first and then send that by bundle=.")
+    if cfg.out is not None or cfg.decoder is not None or cfg.form != "half" or guidance_of(cfg, Path()):
+        raise UserError("hub= sends a bundle as it is; write another by out= first, and then send that by bundle=.")
     bundle = naming.model_bundle(cfg.bundle, Path(cfg.paths.outputs), asked_data(cfg)).said()
     verify(bundle)
     print(card(read_config(bundle)))

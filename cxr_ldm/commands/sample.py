@@ -42,6 +42,8 @@ def main(cfg: DictConfig, prompt: str | None = None) -> None:
 def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
     finish = finish_of(cfg)
+    for key in ("add", "remove", "source"):
+        check_text(key, cfg[key])
     texts = read_prompts(prompt, cfg.prompts_file)
     plain_texts, changed = texts, editing.changed(cfg, texts)
     texts = texts if changed is None else changed
@@ -71,9 +73,13 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     if cfg.format != "png":
         settings["format"] = cfg.format
     if given is not None:
-        settings["given"] = given.sha256
+        settings["given"] = given.digest()
+    judge = None
     if changed is not None:
         settings["before"] = plain_texts
+    if changed is not None or given is not None:
+        judge = editing.judge_for(cfg, loaded)  # before anything is drawn, which a name mistyped would lose
+        settings |= {} if judge is None else {"classifier": judge.sha256}
     words = [texts[0][:40] if len(texts) == 1 else f"{len(texts)}_prompts", f"n={cfg.n}", f"seed={cfg.seed}"]
     folder = naming.place(Path(cfg.paths.outputs) / "samples", str(cfg.name or naming.slug(words, settings)))
     readings = {text: pipeline.reading(text) for text in texts}
@@ -91,7 +97,6 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
         elif changed is not None:
             befores = [text for text in plain_texts for _ in range(cfg.n)]
             pairs = Pairs(drawn(pipeline, befores, seeds, sampling, people), befores, drawn=True)
-        judge = None if pairs is None else editing.judge_for(cfg, loaded)
         judged = editing.judgements(judge, images if pairs is None else pairs.images, images)
         batch = Batch(images, prompts, seeds, judged, pairs)
         write(folder, batch, finish, common, settings, cfg.n, cfg.format, readings)
@@ -134,10 +139,7 @@ def read_prompts(prompt: str | None, file: str | None) -> list[str]:
     if (prompt is None) == (file is None):
         raise UserError('give either prompt="…" or prompts_file=FILE.')
     if prompt is not None:
-        try:
-            str(prompt).encode()
-        except UnicodeEncodeError:
-            raise UserError("prompt is no valid UTF-8 text, which the files' provenance could not keep.") from None
+        check_text("prompt", prompt)
         return [str(prompt)]
     try:
         lines = Path(str(file)).read_text(encoding="utf-8-sig").split("\n")
@@ -147,6 +149,14 @@ def read_prompts(prompt: str | None, file: str | None) -> list[str]:
     if not prompts:
         raise UserError(f"prompts_file={file} holds no prompt; write one a line.")
     return prompts
+
+
+def check_text(key: str, text: str | None) -> None:
+    """Raises UserError where what was typed is no text."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{key} is no valid UTF-8 text, which the files' provenance could not keep.") from None
 
 
 def drawn(

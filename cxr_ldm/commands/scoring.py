@@ -84,9 +84,11 @@ def refuse(cfg: DictConfig) -> None:
 def sources(cfg: DictConfig) -> dict[str, Path]:
     """Names of the sets and where they are: one path, a list of them, or a mapping of names."""
     given = plain(cfg.images) if OmegaConf.is_config(cfg.images) else cfg.images
-    if isinstance(given, Mapping):
+    if isinstance(given, Mapping) and given:
         return {str(name): Path(place) for name, place in given.items()}
     places = [Path(place) for place in (given if isinstance(given, list) else [given])]
+    if not places:
+        raise UserError("images=[] names no set of images.")
     names = [place.stem or place.name for place in places]
     if len(set(names)) < len(names):
         raise UserError(f"images= names {', '.join(names)}; give sets of one name others by images={{NAME: PATH, …}}.")
@@ -143,10 +145,7 @@ def pictures_of(cfg: DictConfig, source: Path, prepared: Prepared) -> Pictures:
 def scored(cfg: DictConfig, scoring: Scoring, name: str, pictures: Pictures, several: bool) -> Path:
     """Measure one set into a folder of its own, which is returned; print the table and the paths."""
     prepared, training = scoring.data.prepared, scoring.training
-    settings = stated(cfg, scoring) | {
-        "images": pictures.fingerprint,
-        "prompts": None if pictures.prompts is None else digest(pictures.prompts),
-    }
+    settings = stated(cfg, scoring) | known(pictures)
     chosen = f"{cfg.name}-{name}" if cfg.name and several else cfg.name
     words = ["images", *recorded(cfg.split).values(), name, prepared.name]
     folder = naming.place(Path(cfg.paths.outputs) / "evaluation", str(chosen or naming.slug(words, settings)))
@@ -187,7 +186,7 @@ def scored(cfg: DictConfig, scoring: Scoring, name: str, pictures: Pictures, sev
 def compared(cfg: DictConfig, scoring: Scoring, sets: Mapping[str, Pictures], folders: Mapping[str, Path]) -> Path:
     """All sets in one table, and for each pair of them the difference of their KID; the folder of both."""
     rows = {name: results.read_metrics(folder / "metrics.json") for name, folder in folders.items()}
-    settings = stated(cfg, scoring) | {"sets": {name: pictures.fingerprint for name, pictures in sets.items()}}
+    settings = stated(cfg, scoring) | {"sets": {name: known(pictures) for name, pictures in sets.items()}}
     words = ["images", *recorded(cfg.split).values(), f"{len(sets)}_sets", scoring.data.prepared.name]
     folder = naming.place(Path(cfg.paths.outputs) / "evaluation", str(cfg.name or naming.slug(words, settings)))
     names = list(sets)
@@ -248,6 +247,14 @@ def stated(cfg: DictConfig, scoring: Scoring) -> dict[str, Any]:
         "seed": cfg.seed,
         **recorded(cfg.split),
         **judge,
+    }
+
+
+def known(pictures: Pictures) -> dict[str, Any]:
+    """By what a set is found again: its files and its prompts."""
+    return {
+        "images": pictures.fingerprint,
+        "prompts": None if pictures.prompts is None else digest(pictures.prompts),
     }
 
 

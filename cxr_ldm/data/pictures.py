@@ -6,8 +6,10 @@ cropped as the real ones were, and two equal images are two, since a generator t
 
 import csv
 import json
+import lzma
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -29,6 +31,7 @@ FILE_COLUMNS = ("image", "file", "filename", "path", "image_path", "img_savename
 PROMPT_COLUMNS = ("prompt", "text", "caption", "report", "annotated_prompt")
 KEY = "cxr_ldm"  # of the provenance in a PNG
 LARGEST_MEMBER, LARGEST_ZIP = 512 * 2**20, 256 * 2**30  # bytes, unpacked
+SEVERAL = "\0several"
 MOST_NAMED = 3  # files that a message names
 CHUNK = 256  # images that are decoded before they are written
 
@@ -87,11 +90,17 @@ def listed(source: Path, cache: Path) -> list[Listed]:
         raise UserError(f"images={source} does not exist.")
     if source.is_file():
         raise UserError(f"images={source} is no folder, CSV or ZIP.")
-    found = images_below(source)
-    if (source / artifacts.RECORD).is_file():
-        ours = [path for path in found if path.with_suffix(".json").is_file() and not path.stem.endswith("_before")]
-        found = ours or found
+    found = [path for path in images_below(source) if not beside_ours(path)]
+    if not found:
+        raise UserError(f"images={source} holds overviews of images and none itself.")
     return [Listed(path.relative_to(source).as_posix(), path, own_prompt(path)) for path in found]
+
+
+def beside_ours(path: Path) -> bool:
+    """Whether a file stands beside images that `sample.py` wrote and is none: an overview, a difference, a before."""
+    if not (path.parent / artifacts.RECORD).is_file():
+        return False
+    return not path.with_suffix(".json").is_file() or path.stem.endswith("_before")
 
 
 def own_prompt(path: Path) -> str | None:
@@ -126,7 +135,12 @@ def of_table(table: Path) -> list[Listed]:
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise UserError(f"{table} names images more than once, such as {named(twice)}.")
-    return [Listed(row[image], table.parent / row[image], row[prompt] if prompt else None) for row in rows]
+    return [Listed(row[image], table.parent / row[image], stated(row, prompt)) for row in rows]
+
+
+def stated(row: Mapping[str, str], column: str | None) -> str | None:
+    """The prompt in a row; None where its cell is empty."""
+    return None if column is None else (row[column] or "").strip() or None
 
 
 def with_prompts(items: Sequence[Listed], table: Path) -> list[Listed]:
@@ -142,13 +156,24 @@ def with_prompts(items: Sequence[Listed], table: Path) -> list[Listed]:
             f"prompts={table} needs a column of images ({', '.join(FILE_COLUMNS)}) and one of prompts "
             f"({', '.join(PROMPT_COLUMNS)})."
         )
-    known = {row[image]: row[prompt] for row in rows}
-    short = {PurePosixPath(name).name: text for name, text in known.items()}
+    known = by_name((row[image], stated(row, prompt)) for row in rows)
+    short = by_name((PurePosixPath(row[image]).name, stated(row, prompt)) for row in rows)
     found = [known.get(each.name, short.get(PurePosixPath(each.name).name)) for each in items]
+    unclear = [each.name for each, text in zip(items, found, strict=True) if text == SEVERAL]
+    if unclear:
+        raise UserError(f"prompts={table} has several prompts for {named(unclear)}; name each image by its folders.")
     missing = [each.name for each, text in zip(items, found, strict=True) if text is None]
     if missing:
         raise UserError(f"prompts={table} has no prompt for {len(missing)} images, such as {named(missing)}.")
     return [Listed(each.name, each.path, text) for each, text in zip(items, found, strict=True)]
+
+
+def by_name(pairs: Iterable[tuple[str, str | None]]) -> dict[str, str | None]:
+    """Prompts by name; SEVERAL where rows of one name say different things."""
+    found: dict[str, str | None] = {}
+    for name, text in pairs:
+        found[name] = text if found.get(name, text) == text else SEVERAL
+    return found
 
 
 def rows_of(table: Path) -> tuple[list[dict[str, str]], list[str]]:
@@ -186,7 +211,7 @@ def unpacked(archive: Path, cache: Path) -> Path:
                 raise UserError(f"images={archive} unpacks to more than {LARGEST_ZIP // 2**30} GiB.")
             for entry in members:
                 file.extract(entry, partial_folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"images={archive} cannot be unpacked ({error}).") from None
     return folder
 

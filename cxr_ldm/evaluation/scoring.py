@@ -218,7 +218,7 @@ def targets_of(prompts: Sequence[str], classes: Sequence[str]) -> np.ndarray:
 def difference(scoring: Scoring, first: Pictures, second: Pictures) -> dict[str, Metric]:
     """KID of two generators against the same real images, first less second, by each extractor.
 
-    Images of one name, or of one place where names differ, are a pair; of a larger set the rest is left out.
+    Images of one name are a pair, or of one place where no name is in both; those without a counterpart are left out.
     """
     data, sets = scoring.data, scoring.sets
     places = paired_places(first, second)
@@ -237,15 +237,16 @@ def difference(scoring: Scoring, first: Pictures, second: Pictures) -> dict[str,
 
 
 def by_name(first: Pictures, second: Pictures) -> bool:
-    """Whether two sets hold images of the same names."""
-    return {each.name for each in first.listed} == {each.name for each in second.listed}
+    """Whether any name is in both sets."""
+    return bool({each.name for each in first.listed} & {each.name for each in second.listed})
 
 
 def paired_places(first: Pictures, second: Pictures) -> tuple[list[int], list[int]]:
     """Places of the images of two sets that belong together."""
     if by_name(first, second):
         places = {each.name: place for place, each in enumerate(second.listed)}
-        return list(range(len(first.listed))), [places[each.name] for each in first.listed]
+        shared = [(place, places[each.name]) for place, each in enumerate(first.listed) if each.name in places]
+        return [one for one, _ in shared], [two for _, two in shared]
     n = min(len(first.listed), len(second.listed))
     return list(range(n)), list(range(n))
 

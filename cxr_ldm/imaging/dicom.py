@@ -44,10 +44,6 @@ NAME, NOTICE = "SYNTHETIC^CXR_LDM", "Synthetic image, for research and teaching.
 LONGEST_COMMENT = 10240  # of an LT: characters by the standard, bytes for the validator
 MODEL = "text-to-chest-X-ray latent diffusion"
 SEXES = {"female": "F", "male": "M"}
-METHODS = {
-    False: "Generated from text; no patient was imaged",
-    True: "Pixels alone were taken from another image, and drawn anew",
-}
 
 
 @dataclass(frozen=True)
@@ -143,9 +139,12 @@ def patient_module(patient: Mapping[str, Any], study: Study, edited: bool = Fals
         "PatientBirthDate": "",
         "PatientSex": SEXES.get(str(patient.get("sex")), ""),
         "PatientComments": NOTICE,
-        "PatientIdentityRemoved": "YES",
-        "DeidentificationMethod": METHODS[edited],
     }
+    if not edited:  # whether the pixels of another image tell who it was, nobody looked
+        values |= {
+            "PatientIdentityRemoved": "YES",
+            "DeidentificationMethod": "Generated from text; no patient was imaged",
+        }
     age = patient.get("age")
     if age is not None:
         values["PatientAge"] = f"{round(age):03d}Y" if age >= 2 else f"{round(12 * age):03d}M"
@@ -194,7 +193,7 @@ def contribution(facts: Mapping[str, Any], study: Study) -> "Dataset":
     item.SoftwareVersions = cxr_ldm.__version__
     item.DeviceSerialNumber = str(facts.get("bundle_sha256", ""))[:64]
     item.ContributionDateTime = study.made.strftime("%Y%m%d%H%M%S+0000")
-    item.ContributionDescription = "Drew the image from a text"
+    item.ContributionDescription = f"Drew the image from {'another and ' if 'edit' in facts else ''}a text"
     return item
 
 
@@ -216,13 +215,13 @@ def image_module(facts: Mapping[str, Any], patient: Mapping[str, Any], study: St
         "DateOfSecondaryCapture": date,
         "TimeOfSecondaryCapture": time,
         "ImageComments": comment(f"{NOTICE} Prompt: {facts.get('prompt', '')}"),
-        "BurnedInAnnotation": "NO",
-        "RecognizableVisualFeatures": "NO",
         "LossyImageCompression": "00",
         # 0 to 255 are black to white (C.11.2.1.2.1: center - 0.5 ± (width - 1) / 2)
         "WindowCenter": "128",
         "WindowWidth": "256",
     }
+    if "edit" not in facts:
+        values |= {"BurnedInAnnotation": "NO", "RecognizableVisualFeatures": "NO"}
     if patient.get("view") in ("PA", "AP"):
         values["ViewPosition"] = patient["view"]
     return values

@@ -16,6 +16,7 @@ CONFIG = "config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 # what layers of attention were called before diffusers 0.18, and are in many files still
 RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+NEEDED = {"_class_name", "latent_channels", "block_out_channels", "layers_per_block", "norm_num_groups"}
 PLAIN = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
 
 
@@ -32,6 +33,8 @@ def autoencoder_kl(folder: Path) -> tuple[Autoencoder, dict[str, Any]]:
         UserError: a file is missing, it is another class, or it has parts that ours has not.
     """
     stated = read_json(folder / CONFIG)
+    if not isinstance(stated, dict) or not stated.keys() >= NEEDED:
+        raise UserError(f"{folder / CONFIG} is no config of an AutoencoderKL: it lacks {', '.join(sorted(NEEDED))}.")
     weights = renamed(read_weights(weights_in(folder)))
     arguments = arguments_of(stated, folder)
     latents = arguments["latent_channels"]
@@ -39,6 +42,9 @@ def autoencoder_kl(folder: Path) -> tuple[Autoencoder, dict[str, Any]]:
         if f"{name}.weight" not in weights:  # newer ones do without, which is the identity
             weights[f"{name}.weight"] = torch.eye(channels)[:, :, None, None]
             weights[f"{name}.bias"] = torch.zeros(channels)
+    for key in ("encoder.conv_in.weight", "decoder.conv_out.weight", "decoder.conv_out.bias"):
+        if key not in weights:
+            raise UserError(f"{folder} lacks {key}, which every AutoencoderKL has; copy it again.")
     weights["encoder.conv_in.weight"] = weights["encoder.conv_in.weight"].sum(dim=1, keepdim=True)
     for key in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
         weights[key] = weights[key].mean(dim=0, keepdim=True)

@@ -29,17 +29,22 @@ def without_finding(prompt: str, finding: str) -> str:
     """The prompt without the sentences that name the finding, on whatever side; a normal chest where none is left.
 
     Raises:
-        UserError: no sentence names it.
+        UserError: no sentence names it, or one that does names another finding, too.
 
     >>> without_finding("Cardiomegaly. Right pleural effusion.", "effusion")
     'Cardiomegaly.'
     >>> without_finding("Right pleural effusion.", "pleural effusion")
     'Normal chest X-ray, clear lungs.'
     """
-    named, word = names(finding), finding.strip().lower().rstrip(".")
-    kept = [each for each in sentences(prompt) if not (names(each) & named or (word and word in each.lower()))]
-    if len(kept) == len(sentences(prompt)):
+    named, word = names(finding), re.escape(finding.strip().rstrip("."))
+    said = re.compile(rf"\b{word}s?\b", re.IGNORECASE)
+    dropped = [each for each in sentences(prompt) if names(each) & named or (word and said.search(each))]
+    if not dropped:
         raise UserError(f"remove={finding}: no sentence of the prompt names it: {prompt[:80]}")
+    others = sorted(set().union(*map(names, dropped)) - named) if named else []
+    if others:
+        raise UserError(f"remove={finding}: its sentence names {', '.join(others)}, too; give each one of its own.")
+    kept = [each for each in sentences(prompt) if each not in dropped]
     return " ".join(kept) or NORMAL
 
 

@@ -1,5 +1,6 @@
 """sample.py with an image, and with a finding that is added or taken away."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -59,6 +60,10 @@ def test_dicom_in_dicom_out_and_nobodys_name_in_it(command, given, tmp_path):
         assert b"Doe" not in content, path
         assert b"MRN-12345" not in content, path
         assert b"jane" not in content, path
+        assert content.find(hashlib.sha256((given / "jane.dcm").read_bytes()).hexdigest().encode()) < 0, path
+    assert read_png(folder / "grid.png")["synthetic"].startswith("in part")
+    assert "watermark" not in read_png(folder / "grid.png")
+    assert read_png(folder / "0001_difference.png")["seeds"] == [1]
     assert Image.open(folder / "0001_difference.png").mode == "RGB"
     assert Image.open(folder / "grid.png").size[0] == 3 * (192 + 4)
 
@@ -76,6 +81,9 @@ def test_a_mask_says_what_is_drawn_and_the_rest_is_put_back(command, given, tmp_
     assert read_png(folder / "0000.png")["edit"]["pasted"] is True
     again = command(*COMMON, image, *options, "name=masked", f"paths.outputs={tmp_path}")
     assert "complete already" in again.stdout
+    sides = [["prompt=Nodule.", "n=1", f"region={side}_lung"] for side in ("left", "right")]
+    for other in sides:  # of equal area
+        assert "complete" not in command(*COMMON, image, *other, f"paths.outputs={tmp_path}").stdout
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +132,8 @@ def test_before_and_after_are_of_one_seed_and_the_judge_speaks_of_both(command, 
         (["add=nodule", "remove=nodule"], "give one"),
         (["remove=pneumothorax"], "no sentence of the prompt names it"),
         (["add="], "add="),
+        (["add=nodule", "classifier=nowhere"], "classifier=nowhere is no bundle"),
+        (["add=\udcff"], "add is no valid UTF-8 text"),
     ],
 )
 def test_what_cannot_be_meant_gets_a_sentence_and_nothing_is_written(command, given, tmp_path, options, words):

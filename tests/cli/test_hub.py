@@ -47,7 +47,9 @@ class Hub(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
-            self.files.setdefault(name, {".gitattributes": b"*.safetensors filter=lfs"})
+            if name in self.files:
+                return self.answer(409, {"error": "exists", "url": f"http://{self.headers['Host']}/{name}"})
+            self.files[name] = {".gitattributes": b"*.safetensors filter=lfs"}
             self.private[name] = asked["private"]
             return self.answer(200, {"url": f"http://{self.headers['Host']}/{name}", "name": name})
         if self.path.startswith("/api/validate-yaml"):
@@ -71,7 +73,10 @@ class Hub(BaseHTTPRequestHandler):
             if name not in self.files:
                 return self.answer(404, {"error": "no"}, X_Error_Code="RepoNotFound")
             siblings = [{"rfilename": file} for file in self.files[name]]
-            return self.answer(200, {"id": name, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
+            return self.answer(
+                200,
+                {"id": name, "sha": COMMIT, "siblings": siblings, "private": self.private.get(name, False), "tags": []},
+            )
         if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", self.path):
             content = self.files[found[1]][found[2]]
             etag = hashlib.sha1(content).hexdigest()
@@ -142,6 +147,8 @@ def test_what_is_not_there_or_was_changed_is_refused_in_a_sentence(server, call,
     send = ["-m", "cxr_ldm.export", "hub=lab/new", "bundle=phantom", f"paths.outputs={tmp_path}"]
     assert "was refused" in call(*send, token="hf_wrong", code=2).stderr
     assert not handler.private
+    done = call("-m", "cxr_ldm.export", "hub=lab/bad", "bundle=phantom", f"paths.outputs={tmp_path}", code=2)
+    assert "is there already and public" in done.stderr
 
 
 def test_names_of_repositories():

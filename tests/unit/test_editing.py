@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from cxr_ldm.assets import DEMO
+from cxr_ldm.bundle import load_bundle
 from cxr_ldm.data.phantom.reader import PhantomReader
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import Sampling
@@ -17,7 +18,9 @@ from cxr_ldm.imaging.differences import difference
 from cxr_ldm.imaging.finish import LABEL, Finish, labelled
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.imaging.provenance import provenance
+from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.text.changing import without_finding
 
 FEW = Sampling(4, Guidance(1.0))
 
@@ -87,6 +90,15 @@ def test_an_image_that_is_followed_back_to_its_noise_comes_again(pipeline, phant
     assert (other - seen).abs().mean() > 0.5 * (seen - pixels).abs().mean()
 
 
+def test_a_students_steps_are_not_followed_back(phantoms):
+    pixels, texts = phantoms
+    bundle = load_bundle(DEMO, "ldm")
+    arguments = {key: value for key, value in bundle.spec["network"].items() if key != "part"}
+    bundle.parts["network"] = StudentUNet(scales=[1.0, 4.0], **arguments)
+    with pytest.raises(UserError, match="take its teacher"):
+        TextToCXR.of(bundle, "cpu").draw(texts, [0, 1], FEW, original=Original(pixels, source=texts))
+
+
 def test_what_cannot_be_meant_is_refused(phantoms):
     pixels, _ = phantoms
     for arguments, words in (
@@ -146,8 +158,13 @@ def test_of_a_dicom_file_the_pixels_alone_are_read_and_not_where_they_name_a_per
     header = pydicom.dcmread(own)
     header.BurnedInAnnotation = "YES"
     header.save_as(tmp_path / "named.dcm")
-    with pytest.raises(UserError, match="BurnedInAnnotation is YES"):
-        read_original(tmp_path / "named.dcm")
+    header.Modality = "DX"
+    header.save_as(tmp_path / "named.dcm")
+    whole = (tmp_path / "named.dcm").read_bytes()
+    (tmp_path / "bare").write_bytes(whole[132:])  # without the preamble, as older files are
+    for name in ("named.dcm", "bare"):
+        with pytest.raises(UserError, match="BurnedInAnnotation is YES"):
+            read_original(tmp_path / name)
     Image.new("L", (8, 8), 9).save(tmp_path / "blank.png")
     with pytest.raises(UserError, match="blank"):
         read_original(tmp_path / "blank.png")
@@ -157,11 +174,14 @@ def test_the_header_of_an_edited_image_says_so_and_names_nobody():
     facts = {"prompt": "Nodule.", "edit": {"strength": 0.6}}
     header = dataset(np.zeros((64, 64), np.uint8), facts, Study.new(), 1)
     assert header.DerivationDescription.startswith("Drawn anew from another image")
-    assert header.DeidentificationMethod.startswith("Pixels alone")
+    for claim in ("PatientIdentityRemoved", "DeidentificationMethod", "BurnedInAnnotation"):
+        assert claim not in header, "nobody looked at the pixels"
     assert header.SeriesDescription == "Synthetic, drawn anew from an image"
     assert str(header.PatientName) == "SYNTHETIC^CXR_LDM"
+    assert header.ContributingEquipmentSequence[0].ContributionDescription.endswith("another and a text")
     plain = dataset(np.zeros((64, 64), np.uint8), {"prompt": "Nodule."}, Study.new(), 1)
     assert plain.DerivationDescription.startswith("Generated from text")
+    assert (plain.PatientIdentityRemoved, plain.BurnedInAnnotation) == ("YES", "NO")
 
 
 def test_the_label_is_seen_and_stated_and_nothing_else_changes():
@@ -184,6 +204,12 @@ def test_a_difference_is_red_where_it_became_brighter():
     assert red[0, 2] > red[0, 0]
     assert blue[0, 0] > blue[0, 2]
     assert abs(red[0, 1] - blue[0, 1]) < 0.02
+
+
+def test_a_finding_is_removed_by_whole_words_and_takes_no_other_with_it():
+    assert without_finding("Massive right pleural effusion. Lung mass.", "mass") == "Massive right pleural effusion."
+    with pytest.raises(UserError, match="names cardiomegaly, too"):
+        without_finding("Cardiomegaly and right pleural effusion.", "effusion")
 
 
 def test_boxes_leave_out_their_last_row_and_column():

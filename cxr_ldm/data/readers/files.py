@@ -1,11 +1,13 @@
 """A folder of images and nothing else: whatever in it is a PNG, JPEG or DICOM file by its first bytes."""
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cxr_ldm.data.pixels.dicom import load_dicom
+from cxr_ldm.data.pixels.dicom_file import read_file
 from cxr_ldm.data.pixels.images import Grey, UnreadableImage, read_grey
 from cxr_ldm.data.prepared.manifest import Record
 from cxr_ldm.data.prepared.splits import Split
@@ -69,11 +71,13 @@ def load_nobody(path: Path) -> Grey:
     """
     image = load_picture(path)
     with open(path, "rb") as file:
-        if file.read(132)[128:] != b"DICM":
+        if file.read(8).startswith(PICTURES):
             return image
-    from pydicom import dcmread
+    from pydicom.config import disable_value_validation
 
-    header = dcmread(path, stop_before_pixels=True)
+    with warnings.catch_warnings(), disable_value_validation():
+        warnings.simplefilter("ignore")  # as where the pixels are read
+        header = read_file(path, stop_before_pixels=True)  # with or without the preamble
     for key in ("BurnedInAnnotation", "RecognizableVisualFeatures"):
         if str(header.get(key, "")).strip().upper() == "YES":
             raise UserError(f"{path}: {key} is YES, so its pixels tell who it is; take an image without.")

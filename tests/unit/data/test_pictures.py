@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cxr_ldm.data.pictures import listed, read_pictures, unpacked, with_prompts
+from cxr_ldm.data.pictures import Listed, Pictures, listed, read_pictures, unpacked, with_prompts
 from cxr_ldm.data.readers.files import FilesReader, images_below, is_image
 from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.scoring import paired_places
 from cxr_ldm.imaging.dicom import Study, write_dicom
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.imaging.provenance import save_png
@@ -132,6 +133,35 @@ def test_a_zip_gives_its_images_and_writes_nothing_outside(folder, tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(UserError, match="cannot be unpacked"):
         read(tmp_path / "bad.zip", tmp_path / "cache")
+
+
+def test_a_zip_of_a_folder_of_ours_gives_its_images_alone(tmp_path):
+    (tmp_path / "set").mkdir()
+    for name in ("0000", "0000_before", "grid"):
+        save_png(tmp_path / "set" / f"{name}.png", torch.zeros(1, 64, 64), {"prompt": "x"})
+    (tmp_path / "set" / "grid.json").unlink()
+    (tmp_path / "set" / "run.json").write_text("{}")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for path in (tmp_path / "set").iterdir():
+            archive.write(path, f"set/{path.name}")
+    assert [each.name for each in listed(tmp_path / "set.zip", tmp_path / "cache")] == ["set/0000.png"]
+    assert [each.name for each in listed(tmp_path / "set", tmp_path)] == ["0000.png"]
+
+
+def test_prompts_that_are_not_clear_or_empty_are_none(folder, tmp_path):
+    (tmp_path / "prompts.csv").write_text("image,prompt\nx/a.png,one\ny/a.png,two\nc.dcm,three\nb.JPG,four\n")
+    with pytest.raises(UserError, match=r"several prompts for a\.png"):
+        with_prompts(listed(folder, tmp_path), tmp_path / "prompts.csv")
+    (folder / "table.csv").write_text("image,prompt\na.png, \n")
+    assert read(folder / "table.csv", tmp_path / "cache").prompts is None
+
+
+def test_sets_are_paired_by_the_names_that_both_have():
+    def pictures(names):
+        return Pictures(np.zeros((len(names), 8, 8), np.uint8), [Listed(name, None) for name in names], {}, {}, "")
+
+    assert paired_places(pictures("abcd"), pictures("bcd")) == ([1, 2, 3], [0, 1, 2])
+    assert paired_places(pictures("abc"), pictures("xy")) == ([0, 1], [0, 1])
 
 
 def test_what_names_no_images_is_refused(tmp_path):
