@@ -8,7 +8,7 @@ from typing import Any
 
 from cxr_ldm.data.pixels.dicom import load_dicom
 from cxr_ldm.data.pixels.dicom_file import read_file
-from cxr_ldm.data.pixels.images import Grey, UnreadableImage, read_grey
+from cxr_ldm.data.pixels.images import MISSING, Grey, UnreadableImage, read_grey
 from cxr_ldm.data.prepared.manifest import Record
 from cxr_ldm.data.prepared.splits import Split
 from cxr_ldm.data.readers.file_search import matching
@@ -53,6 +53,8 @@ def load_picture(path: Path) -> Grey:
     try:
         with open(path, "rb") as file:
             head = file.read(132)
+    except FileNotFoundError:
+        raise UnreadableImage(path, MISSING) from None
     except OSError as error:
         raise UnreadableImage(path, f"image file cannot be opened ({error.strerror})") from None
     if head.startswith(PICTURES):
