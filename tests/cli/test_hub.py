@@ -9,15 +9,16 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from cxr_ldm.assets import DEMO
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.errors import UserError
 from cxr_ldm.hub import parted
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0" * 39 + "1"
 
 
