@@ -314,20 +314,11 @@ class TextToCXR:
                 this model cannot take, originals of another number or size, or guidance or a sampler's option out of
                 range.
         """
-        if not prompts or len(prompts) != len(seeds):
-            raise UserError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
         levels = self.denoiser.schedule.levels
-        if levels is not None and sampling.steps > levels:
-            raise UserError(f"sampler.steps={sampling.steps} is more than the {levels} noise levels of this model.")
-        if patients is not None and len(patients) != len(prompts):
-            raise UserError(f"{len(prompts)} prompts and {len(patients)} patients: one is needed for each prompt.")
+        self.check(prompts, seeds, sampling, patients, original)
         attributes = self.conditioner.patients(patients or [{}] * len(prompts))
         rule, times = sampling.of_model(self.guidance).rule, sampling.times(sampling.steps, levels)
         if original is not None:
-            if len(original.pixels) not in (1, len(prompts)):
-                raise UserError(f"{len(prompts)} prompts and {len(original.pixels)} images to draw from.")
-            if original.source is not None and isinstance(self.denoiser, FlowMap):
-                raise UserError("a student's steps cannot be followed back; take its teacher where source= is given.")
             times = shortened(times, original.strength, levels)
         device, unknown = self.device, torch.full_like(attributes[:1], torch.nan)
         denoiser, _ = self.networks(sampling.precision)
@@ -345,21 +336,18 @@ class TextToCXR:
                 if preview is not None:
                     preview(step, self.decode(x0, sampling.precision))
 
-            (context, mask), (null, null_mask) = (
-                self.conditioner.of_prompts(*given) for given in ((prompts[part], attributes[part]), ([""], unknown))
-            )
-            context, null = (cast(states, sampling.precision) for states in (context, null))
+            text = self.read(prompts[part], attributes[part], sampling.precision)
+            null = self.read([""], unknown, sampling.precision)
             x, sampler, bound, given = noise(), sampling.sampler, Bound(denoiser), None
             if original is not None:
                 given = original.part(part)
-                bound = self.bound(denoiser, given, len(context))
+                bound = self.bound(denoiser, given, len(x))
                 x = noised(bound.known, x, times[0].to(x), denoiser.schedule)
-            denoise = bound.held(guided(bound.denoiser, context, mask, null, null_mask, rule))
             if given is not None and given.source is not None:
-                sampler = euler
-                states, seen = self.conditioner.of_prompts(given.source, attributes[part])
-                plain = guided(bound.denoiser, cast(states, sampling.precision), seen, null, null_mask, 1.0)
-                x = inverted(bound.held(plain), bound.known, times, denoiser.schedule)
+                source, sampler = self.read(given.source, attributes[part], sampling.precision), euler
+                plain = bound.held(guided(bound.denoiser, *source, *null, 1.0))
+                x = inverted(plain, bound.known, times, denoiser.schedule)
+            denoise = bound.held(guided(bound.denoiser, *text, *null, rule))
             # a compiled network would be compiled anew for each text that it knows
             with texts_once(denoiser.network) if self.backend is None else nullcontext():
                 latents = sampler(denoise, x, times, denoiser.schedule, noise=noise, report=report)
@@ -369,6 +357,34 @@ class TextToCXR:
                 drawn = pasted(drawn, self.decode(bound.known, sampling.precision), given.hole)
             images.append(drawn)
         return torch.cat(images)
+
+    def check(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        patients: Patients | None,
+        original: Original | None,
+    ) -> None:
+        """Raises UserError where what `draw` is asked for does not fit together, or not this model."""
+        levels, count = self.denoiser.schedule.levels, len(prompts)
+        if not prompts or count != len(seeds):
+            raise UserError(f"{count} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
+        if levels is not None and sampling.steps > levels:
+            raise UserError(f"sampler.steps={sampling.steps} is more than the {levels} noise levels of this model.")
+        if patients is not None and len(patients) != count:
+            raise UserError(f"{count} prompts and {len(patients)} patients: one is needed for each prompt.")
+        if original is None:
+            return
+        if len(original.pixels) not in (1, count):
+            raise UserError(f"{count} prompts and {len(original.pixels)} images to draw from.")
+        if original.source is not None and isinstance(self.denoiser, FlowMap):
+            raise UserError("a student's steps cannot be followed back; take its teacher where source= is given.")
+
+    def read(self, texts: Sequence[str], attributes: Tensor, precision: Precision) -> tuple[Tensor, Tensor]:
+        """States `[N,L,D]` of texts and of the attributes of their patients, in a number format, and their mask."""
+        states, mask = self.conditioner.of_prompts(texts, attributes)
+        return cast(states, precision), mask
 
     def bound(self, denoiser: Denoiser, original: Original, count: int) -> "Bound":
         """The denoiser for `count` images that are drawn from given ones, and what it is held to."""

@@ -27,6 +27,7 @@ from cxr_ldm.diffusion.samplers import euler
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.editing import Original, pasted
 from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.judge import Judge
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.presets import presets
 from cxr_ldm.pipeline import TextToCXR
@@ -89,21 +90,35 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     if artifacts.state(folder, settings) == "complete":
         print(f"complete already: {folder}")
     else:
-        people = [patient] * len(prompts)
-        images = drawn(pipeline, prompts, seeds, sampling, people, None if given is None else given.original)
-        pairs = None
-        if given is not None:
-            images, pairs = beside_given(given, images)
-        elif changed is not None:
-            befores = [text for text in plain_texts for _ in range(cfg.n)]
-            pairs = Pairs(drawn(pipeline, befores, seeds, sampling, people), befores, drawn=True)
-        judged = editing.judgements(judge, images if pairs is None else pairs.images, images)
-        batch = Batch(images, prompts, seeds, judged, pairs)
+        befores = None if changed is None else [text for text in plain_texts for _ in range(cfg.n)]
+        batch = drawn_batch(pipeline, prompts, seeds, sampling, patient, given, befores, judge)
         write(folder, batch, finish, common, settings, cfg.n, cfg.format, readings)
-        for line in editing.table(judged):
+        for line in editing.table(batch.judged):
             print(line)
     for name in sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".dcm")):
         print(f"  {folder / name}")
+
+
+def drawn_batch(
+    pipeline: TextToCXR,
+    prompts: list[str],
+    seeds: list[int],
+    sampling: Sampling,
+    patient: dict[str, Any],
+    given: editing.Given | None,
+    befores: list[str] | None,
+    judge: Judge | None,
+) -> Batch:
+    """All images of a call, and what they are compared with: the given image, or those of `befores` by their seeds."""
+    people = [patient] * len(prompts)
+    images = drawn(pipeline, prompts, seeds, sampling, people, None if given is None else given.original)
+    pairs = None
+    if given is not None:
+        images, pairs = beside_given(given, images)
+    elif befores is not None:
+        pairs = Pairs(drawn(pipeline, befores, seeds, sampling, people), befores, drawn=True)
+    judged = editing.judgements(judge, images if pairs is None else pairs.images, images)
+    return Batch(images, prompts, seeds, judged, pairs)
 
 
 def beside_given(given: editing.Given, images: Tensor) -> tuple[Tensor, Pairs]:
