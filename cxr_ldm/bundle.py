@@ -32,7 +32,7 @@ class Bundle:
 
     Attributes:
         folder: where it was loaded from.
-        kind: "vae", "ldm" or "classifier".
+        kind: "vae", "ldm", "classifier" or "upscaler".
         parts: the built objects by name, weights loaded.
         spec: what each part was built from: its short name under "part" (see `register`), and its arguments.
         info: what made it: data, size, settings.
@@ -288,6 +288,7 @@ NEEDED = {
     "vae": {"autoencoder"},
     "ldm": {"autoencoder", "network", "schedule", "scaling", "text_encoder", "whitening"},
     "classifier": {"classifier"},
+    "upscaler": {"upscaler", "schedule", "scaling"},
 }
 
 
@@ -298,7 +299,7 @@ def load_bundle(folder: Path | str, kind: str, packages: Sequence[str] = ()) -> 
 
     Args:
         folder: the bundle's folder.
-        kind: the kind that is needed, "vae", "ldm" or "classifier".
+        kind: the kind that is needed, as of `Bundle`.
         packages: packages besides cxr_ldm whose networks the bundle may build, see `register.resolve`.
 
     Raises:

@@ -49,7 +49,12 @@ COLLECTIONS = {
     ),
     "phantom": Collection("generated phantoms", "none: they show nobody"),
 }
-KINDS = {"vae": "An autoencoder", "ldm": "A text-conditioned latent diffusion model", "classifier": "A classifier"}
+KINDS = {
+    "vae": "An autoencoder",
+    "ldm": "A text-conditioned latent diffusion model",
+    "classifier": "A classifier",
+    "upscaler": "An upscaler",
+}
 WARNING = (
     "What it draws is synthetic. It is for research, shows no person, and is no basis for a diagnosis or for treatment."
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from cxr_ldm import hub
 from cxr_ldm.artifacts import RECORD, fingerprint, read_json
-from cxr_ldm.assets import ALIASES, KNOWS, MODELS, VAES
+from cxr_ldm.assets import ALIASES, KNOWS, MODELS, UPSCALERS, VAES
 from cxr_ldm.errors import UserError
 from cxr_ldm.register import named
 
@@ -20,6 +20,7 @@ SILENT = (
     "vae",
     "denoiser",
     "classifier_network",
+    "upscaler",
     "paths",
     "name",
     "logger",
@@ -49,6 +50,7 @@ SILENT_VALUES = (
     "training.vae.workers",
     "training.ldm.workers",
     "training.classifier.workers",
+    "training.upscaler.workers",
 )
 
 
@@ -132,8 +134,9 @@ def bundle_named(chosen: str, outputs: Path, *stages: str, key: str = "bundle") 
     if chosen.startswith(hub.PREFIX):
         return Chosen(hub.fetched(chosen), f"{chosen} of the hub")
     name = ALIASES.get(chosen, chosen)
-    if name in MODELS | VAES:
-        return Chosen((MODELS | VAES)[name], f"{name} of the package: {KNOWS[name]}")
+    packaged = MODELS | VAES | UPSCALERS
+    if name in packaged:
+        return Chosen(packaged[name], f"{name} of the package: {KNOWS[name]}")
     places = [Path(chosen), Path(chosen) / "bundle", *(outputs / stage / chosen / "bundle" for stage in stages)]
     found = next((place for place in places if (place / "SHA256SUMS").is_file()), None)
     if found is None:

@@ -25,6 +25,7 @@ PARTS = {
     "TextEncoder": "cxr_ldm.text.encoders.TextEncoder",
     "TinyAutoencoder": "cxr_ldm.networks.tiny.TinyAutoencoder",
     "UNet": "cxr_ldm.networks.unet.UNet",
+    "Upscaler": "cxr_ldm.networks.upscaler.Upscaler",
     "VPrediction": "cxr_ldm.diffusion.scaling.VPrediction",
     "Velocity": "cxr_ldm.diffusion.scaling.Velocity",
     "Whitening": "cxr_ldm.networks.whitening.Whitening",

@@ -81,6 +81,7 @@ class Request:
             **{f"patient.{name}": value for name, value in self.patient.items()},
             "enhance": self.finish.enhance,
             "resolution": self.finish.resolution,
+            "upscale": self.finish.enlarger and self.finish.enlarger.name,
             "watermark": "true" if self.finish.watermark else None,
         }
         # prompt= is taken to the letter; it needs quotes of the shell alone

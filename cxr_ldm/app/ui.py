@@ -16,11 +16,12 @@ from cxr_ldm.app import library
 from cxr_ldm.app.examples import examples_of
 from cxr_ldm.app.generation import Request
 from cxr_ldm.app.turns import Turns
-from cxr_ldm.assets import CONF
+from cxr_ldm.assets import CONF, UPSCALERS
 from cxr_ldm.data.prepared.browse import Catalogue
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging import contrast as statistics
+from cxr_ldm.imaging.enlarging import Enlarger
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.metrics.copies.memorisation import NearCopies
 from cxr_ldm.metrics.copies.neighbours import neighbours
@@ -56,6 +57,13 @@ def messages() -> Iterator[None]:
 def pipeline(folder: Path, sha256: str) -> TextToCXR:
     """A model in memory, by its folder and what is in it."""
     return TextToCXR.from_bundle(folder)
+
+
+@st.cache_resource
+def enlarger() -> Enlarger:
+    """The package's network for larger images, in memory."""
+    name, folder = next(iter(UPSCALERS.items()))
+    return Enlarger.load(folder, name)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the collection …")

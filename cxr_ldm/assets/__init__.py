@@ -1,4 +1,4 @@
-"""What comes with the package: the config tree, a model of radiographs and its student, one of phantoms, and TAESD."""
+"""What comes with the package: the config tree, models of radiographs and of phantoms, an upscaler, and TAESD."""
 
 from pathlib import Path
 
@@ -15,9 +15,12 @@ MODELS = {"chest256": CHEST, "chest256_fast": FAST, "phantom": DEMO}
 ALIASES = {"demo": "phantom"}
 # and what `vae_bundle=` takes besides
 VAES = {"taesd": Path(__file__).parent / "taesd"}
+# and what `upscale=` takes
+UPSCALERS = {"chest_x4": Path(__file__).parent / "chest_x4"}
 KNOWS = {
     "chest256": "radiographs of 256 pixels; trained on labels, view, age and sex, and on no sides",
     "chest256_fast": "a student of chest256, which draws in four steps; the same words",
     "phantom": "generated phantoms of 64 pixels, no real chest",
+    "chest_x4": "enlarges radiographs four times; trained on NIH adults",
     "taesd": "a public autoencoder of photographs",
 }

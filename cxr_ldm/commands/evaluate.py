@@ -41,6 +41,7 @@ from cxr_ldm.commands.settings import (
 )
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.diffusion.guidance_rule import Guidance
+from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation import judge as judging
 from cxr_ldm.evaluation import splits
@@ -48,7 +49,9 @@ from cxr_ldm.evaluation.compare import compare_ldm, compare_vae
 from cxr_ldm.evaluation.distance import Distances
 from cxr_ldm.evaluation.ldm import Evaluation
 from cxr_ldm.evaluation.model import Model
+from cxr_ldm.evaluation.upscaler import measure_upscaler
 from cxr_ldm.evaluation.vae import measure_vae
+from cxr_ldm.imaging.enlarging import STEPS
 from cxr_ldm.metrics import results
 from cxr_ldm.metrics.distances.paired import corrected
 from cxr_ldm.report import html as report_html
@@ -147,6 +150,14 @@ def ldm(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Me
     data, sets = collection_of(cfg, prepared), feature_sets_of(cfg, prepared)
     evaluation = Evaluation(data, sets, measures_of(cfg), judge_of(cfg), adherence_of(cfg, data))
     return evaluation.measure(model_of(cfg, bundle), folder)
+
+
+def upscaler(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Metrics:
+    """Of stage=upscaler."""
+    measures, sets = measures_of(cfg), feature_sets_of(cfg, prepared)
+    distances = Distances(collection_of(cfg, prepared), sets, measures.floor_repeats, measures.neighbours)
+    sampling = Sampling(STEPS, precision=sampling_of(cfg).precision)
+    return measure_upscaler(bundle, distances, measures, sampling, device_of(cfg), folder)
 
 
 def classifier(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Metrics:

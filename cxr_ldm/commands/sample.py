@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cxr_ldm import artifacts, naming
+from cxr_ldm.assets import UPSCALERS
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.commands import editing
 from cxr_ldm.commands.drawn import Batch, Pairs, write
@@ -28,6 +29,7 @@ from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.editing import Original, pasted
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.judge import Judge
+from cxr_ldm.imaging.enlarging import Enlarger
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.presets import presets
 from cxr_ldm.pipeline import TextToCXR
@@ -136,11 +138,20 @@ def finish_of(cfg: DictConfig) -> Finish:
     """
     enhance = plain(cfg.enhance) if cfg.get("enhance") else {"name": None, "steps": []}
     name, steps = enhance["name"], enhance["steps"]
-    finish = Finish(name, steps, cfg.resolution, cfg.watermark)
+    finish = Finish(name, steps, cfg.resolution, cfg.watermark, enlarger=enlarger_of(cfg))
     preset = presets().get(str(name))
     if preset is not None and preset.steps != steps:  # another chain does not go by the preset's name
         finish = replace(finish, enhance=f"{name}, changed")
     return finish
+
+
+def enlarger_of(cfg: DictConfig) -> Enlarger | None:
+    """The network that upscale= names; raises UserError where it is none."""
+    if cfg.upscale is None:
+        return None
+    name = next(iter(UPSCALERS)) if cfg.upscale == "model" else cfg.upscale
+    folder = naming.bundle_named(name, Path(cfg.paths.outputs), "upscaler", key="upscale").said()
+    return Enlarger.load(folder, name, sampling_of(cfg).precision)
 
 
 def read_prompts(prompt: str | None, file: str | None) -> list[str]:

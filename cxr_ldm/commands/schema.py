@@ -170,6 +170,10 @@ class DistillRecipe(Recipe):
     condition_dropout: Share
 
 
+class UpscalerRecipe(Recipe):
+    side: Pixels
+
+
 class ClassifierRecipe(Recipe):
     augment: Augment
 
@@ -179,6 +183,7 @@ class Training(Open):
     ldm: LDMRecipe
     classifier: ClassifierRecipe
     distill: DistillRecipe
+    upscaler: UpscalerRecipe
 
 
 class Sampler(Section):
@@ -264,6 +269,7 @@ class Command(Open):
     vae: VAE
     denoiser: Node
     classifier_network: ClassifierNetwork
+    upscaler: Node
     text_encoder: Node
     attributes: Node | None = None
     diffusion: Diffusion
@@ -301,8 +307,8 @@ class Tune(Section):
 
 class Train(Command):
     nodes = (
-        *("data", "vae", "denoiser", "classifier_network", "text_encoder", "attributes", "diffusion", "training"),
-        *("features", "logger", "callbacks"),
+        *("data", "vae", "denoiser", "classifier_network", "upscaler", "text_encoder", "attributes", "diffusion"),
+        *("training", "features", "logger", "callbacks"),
     )
 
     stage: StageNode | None = None
@@ -372,6 +378,7 @@ class Sample(Command):
     bundle: Place | None
     format: Literal["png", "dicom"]
     resolution: int | None
+    upscale: Place | None
     watermark: bool
 
 

@@ -140,7 +140,7 @@ def device_of(cfg: DictConfig) -> "torch.device":
 def stage_of(cfg: DictConfig) -> str:
     """The chosen stage; raises UserError where none is."""
     if cfg.get("stage") is None:
-        raise UserError("stage is not set; choose stage=vae, stage=ldm, stage=classifier or stage=distill.")
+        raise UserError("stage is not set; choose stage=vae, ldm, classifier, distill or upscaler.")
     return cfg.stage.name
 
 

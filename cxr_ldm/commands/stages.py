@@ -48,6 +48,7 @@ from cxr_ldm.stages.distill import DistillPlan
 from cxr_ldm.stages.ldm import LDMParts, LDMPlan, drawing
 from cxr_ldm.stages.plan import Plan, ancestry
 from cxr_ldm.stages.recipe import Recipe
+from cxr_ldm.stages.upscaler import UpscalerPlan
 from cxr_ldm.stages.vae import VAEPlan
 from cxr_ldm.training.fit import Machine, MakeLogger, on_gpu
 
@@ -271,19 +272,26 @@ def parts_of(cfg: DictConfig) -> LDMParts:
     """What a diffusion model is made of."""
     denoiser = denoiser_node(cfg)
 
-    def diffusion(network: nn.Module) -> tuple[Denoiser, DiffusionLoss]:
-        model = Denoiser(network, instantiate(cfg.diffusion.schedule), instantiate(cfg.diffusion.scaling))
-        return model, loss_of(cfg)
-
-    nodes = {"network": denoiser, "schedule": cfg.diffusion.schedule, "scaling": cfg.diffusion.scaling}
+    nodes = {"network": denoiser, **flow_nodes(cfg)}
     return LDMParts(
         lambda texts, definition: instantiate(cfg.text_encoder, texts=texts, definition=definition),
         lambda channels, width: instantiate(denoiser, latent_channels=channels, context_width=width),
         lambda width: instantiate(cfg.attributes, width=width) if cfg.get("attributes") else None,
-        diffusion,
+        partial(flow, cfg),
         instantiate(cfg.text_encoder.get("unfreeze")),
         {name: plain(node) for name, node in nodes.items()},
     )
+
+
+def flow_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
+    """What a bundle says that schedule and scaling are built from."""
+    return {"schedule": cfg.diffusion.schedule, "scaling": cfg.diffusion.scaling}
+
+
+def flow(cfg: DictConfig, network: nn.Module) -> tuple[Denoiser, DiffusionLoss]:
+    """A network with its schedule, scaling and loss."""
+    schedule, scaling = (instantiate(node) for node in flow_nodes(cfg).values())
+    return Denoiser(network, schedule, scaling), loss_of(cfg)
 
 
 def loss_of(cfg: DictConfig) -> DiffusionLoss:
@@ -317,6 +325,23 @@ def classifier(cfg: DictConfig, prepared: Prepared) -> Built:
     # rules of an earlier version of this code may have found other classes
     more = {"classifier_network": plain(model), "classes": plan.targets.classes}
     return built(cfg, plan, choice("classifier_network"), recipe, more | added)
+
+
+def upscaler(cfg: DictConfig, prepared: Prepared) -> Built:
+    """stage=upscaler"""
+    ancestor_of(cfg, prepared)  # refuses one
+    recipe, nodes = cfg.training.upscaler, {"upscaler": cfg.upscaler, **flow_nodes(cfg)}
+    plan = UpscalerPlan(
+        prepared,
+        recipe_of(recipe),
+        cfg.seed,
+        lambda spread: instantiate(cfg.upscaler, spread=spread),
+        partial(flow, cfg),
+        {name: plain(node) for name, node in nodes.items()},
+        recipe.side,
+    )
+    more = {group: plain(cfg[group]) for group in ("upscaler", "diffusion")}
+    return built(cfg, plan, choice("upscaler"), recipe, more)
 
 
 def recipe_of(recipe: DictConfig, how: tuning.Tuning | None = None) -> Recipe:

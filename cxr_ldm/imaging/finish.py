@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.imaging.enlarging import Enlarger
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.imaging.presets import apply, check_steps, stated
 from cxr_ldm.imaging.watermark import BLOCK, mark
@@ -26,9 +27,11 @@ class Finish:
     Attributes:
         enhance: name of the preset, or of a chain of one's own; None leaves the image as it was drawn.
         steps: of it, see `cxr_ldm.imaging.presets.apply`.
-        resolution: side in pixels; None is the model's own. Interpolated (cubic), which adds no detail.
+        resolution: side in pixels; None is the model's own. Interpolated (cubic), which adds no detail, or else drawn
+            by the enlarger.
         watermark: whether to add the invisible mark.
         label: whether to write SYNTHETIC into the picture.
+        enlarger: draws the detail of larger pictures; without a resolution they become as large as it makes them.
 
     Raises:
         UserError: steps that do not fit, a resolution out of range, or one too small for a watermark.
@@ -39,6 +42,7 @@ class Finish:
     resolution: int | None = None
     watermark: bool = False
     label: bool = False
+    enlarger: Enlarger | None = None
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -47,12 +51,22 @@ class Finish:
             raise UserError(f"resolution={size} must be a whole number of pixels from {least} to {LARGEST}.")
 
     def check_size(self, size: int) -> None:
-        """Raises UserError where a model of this size draws too few pixels for the watermark."""
-        if self.watermark and (self.resolution or size) < 8 * BLOCK:
+        """Raises UserError where a model of this size draws too few pixels for the watermark, or enough as it is."""
+        if self.enlarger is not None and self.side(size) <= size:
+            raise UserError(
+                f"resolution={self.resolution} is no more than the {size} pixels of this model; leave upscale= out."
+            )
+        if self.side(size) > LARGEST:
+            raise UserError(f"{self.side(size)} pixels a side are too many; add resolution={LARGEST} or less.")
+        if self.watermark and self.side(size) < 8 * BLOCK:
             raise UserError(
                 f"watermark=true: this model draws {size} × {size} pixels, and {8 * BLOCK} × {8 * BLOCK} are needed; "
                 f"add resolution={8 * BLOCK} or more."
             )
+
+    def side(self, size: int) -> int:
+        """Pixels a side of what is written of a picture of `size`."""
+        return self.resolution or (size if self.enlarger is None else size * self.enlarger.factor)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Images `[N,1,H,W]` in [-1, 1] -> the same at the chosen size; as they are where nothing was chosen."""
@@ -62,15 +76,19 @@ class Finish:
         grey = (image.double().numpy() + 1) / 2
         stages = apply(grey, self.steps)
         grey = stages[-1].image if stages else grey
-        if self.resolution is not None and self.resolution != grey.shape[0]:
-            kind = cv2.INTER_AREA if self.resolution < grey.shape[0] else cv2.INTER_CUBIC
-            grey = np.clip(cv2.resize(grey, (self.resolution, self.resolution), interpolation=kind), 0, 1)
+        side = self.side(grey.shape[0])
+        if self.enlarger is not None and side > grey.shape[0]:
+            grey = self.enlarger(grey, side)
+        elif side != grey.shape[0]:
+            kind = cv2.INTER_AREA if side < grey.shape[0] else cv2.INTER_CUBIC
+            grey = np.clip(cv2.resize(grey, (side, side), interpolation=kind), 0, 1)
         finished = torch.from_numpy(grey).float() * 2 - 1
         if self.label:
             finished = torch.from_numpy(labelled(to_uint8(finished))).float() / 127.5 - 1
         if self.watermark:
             finished = torch.from_numpy(mark(to_uint8(finished))).float() / 127.5 - 1
-        return finished if stages or self.resolution or self.watermark or self.label else image
+        changed = stages or self.resolution or self.enlarger or self.watermark or self.label
+        return finished if changed else image
 
     def facts(self) -> dict[str, Any]:
         """For provenance: what was done; nothing where nothing was."""
@@ -79,6 +97,8 @@ class Finish:
             facts["enhance"] = {"name": self.enhance, "steps": stated(self.steps)}
         if self.resolution is not None:
             facts["resolution"] = self.resolution
+        if self.enlarger is not None:
+            facts["upscale"] = self.enlarger.facts()
         if self.watermark:
             facts["watermark"] = True
         if self.label:

@@ -12,7 +12,7 @@ def lines(result):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train.py"], "choose stage=vae, stage=ldm, stage=classifier or stage=distill"),
+        (["train.py"], "choose stage=vae, ldm, classifier, distill or upscaler"),
         (["train.py", "stage=foo"], "stage/foo"),
         (["train.py", "stage=vae", "trainer.precison=16"], "did you mean 'trainer.precision'"),
         (["train.py", "stage=vae", "name=a(b"], "a(b"),

@@ -162,7 +162,7 @@ def test_every_node_takes_its_arguments(file):
     group, option = file.rsplit("/", 1)
     built = instantiate(OmegaConf.select(composed("train", f"{group}={option}"), group.replace("/", ".")))
     if group == "training":
-        assert set(built) == {"vae", "ldm", "classifier", "distill"}
+        assert set(built) == {"vae", "ldm", "classifier", "distill", "upscaler"}
         for recipe in built.values():
             assert recipe["optimizer"]([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] > 0
 

@@ -90,14 +90,19 @@ def finish() -> Finish:
     with st.expander("Files: size, enhancement, watermark"):
         found = {preset.label: preset for preset in presets().values()}
         label = st.selectbox("Enhancement", ["none", *found], key="enhance")
-        sizes = {"the model's own": None, **{f"{side} × {side}, interpolated": side for side in (128, 256, 512, 1024)}}
+        sizes = {"the model's own": None, **{f"{side} × {side}": side for side in (128, 256, 512, 1024)}}
         resolution = sizes[st.selectbox("Resolution", list(sizes), key="resolution")]
+        drawn = st.checkbox(
+            "Draw the detail of larger images",
+            key="upscale",
+            help="By a network, where interpolation is soft. It invents edges and grain, no finding: averaged down, "
+            "the image is the same.",
+        )
         watermark = st.checkbox(
             "Invisible watermark", key="watermark", help="Outlives JPEG; `python -m cxr_ldm.imaging.verify` finds it."
         )
-    if label == "none":
-        return Finish(resolution=resolution, watermark=watermark)
-    return Finish(found[label].name, found[label].steps, resolution, watermark)
+    name, steps = (None, []) if label == "none" else (found[label].name, found[label].steps)
+    return Finish(name, steps, resolution, watermark, enlarger=ui.enlarger() if drawn else None)
 
 
 def generate(request: Request) -> None:
@@ -117,6 +122,7 @@ def generate(request: Request) -> None:
             last = time.monotonic()
 
     pipeline = ui.loaded(request.model)
+    request.finish.check_size(pipeline.size)  # before anything is drawn
     with ui.turns().turn(ui.waiting(lambda text: bar.progress(0.0, text))):
         images = request.generate(pipeline, preview=preview)
     bar.progress(1.0, "Comparing with the training images …")
