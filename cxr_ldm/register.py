@@ -14,6 +14,7 @@ from cxr_ldm.errors import UserError
 # What a bundle may build: name → address.
 PARTS = {
     "Autoencoder": "cxr_ldm.networks.autoencoder.Autoencoder",
+    "ClipTextEncoder": "cxr_ldm.text.clip.ClipTextEncoder",
     "Classifier": "cxr_ldm.networks.classifier.Classifier",
     "Epsilon": "cxr_ldm.diffusion.scaling.Epsilon",
     "InpaintUNet": "cxr_ldm.networks.inpainting.InpaintUNet",

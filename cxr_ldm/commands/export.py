@@ -25,12 +25,14 @@ from cxr_ldm.commands.settings import asked_data, plain
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.choice import chosen_by
+from cxr_ldm.foreign import GUIDANCE, stable_diffusion
 from cxr_ldm.hub import published as published_on_hub
 from cxr_ldm.networks.foreign import autoencoder_kl
 from cxr_ldm.networks.tiny import PUBLISHED, published
 from cxr_ldm.portable import write_onnx
 
 WRITTEN = {"onnx": write_onnx, "diffusers": write_diffusers}
+UNKNOWN = "images that its publisher names, with the terms"
 FOREIGN = "autoencoder_kl"  # an AutoencoderKL as diffusers saves it
 
 
@@ -43,6 +45,8 @@ def main(cfg: DictConfig) -> None:
         raise UserError("out is not set; name the folder to write, for example out=exported.")
     if cfg.form in (*PUBLISHED, FOREIGN):
         return write_published(cfg)
+    if cfg.form == "stable_diffusion":
+        return write_foreign(cfg)
     if cfg.form in WRITTEN:
         return write_elsewhere(cfg)
     if cfg.decoder is not None and cfg.form != "full":
@@ -82,16 +86,32 @@ def write_elsewhere(cfg: DictConfig) -> None:
         print(f"  {file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
-def write_published(cfg: DictConfig) -> None:
-    """Published files of an autoencoder in the folder `bundle` as the bundle of a VAE."""
+def check_published(cfg: DictConfig) -> None:
+    """Raises UserError where it is not said what is read, or the result is there already."""
     if cfg.bundle is None:
         raise UserError(f"form={cfg.form} needs bundle=DIR, the folder of the published files.")
     if Path(cfg.out).exists():
         raise UserError(f"out={cfg.out} exists already; delete it or name another folder.")
+
+
+def write_foreign(cfg: DictConfig) -> None:
+    """A whole model of diffusers in the folder `bundle` as a bundle."""
+    check_published(cfg)
+    stated = guidance_of(cfg, None) or {"guidance": Guidance(GUIDANCE).settings() | {"chosen": "default"}}
+    model = stable_diffusion(Path(cfg.bundle))
+    data = {"name": UNKNOWN, "kind": "published"}
+    info = {"run": cfg.form, "size": model.size, "data": data, "vae_data": data, **stated}
+    save_bundle(Path(cfg.out), "ldm", model.specs, model.parts, info)
+    print(f"  {cfg.out}")
+
+
+def write_published(cfg: DictConfig) -> None:
+    """Published files of an autoencoder in the folder `bundle` as the bundle of a VAE."""
+    check_published(cfg)
     network: nn.Module
     if cfg.form == FOREIGN:
         network, spec = autoencoder_kl(Path(cfg.bundle))
-        name = "images that its publisher names, with the terms"
+        name = UNKNOWN
     else:
         network = published(Path(cfg.bundle), cfg.form)
         spec = {"part": "TinyAutoencoder", "latent_channels": PUBLISHED[cfg.form]}
@@ -101,10 +121,12 @@ def write_published(cfg: DictConfig) -> None:
     print(f"  {cfg.out}")
 
 
-def guidance_of(cfg: DictConfig, bundle: Path) -> dict[str, Any]:
+def guidance_of(cfg: DictConfig, bundle: Path | None) -> dict[str, Any]:
     """`info.guidance` as `guidance=` or `guidance.scale=` asks for it, which is printed; nothing where neither does."""
     asked = cfg.guidance
     if isinstance(asked, str):
+        if bundle is None:
+            raise UserError(f"guidance={asked} measured another model; give a scale by guidance.scale=.")
         if cfg.decoder is not None:
             raise UserError(f"guidance={asked} measured another decoder; write the decoder first, then measure that.")
         entry = chosen_by(Path(asked), bundle_sha256(bundle))
@@ -112,7 +134,7 @@ def guidance_of(cfg: DictConfig, bundle: Path) -> dict[str, Any]:
         stated = plain(asked) if OmegaConf.is_config(asked) else {"scale": asked}
         if all(value is None for value in stated.values()):
             return {}
-        own = Guidance.of_bundle(read_json(bundle / "config.json")["info"])
+        own = Guidance() if bundle is None else Guidance.of_bundle(read_json(bundle / "config.json")["info"])
         entry = own.with_stated(**stated).settings() | {"chosen": "stated"}
     print(f"guidance scale {entry['scale']:g}")
     return {"guidance": entry}

@@ -385,7 +385,7 @@ class Sample(Command):
 class Export(Command):
     bundle: Place | None
     out: Place | None
-    form: Literal["half", "int8", "full", "onnx", "diffusers", "taesd", "taesd3", "autoencoder_kl"]
+    form: Literal["half", "int8", "full", "onnx", "diffusers", "taesd", "taesd3", "autoencoder_kl", "stable_diffusion"]
     hub: Word | None
     private: bool
     decoder: Place | None

@@ -335,7 +335,7 @@ def upscaler(cfg: DictConfig, prepared: Prepared) -> Built:
         prepared,
         recipe_of(recipe),
         cfg.seed,
-        lambda spread: instantiate(cfg.upscaler, spread=spread),
+        lambda strength: instantiate(cfg.upscaler, **strength._asdict()),
         partial(flow, cfg),
         {name: plain(node) for name, node in nodes.items()},
         recipe.side,

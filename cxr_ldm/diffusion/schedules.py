@@ -56,13 +56,21 @@ class LinearBeta:
 
     Args:
         zero_terminal: rescale alpha so that the last level is pure noise, as sampling starts (see `zero_terminal_snr`).
+        scaled: the roots of the betas are linear in the step, as in the code of Rombach et al. 2022.
     """
 
     def __init__(
-        self, levels: Count = 1000, beta_first: Share = 1e-4, beta_last: Share = 0.02, zero_terminal: bool = False
+        self,
+        levels: Count = 1000,
+        beta_first: Share = 1e-4,
+        beta_last: Share = 0.02,
+        zero_terminal: bool = False,
+        scaled: bool = False,
     ) -> None:
         self.levels = levels
-        betas = torch.linspace(beta_first, beta_last, levels, dtype=torch.float64)
+        power = 2 if scaled else 1
+        first, last = beta_first ** (1 / power), beta_last ** (1 / power)
+        betas = torch.linspace(first, last, levels, dtype=torch.float64) ** power
         alphas = torch.cumprod(1.0 - betas, dim=0).sqrt()
         if zero_terminal:
             alphas = zero_terminal_snr(alphas)

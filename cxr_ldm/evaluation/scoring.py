@@ -26,7 +26,7 @@ from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.copies import memorisation
 from cxr_ldm.metrics.distances import floors
 from cxr_ldm.metrics.distances.paired import paired_kernel_distance
-from cxr_ldm.metrics.faithfulness.judged import Judged, faithfulness
+from cxr_ldm.metrics.faithfulness.judged import Judged, auroc_differences, faithfulness
 from cxr_ldm.metrics.images import diversity
 from cxr_ldm.metrics.images import looks as image_statistics
 from cxr_ldm.metrics.results import Metric
@@ -190,19 +190,29 @@ class Scoring:
         """AUROC by finding with what the prompts say as truth, and the same on the real images of the split."""
         judge, data = self.judge, self.data
         assert judge is not None
-        seen = Judged(
+        facts = self.truth()
+        metrics = faithfulness(self.seen(images, prompts, ids), facts, seed=data.seed)
+        real = facts | {"truth": "what the text says", "images": f"real images of the {data.word} split"}
+        return metrics | faithfulness(judge.judged(data, data.rows), real, "_real", data.seed)
+
+    def truth(self) -> dict[str, Any]:
+        """What AUROC is measured by, for settings."""
+        assert self.judge is not None
+        return {"classifier": self.judge.sha256, "truth": "what the prompt says", "images": "that were given"}
+
+    def seen(self, images: Tensor, prompts: Sequence[str], ids: Sequence[str]) -> Judged:
+        """Images beside what the judge sees in them and what their prompts say."""
+        judge = self.judge
+        assert judge is not None
+        return Judged(
             judge.classes,
-            judge.probabilities(images.split(data.batch_size)),
+            judge.probabilities(images.split(self.data.batch_size)),
             targets_of(prompts, judge.classes),
             judge.prevalence,
             list(prompts),
             list(ids),
             np.full(len(images), "given"),
         )
-        facts = {"classifier": judge.sha256, "truth": "what the prompt says", "images": "that were given"}
-        metrics = faithfulness(seen, facts, seed=data.seed)
-        real = facts | {"truth": "what the text says", "images": f"real images of the {data.word} split"}
-        return metrics | faithfulness(judge.judged(data, data.rows), real, "_real", data.seed)
 
 
 def targets_of(prompts: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -216,9 +226,10 @@ def targets_of(prompts: Sequence[str], classes: Sequence[str]) -> np.ndarray:
 
 
 def difference(scoring: Scoring, first: Pictures, second: Pictures) -> dict[str, Metric]:
-    """KID of two generators against the same real images, first less second, by each extractor.
+    """KID of two generators against the same real images, by each extractor, and AUROC by finding: first less second.
 
     Images of one name are a pair, or of one place where no name is in both; those without a counterpart are left out.
+    AUROC is of the pairs of one prompt, where there is a judge.
     """
     data, sets = scoring.data, scoring.sets
     places = paired_places(first, second)
@@ -233,6 +244,16 @@ def difference(scoring: Scoring, first: Pictures, second: Pictures) -> dict[str,
         metrics[f"kid_{name}_difference"] = paired_kernel_distance(
             real, first_made, second_made, people, ids, stated, data.seed
         )
+    if scoring.judge is not None and first.prompts is not None and second.prompts is not None:
+        asked, also = (
+            [prompts[place] for place in rows]
+            for prompts, rows in zip((first.prompts, second.prompts), places, strict=True)
+        )
+        alike = [place for place, (text, other) in enumerate(zip(asked, also, strict=True)) if text == other]
+        if alike:
+            texts, names = [asked[place] for place in alike], [ids[place] for place in alike]
+            seen, other_seen = (scoring.seen(each[torch.tensor(alike)], texts, names) for each in (one, two))
+            metrics |= auroc_differences(seen, other_seen, scoring.truth() | {"pairs": len(alike)}, data.seed)
     return metrics
 
 

@@ -320,7 +320,7 @@ class LDMPlan(Plan):
             "autoencoder": self.vae.spec["autoencoder"],
             **self.parts.specs,
             "network": {**self.parts.specs["network"], **shapes},
-            "text_encoder": {"part": "TextEncoder", **encoder.arguments},
+            "text_encoder": {"part": type(encoder).__name__, **encoder.arguments},
             "whitening": {"part": "Whitening", **module.whitening.arguments},
         }
         parts = {

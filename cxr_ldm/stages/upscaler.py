@@ -19,12 +19,13 @@ from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.enlarging import STEPS, enlarged
 from cxr_ldm.networks.blocks import channels_last, parameter_count
-from cxr_ldm.networks.upscaler import Upscaler, interpolated, spread_of
+from cxr_ldm.networks.upscaler import Strength, Upscaler, interpolated, strength_of
 from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
 from cxr_ldm.stages.plan import Contents, Plan
 from cxr_ldm.stages.recipe import Recipe
 
 MEASURED = 100  # training images whose detail says how large it is
+UNKNOWN = Strength(1.0, 0.0)
 SHOWN = 128  # pixels a side of the pictures of a validation: detail is not seen on a whole one
 
 
@@ -87,7 +88,7 @@ class UpscalerPlan(Plan):
     """A run of stage=upscaler.
 
     Args:
-        network: makes an upscaler with fresh weights, of a spread.
+        network: makes an upscaler with fresh weights, for detail of a strength.
         diffusion: a network with its schedule, scaling and loss.
         specs: what a bundle says that upscaler, schedule and scaling are built from.
         side: in pixels of the random squares that are trained on.
@@ -100,7 +101,7 @@ class UpscalerPlan(Plan):
         prepared: Prepared,
         recipe: Recipe,
         seed: int,
-        network: Callable[[float], Upscaler],
+        network: Callable[[Strength], Upscaler],
         diffusion: Callable[[nn.Module], tuple[Denoiser, DiffusionLoss]],
         specs: Mapping[str, Mapping[str, Any]],
         side: int,
@@ -110,7 +111,7 @@ class UpscalerPlan(Plan):
 
     def check(self, folder: Path) -> None:
         """Refuses squares and pictures that the factor does not divide, or squares larger than the pictures."""
-        factor, size = self.network(1.0).factor, self.prepared.size
+        factor, size = self.network(UNKNOWN).factor, self.prepared.size
         for key, side in (("data.size", size), ("training.upscaler.side", self.side)):
             if side % factor:
                 raise UserError(f"{key}={side} must be a multiple of {factor}, by which the upscaler enlarges.")
@@ -121,12 +122,13 @@ class UpscalerPlan(Plan):
         """Measures the detail of training images."""
         torch.manual_seed(self.seed)
         pictures = self.prepared.pixels(evenly(self.prepared.rows("train"), MEASURED))
-        upscaler = channels_last(self.network(spread_of(pictures, self.network(1.0).factor)))
+        strength = strength_of(pictures, self.network(UNKNOWN).factor)
+        upscaler = channels_last(self.network(strength))
         denoiser, loss = self.diffusion(upscaler)
         loss.check(denoiser)
         print(
-            f"upscaler: {parameter_count(upscaler) / 1e6:.2f}M parameters, {upscaler.factor} times larger; detail is "
-            f"{upscaler.spread / 2:.2%} of the grey range"
+            f"upscaler: {parameter_count(upscaler) / 1e6:.2f}M parameters, {upscaler.factor} times larger; grain is "
+            f"{strength.grain / 2:.2%} of the grey range, texture {strength.texture:.2f} of the contrast"
         )
         recipe = self.recipe
         return UpscalerStage(denoiser, loss, recipe.optimizer, recipe.warmup_steps, recipe.last_rate, self.seed)
@@ -158,7 +160,7 @@ class UpscalerPlan(Plan):
             "schedule": module.denoiser.schedule,
             "scaling": module.denoiser.scaling,
         }
-        specs = {**self.specs, "upscaler": {**self.specs["upscaler"], "spread": module.upscaler.spread}}
+        specs = {**self.specs, "upscaler": {**self.specs["upscaler"], **module.upscaler.strength._asdict()}}
         return Contents(specs, parts, {})
 
     def stated(self) -> dict[str, Any]:

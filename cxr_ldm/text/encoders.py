@@ -109,9 +109,14 @@ class TextEncoder(nn.Module):
             states = run(self.top, states, mask)
         return linked(states, self.top.parameters())
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.projection.parameters()).device
+
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Texts -> states `[U,L,width]` and mask bool `[U,L]`, on the encoder's device."""
-        ids, mask = (tensor.to(next(self.projection.parameters()).device) for tensor in self.tokenizer(texts))
+        ids, mask = (tensor.to(self.device) for tensor in self.tokenizer(texts))
         return self(self.frozen(ids, mask), mask), mask
 
 

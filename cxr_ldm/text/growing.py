@@ -1,5 +1,6 @@
 """New words for an encoder that learnt its vocabulary: appended, so that what it knew keeps its tokens and its rows."""
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -23,16 +24,14 @@ def grown(encoder: TextEncoder, texts: Sequence[str], most: int, definition: str
         most: new words, the most frequent first.
         definition: of the tokenizer that an earlier part of the same run grew, in place of a new one.
     """
-    words: list[str] = []
     if not encoder.from_ids:
-        definition = encoder.tokenizer.definition
-    elif definition is None:
+        return copy.deepcopy(encoder)
+    if definition is None:
         definition, words = with_words(encoder.tokenizer, new_words(encoder.tokenizer, texts)[:most])
     else:
         words = added(definition)[encoder.tokenizer.vocabulary :]
     old: dict[str, Any] = dict(encoder.arguments)
-    vocabulary = Tokenizer(definition, old["length"]).vocabulary if encoder.from_ids else None
-    architecture = old["architecture"] | ({"vocab_size": vocabulary} if vocabulary else {})
+    architecture = old["architecture"] | {"vocab_size": Tokenizer(definition, old["length"]).vocabulary}
     larger = TextEncoder(definition, architecture, old["length"], old["trained_layers"])
     weights = encoder.state_dict()
     for name, value in larger.state_dict().items():

@@ -9,6 +9,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.processors import BertProcessing
 from torch import Tensor
 
+from cxr_ldm.errors import UserError
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # A mark with space or nothing behind it, so not the point of 2.5; abbreviations such as "approx. " count as ends.
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
@@ -23,13 +25,21 @@ class Tokenizer:
     Args:
         definition: the tokenizer as JSON text, as the `tokenizers` library writes it.
         length: most tokens a text may have, the two special ones included.
+        pad: a token by which every text is brought to `length`, and which counts as one of its tokens; None: texts are
+            as long as the longest, and padding is masked.
+
+    Raises:
+        UserError: the vocabulary has no `pad`.
     """
 
-    def __init__(self, definition: str, length: int) -> None:
-        self.definition, self.length = definition, length
+    def __init__(self, definition: str, length: int, pad: str | None = None) -> None:
+        self.definition, self.length, self.masked = definition, length, pad is None
         self._tokenizer = FastTokenizer.from_str(definition)
         self._tokenizer.enable_truncation(length)
-        self._tokenizer.enable_padding(pad_id=self._tokenizer.token_to_id("[PAD]") or 0, length=None)
+        number = self._tokenizer.token_to_id("[PAD]" if pad is None else pad)
+        if pad is not None and number is None:
+            raise UserError(f"the tokenizer has no token {pad!r} to pad with; copy it again.")
+        self._tokenizer.enable_padding(pad_id=number or 0, length=None if pad is None else length)
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """`U` texts -> ids int64 `[U,L]` and mask bool `[U,L]` (False at padding), L that of the longest text."""
@@ -38,6 +48,8 @@ class Tokenizer:
             pairs = zip(texts, encoded, strict=True)
             encoded = self._tokenizer.encode_batch([whole_sentences(text, entry) for text, entry in pairs])
         ids = torch.tensor([entry.ids for entry in encoded])
+        if not self.masked:
+            return ids, torch.ones_like(ids, dtype=torch.bool)
         return ids, torch.tensor([entry.attention_mask for entry in encoded], dtype=torch.bool)
 
     def cut(self, texts: Sequence[str]) -> int:

@@ -91,7 +91,12 @@ def test_several_sets_stand_in_one_table_with_paired_differences(command, output
     assert found["value"] == pytest.approx(alone[0] - alone[1], abs=1e-9)
     assert found["value"] < 0, "darker phantoms are further away"
     assert found["settings"]["by"] == "name"
-    assert any(name.startswith("auroc_") for name in figures(outputs, "both-darker"))
+    area = "auroc_pleural_effusion"
+    apart = figures(outputs, "both")[f"{area}_difference_others_less_darker"]
+    areas = [figures(outputs, f"both-{name}")[area]["value"] for name in ("others", "darker")]
+    assert apart["value"] == pytest.approx(areas[0] - areas[1], abs=1e-9)
+    assert apart["settings"]["pairs"] == 60
+    assert "p_value" in found["settings"]
     table = json.loads((outputs / "evaluation" / "both" / "chexgenbench.json").read_text())
     assert [row["Extra Info"] for row in table] == ["others", "darker"]
     again = scored(command, outputs, sets, "real=prepared:real", prompts, f"classifier={judge}", "name=both")

@@ -8,7 +8,10 @@ from PIL import Image
 
 DATA = ["data.reader.n=160", "data.size=32"]
 TINY = [*DATA, "upscaler=tiny", "logger=csv"]
-LENGTHS = [f"training.upscaler.{word}" for word in ("images=9600", "validate_every=9600", "side=16", "ema=0.98", "optimizer.lr=3e-3")]
+LENGTHS = [
+    f"training.upscaler.{word}"
+    for word in ("images=9600", "validate_every=9600", "side=16", "ema=0.98", "optimizer.lr=3e-3")
+]
 
 
 @pytest.fixture(scope="module")

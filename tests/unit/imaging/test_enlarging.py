@@ -17,7 +17,7 @@ from cxr_ldm.networks.upscaler import Upscaler
 @pytest.fixture(scope="module")
 def enlarger(tmp_path_factory):
     torch.manual_seed(0)
-    sizes = {"channels": 8, "blocks": 1, "factor": 2, "spread": 0.03}
+    sizes = {"channels": 8, "blocks": 1, "factor": 2, "grain": 0.03, "texture": 0.0}
     parts = {"upscaler": Upscaler(**sizes), "schedule": RectifiedFlow(), "scaling": Velocity()}
     specs = {"upscaler": {"part": "Upscaler", **sizes}, "schedule": {"part": "RectifiedFlow"}}
     place = tmp_path_factory.mktemp("bundles") / "twice"

@@ -14,14 +14,14 @@ from cxr_ldm.networks.upscaler import (
     interpolated,
     mean_of_squares,
     repeated,
-    spread_of,
+    strength_of,
     without_mean,
 )
 
 
-def random_upscaler(factor, blocks=2, spread=0.1):
+def random_upscaler(factor, blocks=2, grain=0.1, texture=0.5):
     torch.manual_seed(factor)
-    network = Upscaler(8, blocks, factor, spread).double().eval()
+    network = Upscaler(8, blocks, factor, grain, texture).double().eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return network
@@ -51,10 +51,9 @@ def test_averaged_down_it_is_the_small_picture(factor, contrast):
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_picture_is_its_small_one_and_its_detail(factor):
     large = (smooth(12, factor)[1] / 3).clamp(-1, 1)
-    network = random_upscaler(factor, spread=spread_of(large, factor))
+    network = random_upscaler(factor, 2, *strength_of(large, factor))
     small, detail = network.detail_of(large)
     assert torch.allclose(network.enlarge(small, detail), large)
-    assert abs(float(detail.square().mean()) - 1) < 1e-12
     assert mean_of_squares(detail, factor).abs().max() < 1e-12
 
 
@@ -97,3 +96,15 @@ def test_one_step_of_a_flow_that_knows_the_mean_draws_it():
     drawn = enlarged(denoiser, small, [1, 2], Sampling(1))
     cubic = interpolated(small, 4)
     assert torch.allclose(drawn, cubic + repeated(small - mean_of_squares(cubic, 4), 4), atol=1e-6)
+
+
+def test_the_strength_of_detail_is_measured():
+    """Pictures whose detail is 0.01 of grain, and half of a contrast that is nothing on the left and grows."""
+    made = torch.Generator().manual_seed(1)
+    rough = torch.rand(2, 1, 64, 64, generator=made, dtype=torch.float64) - 0.5
+    small = rough * torch.linspace(-0.2, 0.8, 64, dtype=torch.float64).clamp(min=0)
+    network = random_upscaler(4, grain=0.01, texture=0.5)
+    detail = without_mean(torch.randn(2, 1, 256, 256, generator=made, dtype=torch.float64), 4) * (16 / 15) ** 0.5
+    grain, texture = strength_of(network.enlarge(small, detail), 4)
+    assert abs(grain / 0.01 - 1) < 0.1
+    assert abs(texture / 0.5 - 1) < 0.1
