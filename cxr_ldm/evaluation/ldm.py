@@ -138,8 +138,10 @@ class Evaluation:
         return More(asked[:count], made, compared)
 
     def costs(self, model: Model) -> dict[str, Metric]:
-        """Parameters, latency, throughput and memory of sampling."""
+        """Parameters, and latency, throughput and memory of sampling unless no number of steps is asked for."""
         metrics = cost.parameters(model.bundle.parts)
+        if not self.measures.cost_steps:
+            return metrics
         metrics |= cost.latencies(model.pipeline, self.measures.cost_steps, model.sampling)
         return metrics | cost.peak_memory(model.bundle.folder, str(model.device), model.packages, model.sampling)
 

@@ -54,7 +54,7 @@ class Measures:
         floor_repeats: patient-disjoint splits of real against real, for the floor.
         neighbours: of precision, recall, density and coverage.
         extraction_prompts, extraction_samples: texts of training images that are asked for, and seeds for each.
-        cost_steps: numbers of steps at which one image is timed.
+        cost_steps: numbers of steps at which one image is timed; none: neither time nor memory is measured.
         curves: None measures none.
         own_prompts_n: samples for each finding and side of prompts in our own words.
         references: what a copier, the autoencoder, shuffled prompts and the empty prompt get by the same measures.

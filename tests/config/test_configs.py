@@ -241,7 +241,7 @@ def test_the_command_python_and_the_page_sample_alike_by_default():
 def test_an_experiment_states_a_guidance_only_where_its_page_was_measured_with_it(experiment):
     """A value there goes before the one that a curve chose, so that what was never measured has no place in it."""
     stated = {key: value for key, value in composed("sample", f"experiment={experiment}").guidance.items() if value}
-    measured = {"ablation": 2.0, "ablation_nih": 2.0, "real_small": 1.5, "real_small_decoder": 1.5}
+    measured = {"ablation": 2.0, "ablation_nih": 2.0}
     assert stated == ({"scale": measured[experiment]} if experiment in measured else {})
 
 
