@@ -58,6 +58,10 @@ KINDS = {
 WARNING = (
     "What it draws is synthetic. It is for research, shows no person, and is no basis for a diagnosis or for treatment."
 )
+DETAIL = (
+    "The detail that it draws is synthetic. Averaged down, a picture is the one that it was made from; what is smaller "
+    "than a pixel of that is invented, and is no basis for a diagnosis or for treatment."
+)
 
 
 def card(facts: Mapping[str, Any]) -> str:
@@ -70,7 +74,9 @@ def card(facts: Mapping[str, Any]) -> str:
     info = facts["info"]
     size = f", {info['size']} pixels" if info.get("size") else ""
     lines = [f"# {info.get('run', facts['kind'])}", ""]
-    of = "photographs" if info.get("data", {}).get("kind") == "published" else "chest radiographs"
+    of = "chest radiographs"
+    if info.get("data", {}).get("kind") == "published":
+        of = "photographs" if "photographs" in info["data"]["name"] else "images"
     lines.append(f"{KINDS.get(facts['kind'], 'A model')} of {of}{size}, by {facts['software']}.")
     if facts["kind"] == "ldm":
         lines += ["", WARNING]
@@ -82,6 +88,8 @@ def card(facts: Mapping[str, Any]) -> str:
         if "teacher" in info:
             own = info["sampling"]
             lines += ["", f"A student: sampled in {own['steps']} steps of {own['sampler']} like its teacher in many."]
+    if facts["kind"] == "upscaler":
+        lines += ["", DETAIL]
     own, other = info.get("data", {}), info.get("vae_data")
     lines += ["", "Trained on:", "", *sources(own)]
     for before in info.get("init_data", []):

@@ -27,7 +27,7 @@ from cxr_ldm.metrics.results import Metric, hardware
 from cxr_ldm.metrics.statistics import mean_over_patients
 from cxr_ldm.networks.upscaler import interpolated, mean_of_squares
 
-TILE = 32  # pixels a side of what is seen at once, so that even small pictures have seams to look at
+TILE, SEAMS = 32, 16  # pixels a side of what is seen at once where seams are looked for, and in how many pictures
 DETAIL = 224  # pixels a side of the squares whose features are compared: an extractor shrinks no square of this size
 # behind the name of a measure: of the picture that is drawn, of the mean of what may be drawn, of cubic interpolation
 DRAWN, MEAN, CUBIC = "", "_of_mean", "_interpolated"
@@ -62,18 +62,21 @@ def measure_upscaler(
             found = feature_distances(distances, rows, each, measures.n)
             metrics |= {name + end: metric for name, metric in found.items()}
     metrics["fine_sharpness_of_real"] = fine_sharpness(data, original)
-    metrics |= edge_metrics(pictures[DRAWN], original, factor, prepared.patients(rows))
+    few = rows[:SEAMS]
+    tiled = made(denoiser, small[:SEAMS], few, sampling, TILE)
+    metrics |= edges("seam", tiled, original[:SEAMS], TILE * factor, prepared.patients(few))
+    metrics |= edges("square", pictures[DRAWN], original, factor, prepared.patients(rows))
     metrics |= seconds(denoiser, sampling, device) | cost.parameters(bundle.parts)
     show(folder, [original, pictures[CUBIC], pictures[DRAWN]])
     return metrics
 
 
-def made(denoiser: Denoiser, small: Tensor, rows: np.ndarray, sampling: Sampling) -> Tensor:
+def made(denoiser: Denoiser, small: Tensor, rows: np.ndarray, sampling: Sampling, tile: int = 128) -> Tensor:
     """Small pictures enlarged one by one, each with the noise of its row."""
     bar = tqdm(rows, desc=f"enlarging in {sampling.steps} steps", unit="image")
     device = next(denoiser.parameters()).device
     parts = [
-        enlarged(denoiser, part.to(device), [int(row)], sampling, TILE).cpu()
+        enlarged(denoiser, part.to(device), [int(row)], sampling, tile).cpu()
         for part, row in zip(small.split(1), bar, strict=True)
     ]
     return torch.cat(parts)
@@ -146,15 +149,14 @@ def steps_at(pictures: Tensor, every: int) -> tuple[Tensor, Tensor]:
     return torch.stack([at for at, _ in sums]).mean(0), torch.stack([off for _, off in sums]).mean(0)
 
 
-def edge_metrics(made: Tensor, original: Tensor, factor: int, patients: list[str]) -> dict[str, Metric]:
-    """Is a grid seen? Steps of grey across borders of tiles, and of a small pixel's square, over others."""
+def edges(name: str, made: Tensor, original: Tensor, every: int, patients: list[str]) -> dict[str, Metric]:
+    """Is a grid seen? Steps of grey across every `every`-th border over those elsewhere, and of real pictures."""
     metrics = {}
-    for name, every in (("seam", TILE * factor), ("square", factor)):
-        for end, pictures in (("", made), ("_of_real", original)):
-            if pictures.shape[-1] > every:
-                at, off = steps_at(pictures, every)
-                stated: dict[str, object] = {"every": f"{every} pixels", "direction": "neither: 1 shows no grid"}
-                metrics[f"{name}_step{end}"] = mean_over_patients(at / off, patients, stated)
+    for end, pictures in (("", made), ("_of_real", original)):
+        if pictures.shape[-1] > every:
+            at, off = steps_at(pictures, every)
+            stated: dict[str, object] = {"every": f"{every} pixels", "direction": "neither: 1 shows no grid"}
+            metrics[f"{name}_step{end}"] = mean_over_patients(at / off, patients, stated)
     return metrics
 
 

@@ -180,3 +180,17 @@ def test_options_are_refused_before_a_model_is_loaded(options, sentence):
 def test_a_prompt_that_is_no_text_is_refused():
     with pytest.raises(UserError, match="no valid UTF-8"):
         read_prompts("\udcff", None)
+
+
+def test_what_was_asked_is_in_the_name_and_a_judge_in_the_record(tmp_path):
+    """A long prompt gives its first forty letters; before and after a finding is judged where there is a classifier."""
+    prompt = "Chest X-ray of a phantom with clear lungs and nothing else to be seen."
+    once = ["n=1", "sampler.steps=1", f"paths.outputs={tmp_path}"]
+    sample(composed(*once), DEMO, prompt)
+    (folder,) = (tmp_path / "samples").iterdir()
+    words = "Chest_X_ray_of_a_phantom_with_clear_lungs_and_nothing_else_to_be_seen"
+    assert folder.name.partition("-n1")[0] == words[:40]
+    sample(composed(*once, "add=right pleural effusion", "name=added"), DEMO, "Normal.")
+    asked = json.loads((tmp_path / "samples" / "added" / "run.json").read_text())["settings"]
+    assert asked["before"] == ["Normal."]
+    assert "classifier" not in asked

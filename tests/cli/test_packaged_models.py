@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cxr_ldm.assets import CHEST, DEMO, VAES
+from cxr_ldm.assets import CHEST, DEMO, UPSCALERS, VAES
 from cxr_ldm.benchmark.guidance import real
 from cxr_ldm.bundle import CARD, load_bundle, load_vae
 from cxr_ldm.data.phantom.reader import PhantomReader
@@ -34,6 +34,15 @@ def test_the_chest_model_is_of_collections_that_may_be_shipped_and_says_so():
     text = (CHEST / CARD).read_text()
     for words in ("NIH Clinical Center", "CC BY 4.0", "CC BY 3.0", "no basis for a diagnosis"):
         assert words in text
+
+
+def test_the_upscaler_is_small_and_of_a_collection_that_may_be_shipped():
+    place = UPSCALERS["chest_x4"]
+    assert sum(path.stat().st_size for path in place.iterdir()) <= 3e6
+    bundle = load_bundle(place, "upscaler")
+    assert set(bundle.info["data"]["sources"]) <= FREE
+    assert bundle.parts["upscaler"].factor == 4
+    assert "NIH Clinical Center" in (place / CARD).read_text()
 
 
 def test_the_public_autoencoder_is_small_and_keeps_a_picture(tmp_path):

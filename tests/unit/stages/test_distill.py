@@ -8,6 +8,7 @@ from miniature import fit, ldm_stage
 
 from cxr_ldm.diffusion.flow_map import FlowMap, FlowMapLoss
 from cxr_ldm.networks.student import StudentUNet
+from cxr_ldm.stages import distill
 from cxr_ldm.stages.distill import DistillStage
 
 SHAPE = {
@@ -81,3 +82,21 @@ def test_two_runs_of_one_seed_are_the_same(tmp_path):
         weights.append(stage.denoiser.state_dict())
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
+
+
+def test_a_student_is_validated_at_the_scales_that_it_learns(tmp_path, monkeypatch):
+    stage, data = distilling(tmp_path)
+    seen = []
+
+    class Watched(distill.Teacher):
+        def __init__(self, denoiser, text, null, scale):
+            seen.extend(scale.flatten().tolist())
+            super().__init__(denoiser, text, null, scale)
+
+    monkeypatch.setattr(distill, "Teacher", Watched)
+    batch = next(iter(data.val_dataloader()))
+    stage.log = lambda *_, **__: None
+    stage.validation_step(batch, 0)
+    low, high = stage.loss.scales
+    assert all(low <= scale <= high for scale in seen)
+    assert max(seen) - min(seen) > 0.2 * (high - low)

@@ -1,0 +1,37 @@
+"""What a plan hands to its data and says to people: each was lost once without a test that noticed."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from miniature import RECIPE, FourImages
+from torch.nn.functional import l1_loss
+
+from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.stages.classifier import described
+from cxr_ldm.stages.unfreeze import Unfreeze
+from cxr_ldm.stages.vae import VAEPlan
+from cxr_ldm.text.unfreezing import Unfreezing
+
+
+@pytest.mark.parametrize(("crop", "side"), [((8, 0.5), 8), (None, 16)])
+def test_a_vae_trains_on_the_squares_that_it_was_told_of(crop, side):
+    shape = {"latent_channels": 2, "channels": [8, 8], "blocks": 1, "groups": 4}
+    plan = VAEPlan(FourImages(), RECIPE, 0, lambda: Autoencoder(**shape), {}, lambda: None, l1_loss, 1e-4, crop=crop)
+    batch = next(iter(plan.data().train_dataloader()))
+    assert batch["pixels"].shape == (4, 1, side, side)
+
+
+@pytest.mark.parametrize(("steps", "said"), [(5, True), (6, True), (7, False)])
+def test_an_encoder_that_would_never_train_is_said_to_stay_frozen(steps, said):
+    printed = []
+    callback = Unfreeze(Unfreezing(layers=1, at_step=6, lr_scale=0.1))
+    callback._log = lambda *_: None
+    trainer = SimpleNamespace(global_step=0, estimated_stepping_batches=steps)
+    callback.on_train_start(trainer, SimpleNamespace(text_encoder=SimpleNamespace(), print=printed.append))
+    assert any("stays frozen" in line for line in printed) == said
+
+
+def test_a_classifier_says_how_large_it_is():
+    targets = SimpleNamespace(classes=["edema"], left_out={}, known=np.array([True]))
+    assert described(targets, 1_500_000, 5).startswith("classifier: 1.50M parameters, 1 classes: edema")
