@@ -13,7 +13,7 @@ from cxr_ldm.metrics.statistics import BOOTSTRAP, mean_over_patients
 
 DATA_RANGE = 2.0  # pixels are in [-1, 1]
 SIGMA = 1.5  # of SSIM's Gaussian window, 11 pixels wide (Wang et al. 2004)
-BATCH = 256  # pairs at once
+BATCH, PIXELS = 256, 1 << 24  # most pairs, and most pixels of them, at once
 WINDOW, BORDER = 11, 5  # pixels; within the border the window reaches over the edge
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's scales, finest first (Wang et al. 2003, section 3.2)
 
@@ -137,7 +137,8 @@ def reconstruction_values(reconstructed: Tensor, original: Tensor) -> dict[str, 
     measures = {"ssim": ssim, "ms_ssim": ms_ssim, "psnr": psnr, "mae": mae}
     if len(ms_ssim_weights(min(original.shape[2:]))) < 2:
         del measures["ms_ssim"]
-    parts = list(zip(reconstructed.split(BATCH), original.split(BATCH), strict=True))
+    count = max(1, min(BATCH, PIXELS // (original.shape[-2] * original.shape[-1])))
+    parts = list(zip(reconstructed.split(count), original.split(count), strict=True))
     return {name: torch.cat([measure(*pair) for pair in parts]) for name, measure in measures.items()}
 
 
