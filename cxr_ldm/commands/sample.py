@@ -148,10 +148,12 @@ def finish_of(cfg: DictConfig) -> Finish:
 def enlarger_of(cfg: DictConfig) -> Enlarger | None:
     """The network that upscale= names; raises UserError where it is none."""
     if cfg.upscale is None:
+        if cfg.upscale_from is not None:
+            raise UserError("upscale_from= is of upscale=; add upscale=model, or leave it out.")
         return None
     name = next(iter(UPSCALERS)) if cfg.upscale == "model" else cfg.upscale
     folder = naming.bundle_named(name, Path(cfg.paths.outputs), "upscaler", key="upscale").said()
-    return Enlarger.load(folder, name, sampling_of(cfg).precision)
+    return Enlarger.load(folder, name, sampling_of(cfg).precision, cfg.upscale_from)
 
 
 def read_prompts(prompt: str | None, file: str | None) -> list[str]:

@@ -379,6 +379,7 @@ class Sample(Command):
     format: Literal["png", "dicom"]
     resolution: int | None
     upscale: Place | None
+    upscale_from: Pixels | None
     watermark: bool
 
 

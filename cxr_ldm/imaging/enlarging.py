@@ -14,11 +14,13 @@ from torch import Tensor
 from cxr_ldm.bundle import Bundle, load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.networks.precision import in_precision
 from cxr_ldm.networks.upscaler import Tiled, Upscaler, without_mean
 from cxr_ldm.ranges import Precision
 
+LEAST = 16  # pixels a side
 STEPS = 10  # of the sampler, where nothing else is stated
 
 
@@ -72,19 +74,31 @@ class Enlarger:
         sha256: of its bundle.
         sampling: of its detail.
         denoiser: enlarges by `factor`, as often as is needed.
+        start: pixels a side to which a larger picture is averaged first, since a decoder draws its finest scale soft;
+            None keeps every pixel of it.
+
+    Raises:
+        UserError: `start` is less than 16.
     """
 
     name: str
     sha256: str
     sampling: Sampling
     denoiser: Denoiser = field(compare=False, repr=False)
+    start: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start < LEAST:
+            raise UserError(f"upscale_from={self.start} must be {LEAST} pixels or more.")
 
     @classmethod
-    def load(cls, folder: Path | str, name: str | None = None, precision: Precision = "32") -> "Enlarger":
+    def load(
+        cls, folder: Path | str, name: str | None = None, precision: Precision = "32", start: int | None = None
+    ) -> "Enlarger":
         """From a bundle's folder; raises UserError as `load_bundle`."""
         bundle = load_bundle(folder, "upscaler")
         sampling = Sampling(STEPS, precision=precision)
-        return cls(name or str(folder), bundle.sha256, sampling, denoiser_of(bundle, precision))
+        return cls(name or str(folder), bundle.sha256, sampling, denoiser_of(bundle, precision), start)
 
     @property
     def factor(self) -> int:
@@ -95,6 +109,8 @@ class Enlarger:
 
         Its grain follows from its own levels, so that the same picture always has the same, and two have not.
         """
+        if self.start is not None and self.start < grey.shape[0]:
+            grey = cv2.resize(grey, (self.start, self.start), interpolation=cv2.INTER_AREA)
         picture = torch.from_numpy(grey).float()[None, None] * 2 - 1
         while picture.shape[-1] < side:
             digest = hashlib.sha256(to_uint8(picture).tobytes()).digest()
@@ -108,5 +124,6 @@ class Enlarger:
             "name": self.name,
             "bundle_sha256": self.sha256,
             "steps": self.sampling.steps,
+            **({} if self.start is None else {"from": self.start}),
             **self.sampling.narrowness(),
         }

@@ -1,5 +1,7 @@
 """Larger pictures by a network: of any size, marked with what made them, and refused where they are none."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -40,6 +42,16 @@ def test_every_size_averages_down_to_the_picture(enlarger, side):
 def test_between_its_sizes_it_averages_the_next_larger_one(enlarger):
     expected = cv2.resize(enlarger(picture(), 64), (48, 48), interpolation=cv2.INTER_AREA)
     assert np.allclose(enlarger(picture(), 48), expected)
+
+
+def test_soft_pictures_may_be_averaged_before(enlarger):
+    crisp = replace(enlarger, start=16)
+    large = np.repeat(np.repeat(picture(), 2, axis=0), 2, axis=1)
+    assert np.array_equal(crisp(large, 64), enlarger(picture(), 64))
+    assert np.array_equal(crisp(picture(side=16), 32), enlarger(picture(), 32))
+    assert crisp.facts()["from"] == 16
+    with pytest.raises(UserError, match="upscale_from=8 must be 16 pixels or more"):
+        replace(enlarger, start=8)
 
 
 def test_a_picture_has_its_own_grain_and_always_the_same(enlarger):
