@@ -90,8 +90,9 @@ def ancestor_of(cfg: DictConfig, prepared: Prepared) -> Bundle | None:
     """
     stage = stage_of(cfg)
     if cfg.init is None:
-        if any(word.startswith(("tune=", "tune.")) for word in overrides()):
-            raise UserError("tune= says how a bundle learns on; name that by init=BUNDLE.")
+        asked = next((word.partition("=")[0] for word in overrides() if word.startswith(("tune=", "tune."))), None)
+        if asked:
+            raise UserError(f"{asked}= says how a bundle learns on; name that by init=BUNDLE.")
         return None
     brought = BROUGHT.get(stage)
     if brought is None:

@@ -35,7 +35,7 @@ def memory(
         rows: of the test images whose texts were asked for.
         images: generated from these texts, `[N,1,H,W]`.
         made: their features by the first extractor, float64 [N, D].
-        prompts, samples: texts of training images that are asked for, and seeds for each.
+        prompts, samples: texts of training images that are asked for, 0 for none, and seeds for each.
     """
     prepared = data.prepared
     train, measured = prepared.rows("train"), data.rows
@@ -54,6 +54,8 @@ def memory(
     metrics |= memorisation.feature_copy_metrics(found, sets.settings(sets.first), data.seed)
     nearest_picture(folder / "nearest.png", images, prepared, train, found)
     extremes(folder, images, memorisation.nearest_cosine(made, unseen[-len(measured) :]))
+    if not prompts:
+        return metrics
     chosen = one_of_each(prepared, train, data.seed)[:prompts]
     given = model.people(data, chosen)
 

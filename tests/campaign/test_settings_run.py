@@ -17,7 +17,8 @@ from tests.leaves import COMMANDS, trials
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(7200)]
 DATA = ["data.reader.n=60", "data.size=32", "logger=csv"]
 FEW = ["batch_size=8", "images=8", "validate_every=8", "checkpoint_every=8", "warmup_steps=1"]
-TRAINED = [f"training.{stage}.{word}" for stage in ("vae", "ldm", "classifier") for word in FEW]
+TRAINED = [f"training.{stage}.{word}" for stage in ("vae", "ldm", "classifier", "upscaler") for word in FEW]
+TRAINED += ["upscaler=tiny", "training.upscaler.side=16"]
 TRAINED += ["vae=tiny", "denoiser=tiny", "classifier_network=tiny", "classifier_network.min_images=2"]
 MEASURED = ["metrics.n=4", "metrics.adherence_n=1", "metrics.cost_steps=[1]", "metrics.floor_repeats=2"]
 MEASURED += ["sampler.steps=1", "metrics.extraction_prompts=1", "metrics.extraction_samples=2", "metrics.neighbours=1"]
@@ -71,7 +72,8 @@ def line(name, key, value, outputs, number):
     words = [*script, *small]
     if name == "train":
         part = key.split(".")[1] if key.startswith("training.") else key.split(".")[0]
-        stage = {"vae": "vae", "classifier": "classifier", "classifier_network": "classifier"}.get(part, "ldm")
+        stages = {"classifier_network": "classifier"} | {name: name for name in ("vae", "classifier", "upscaler")}
+        stage = stages.get(part, "ldm")
         words += [f"stage={stage}"] + (["vae=sharp", *small] if stage == "vae" else [])
         words += [f"vae_bundle={outputs}/vae/vae/bundle"] if stage == "ldm" else []
     if name in ("train", "evaluate", "sample", "prepare", "export", "benchmark"):
