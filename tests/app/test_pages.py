@@ -528,3 +528,18 @@ def test_a_painted_mask_is_read_and_one_of_another_size_is_not():
     sent = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     assert mask_of(sent, 8).sum() == 4 * 255
     assert mask_of(sent, 16) is None
+
+
+def test_the_detail_of_larger_images_is_drawn_where_it_is_asked_for(page):
+    app = page("generate")
+    app.checkbox(key="upscale").check()
+    app.selectbox(key="resolution").set_value("128 × 128")
+    generated(app, n=1, steps=2)
+    result = app.session_state["result"]
+    assert result["finished"].shape == (1, 1, 128, 128)
+    averaged = torch.nn.functional.avg_pool2d(result["finished"], 2)
+    assert (averaged - result["images"]).abs().mean() < 0.01
+    assert "upscale=chest_x4" in result["request"].command()
+    app.selectbox(key="resolution").set_value("the model's own")
+    app.checkbox(key="upscale").uncheck()
+    assert "upscale" not in generated(app, n=1, steps=2).session_state["result"]["request"].command()
