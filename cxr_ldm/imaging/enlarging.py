@@ -104,6 +104,10 @@ class Enlarger:
     def factor(self) -> int:
         return factor_of(self.denoiser)
 
+    def side(self, size: int) -> int:
+        """Pixels a side of what it makes of a picture of `size` in one go."""
+        return min(size, self.start or size) * self.factor
+
     def __call__(self, grey: np.ndarray, side: int) -> np.ndarray:
         """A picture `[H,H]` in [0, 1] to `[side,side]`: enlarged until it reaches that, then averaged down to it.
 

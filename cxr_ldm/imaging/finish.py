@@ -66,7 +66,7 @@ class Finish:
 
     def side(self, size: int) -> int:
         """Pixels a side of what is written of a picture of `size`."""
-        return self.resolution or (size if self.enlarger is None else size * self.enlarger.factor)
+        return self.resolution or (size if self.enlarger is None else self.enlarger.side(size))
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Images `[N,1,H,W]` in [-1, 1] -> the same at the chosen size; as they are where nothing was chosen."""

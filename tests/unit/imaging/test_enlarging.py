@@ -50,6 +50,7 @@ def test_soft_pictures_may_be_averaged_before(enlarger):
     assert np.array_equal(crisp(large, 64), enlarger(picture(), 64))
     assert np.array_equal(crisp(picture(side=16), 32), enlarger(picture(), 32))
     assert crisp.facts()["from"] == 16
+    assert (crisp.side(32), crisp.side(8), enlarger.side(32)) == (32, 16, 64)
     with pytest.raises(UserError, match="upscale_from=8 must be 16 pixels or more"):
         replace(enlarger, start=8)
 
