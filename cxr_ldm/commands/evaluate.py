@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr_ldm import artifacts, naming
 from cxr_ldm.assets import CONF
-from cxr_ldm.bundle import Bundle, bundle_sha256, load_bundle
+from cxr_ldm.bundle import Bundle, bundle_sha256, load_bundle, read_config
 from cxr_ldm.commands.measuring import (
     adherence_of,
     cache_of,
@@ -76,7 +76,11 @@ def main(cfg: DictConfig) -> Path:
         raise UserError(f"{lone}= is for images that are given; name them by images=FOLDER, CSV or ZIP.")
     stage, outputs = kind_of(cfg), Path(cfg.paths.outputs)
     if cfg.compare is None:
-        bundle = load_bundle(measured_bundle(cfg, stage).said(), stage, cfg.bundle_packages)
+        place = measured_bundle(cfg, stage).said()
+        kind = read_config(place).get("kind")
+        if kind != stage:
+            raise UserError(f"{place} is of kind {kind!r}, and stage.name={cfg.stage.name} measures kind {stage!r}.")
+        bundle = load_bundle(place, stage, cfg.bundle_packages)
         return evaluate(cfg, bundle, collection_for(cfg, bundle))
     folders = list(cfg.compare) if OmegaConf.is_list(cfg.compare) else [cfg.compare]
     if len(folders) != 2:
