@@ -4,6 +4,7 @@ import io
 import re
 import socket
 import zipfile
+from contextlib import suppress
 
 import pydicom
 import pytest
@@ -112,15 +113,20 @@ def test_walk(visit):
     upload.set_input_files({"name": "chest.png", "mimeType": "image/png", "buffer": chest.getvalue()})
     canvas = page.locator("canvas[aria-label=brush]")
     expect(canvas).to_be_visible()
-    canvas.scroll_into_view_if_needed()
-    place = canvas.bounding_box()
-    page.mouse.move(place["x"] + 0.6 * place["width"], place["y"] + 0.6 * place["height"])
-    page.mouse.down()
-    page.mouse.move(place["x"] + 0.75 * place["width"], place["y"] + 0.75 * place["height"], steps=8)
-    page.mouse.up()
     page.get_by_role("spinbutton", name="Steps").fill("6")
     page.get_by_role("spinbutton", name="Steps").press("Enter")
-    page.get_by_role("button", name="Draw", exact=True).click()
+    draw = page.get_by_role("button", name="Draw", exact=True)
+    for _ in range(4):  # where the machine is busy, a page that is still being made may take the stroke away
+        canvas.scroll_into_view_if_needed()
+        place = canvas.bounding_box()
+        page.mouse.move(place["x"] + 0.6 * place["width"], place["y"] + 0.6 * place["height"])
+        page.mouse.down()
+        page.mouse.move(place["x"] + 0.75 * place["width"], place["y"] + 0.75 * place["height"], steps=8)
+        page.mouse.up()
+        with suppress(AssertionError):
+            expect(draw).to_be_enabled(timeout=15_000)
+            break
+    draw.click()
     expect(page.get_by_text(re.compile("seed 1; red: brighter"))).to_be_visible()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="PNG (ZIP)").click()
