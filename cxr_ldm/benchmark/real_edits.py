@@ -119,9 +119,8 @@ def innocent(data: Collection, classes: Sequence[str], n: int) -> np.ndarray:
     """`n` rows of the split, one for each patient, of which every finding is known not to be shown."""
     targets, found, people = all_targets(data.prepared.manifest, classes).values, [], set()
     findings = [place for place, name in enumerate(classes) if name != "no finding"]
-    for row, patient in zip(
-        data.chosen(len(data.rows)), data.prepared.patients(data.chosen(len(data.rows))), strict=True
-    ):
+    order = data.chosen(len(data.rows))
+    for row, patient in zip(order, data.prepared.patients(order), strict=True):
         if (targets[row, findings] == NOT_SHOWN).all() and patient not in people:
             found.append(int(row))
             people.add(patient)

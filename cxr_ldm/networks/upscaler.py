@@ -1,8 +1,8 @@
 """The detail of a picture: what is left of it when the means over squares of f × f pixels are taken away.
 
 A picture is its small one, interpolated, plus detail that has no mean in any square (Bahat & Michaeli 2020; Wang et al.
-2023, DDNM, section 3). An upscaler knows how to draw detail, and can draw nothing else, so that a finding of the small
-picture cannot go, and none of its size can come.
+2023, DDNM, section 3). An upscaler knows how to draw detail, and can draw nothing else, so that nothing of the size of
+a small pixel can come or go; what is finer, such as a thin line, is its invention.
 
 How strong detail is can be told from the small picture: it is as strong as the contrast there, since radiographs look
 alike at every scale, and besides there is the grain of film. Both are taken out, so that the network sees detail of

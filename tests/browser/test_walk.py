@@ -9,7 +9,7 @@ from contextlib import suppress
 import pydicom
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from cxr_ldm.imaging.grids import KEY
 
@@ -49,6 +49,20 @@ def visit(request, browser, server, screenshots):
 def no_sideways_scrolling(page: Page) -> None:
     """Nothing is wider than the screen."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
+
+
+def paint(page: Page, canvas: Locator, then: Locator) -> None:
+    """A stroke over the lower left lung, again where a page that was still being made took it away."""
+    for _ in range(4):
+        canvas.scroll_into_view_if_needed()
+        place = canvas.bounding_box()
+        page.mouse.move(place["x"] + 0.6 * place["width"], place["y"] + 0.6 * place["height"])
+        page.mouse.down()
+        page.mouse.move(place["x"] + 0.75 * place["width"], place["y"] + 0.75 * place["height"], steps=8)
+        page.mouse.up()
+        with suppress(AssertionError):
+            expect(then).to_be_enabled(timeout=15_000)
+            return
 
 
 def test_walk(visit):
@@ -116,16 +130,7 @@ def test_walk(visit):
     page.get_by_role("spinbutton", name="Steps").fill("6")
     page.get_by_role("spinbutton", name="Steps").press("Enter")
     draw = page.get_by_role("button", name="Draw", exact=True)
-    for _ in range(4):  # where the machine is busy, a page that is still being made may take the stroke away
-        canvas.scroll_into_view_if_needed()
-        place = canvas.bounding_box()
-        page.mouse.move(place["x"] + 0.6 * place["width"], place["y"] + 0.6 * place["height"])
-        page.mouse.down()
-        page.mouse.move(place["x"] + 0.75 * place["width"], place["y"] + 0.75 * place["height"], steps=8)
-        page.mouse.up()
-        with suppress(AssertionError):
-            expect(draw).to_be_enabled(timeout=15_000)
-            break
+    paint(page, canvas, draw)
     draw.click()
     expect(page.get_by_text(re.compile("seed 1; red: brighter"))).to_be_visible()
     with page.expect_download() as waiting:

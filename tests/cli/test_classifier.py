@@ -13,7 +13,8 @@ TINY = [
 ]
 LDM = ["vae=tiny", "denoiser=tiny", "text_encoder.layers=1", "text_encoder.width=32"]
 LDM += [f"training.{stage}.{key}" for stage in ("vae", "ldm") for key in ("images=64", "validate_every=64")]
-SMALL = ["metrics.n=60", "metrics.adherence_n=2", "sampler.steps=1", "metrics.cost_steps=[]"]
+SMALL = ["metrics.n=60", "metrics.adherence_n=2", "sampler.steps=1"]
+SMALL += ["metrics.cost_steps=[]", "metrics.extraction_prompts=0"]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,8 @@ def test_generated_images_are_judged_beside_the_real_ones_of_their_texts(outputs
     assert {f"{name}_real" for name in judged} <= metrics.keys()
     assert metrics["auroc_mean_real"]["value"] > metrics["auroc_mean"]["value"]  # one step makes no findings
     assert "sampling" in metrics["auroc_mean"]["settings"]
+    assert "parameters" in metrics
+    assert not [name for name in metrics if name.startswith(("latency", "images_per", "peak_memory", "extract"))]
     both = {f"{kind}_{name}" for kind in ("fid", "kid") for name in ("classifier", "efficientnet_lite0")}
     assert both | {"nearest_training_cosine_classifier"} <= metrics.keys()  # the first one finds the copies
     assert "nearest_training_cosine_efficientnet_lite0" not in metrics

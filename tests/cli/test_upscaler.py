@@ -39,6 +39,10 @@ def test_sample_draws_larger_images_that_say_how(outputs, command):
     where = [f"paths.outputs={outputs}", "bundle=phantom", "n=1", "sampler.steps=2"]
     prompt = "prompt=Normal chest X-ray."
     command("sample.py", prompt, "upscale=twice", "name=larger", *where)
+    command("sample.py", prompt, "upscale=twice", "upscale_from=48", "name=crisp", *where)
+    crisp = outputs / "samples" / "crisp" / "0000"
+    assert Image.open(crisp.with_suffix(".png")).size == (96, 96)
+    assert json.loads(crisp.with_suffix(".json").read_text())["upscale"]["from"] == 48
     command("sample.py", prompt, "resolution=128", "name=cubic", *where)
     command("sample.py", prompt, "name=own", *where)
     folders = (outputs / "samples" / name for name in ("larger", "cubic", "own"))

@@ -95,7 +95,7 @@ def finish() -> Finish:
         drawn = st.checkbox(
             "Draw the detail of larger images",
             key="upscale",
-            help="By a network, where interpolation is soft. It invents edges and grain, no finding: averaged down, "
+            help="By a network, where interpolation is soft. What is finer than a pixel is invented: averaged down, "
             "the image is the same.",
         )
         watermark = st.checkbox(
