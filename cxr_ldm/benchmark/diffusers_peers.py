@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cxr_ldm.benchmark.graph_peers import Exported
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
@@ -103,7 +104,7 @@ class Shapes:
 
     Attributes:
         denoiser: of the package's recipe for 256 pixels.
-        original: of the original's UNet.
+        original: of the UNet that the original's slides show.
         autoencoder: of both.
         size: of the images, in pixels.
         tokens, width: of the text states.
@@ -137,6 +138,12 @@ class Shapes:
     def twin(self, ours: UNet, shape: UNetShape) -> Twin:
         """Diffusers' with the same weights."""
         return Twin(ours, shape, self.width)
+
+    def graph(self, ours: UNet, batch: int, runtime: str) -> Exported:
+        """The same network as a graph in a runtime, for a batch of this size."""
+        states, mask = self.text(batch)
+        inputs = {"x": torch.randn(batch, *self.latent), "label": torch.full((batch,), 500.0)}
+        return Exported(ours, inputs | {"context": states, "mask": mask}, runtime)
 
     def text(self, batch: int) -> tuple[Tensor, Tensor]:
         """States and mask."""

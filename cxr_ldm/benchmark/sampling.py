@@ -18,9 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from cxr_ldm.benchmark.diffusers_peers import (
     Condition,
     Shapes,
+    UNetShape,
     dpm_solver,
     twin_autoencoder,
 )
+from cxr_ldm.benchmark.graph_peers import Decoder, Exported, installed
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds, timed
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.flow_map import FlowMap
@@ -48,7 +50,11 @@ given states of a text.
 
 - `step_…`: one guided step of a batch. The peer is diffusers' UNet2DConditionModel: of the original's shape, with eight
   heads at every level (`step_speed_…`), with our shape and weights (`step_speed_alike_…`), and against itself
-  (`step_self_check`), which shows the error of these ratios.
+  (`step_self_check`), which shows the error of these ratios. `step_speed_4x4_…`: of the network that the original's
+  code builds, with attention at 4×4 alone.
+- `…onnxruntime…`, `…openvino…`, where they are installed: our weights as an ONNX graph of fixed shapes in these
+  runtimes; OpenVINO computes in bfloat16 by itself where the processor has it. Of a whole image they run the denoiser
+  and the decoder.
 - `…bf16…`, where the processor has bfloat16: ours in it (`precision=auto`) beside the peer in float32, as diffusers
   loads its networks; in `…alike_bf16…` and `image_speed_bf16_to_diffusers_bf16` both run in bfloat16.
   `step_bf16_speed_…`: ours beside ours in float32.
@@ -65,6 +71,7 @@ given states of a text.
 
 def run(
     shapes: Shapes,
+    as_coded: UNetShape,
     batches: Sequence[Count],
     architecture: Mapping[str, int],
     padded: Count,
@@ -79,6 +86,7 @@ def run(
 
     Args:
         shapes: of both sides.
+        as_coded: of the original's UNet as its code builds it.
         batches: images of a step.
         architecture: of the BERT that reads the text of a whole image, as transformers names it.
         padded: tokens of each text of the original.
@@ -88,15 +96,16 @@ def run(
     """
     torch.manual_seed(seed)
     with torch.inference_mode():
-        metrics = steps_of(shapes, batches, repeats)
+        metrics = steps_of(shapes, as_coded, batches, repeats)
         whole = Whole(shapes, architecture, padded, steps, student_steps, original_steps, seed)
         return metrics | images_of(whole, image_repeats)
 
 
-def steps_of(shapes: Shapes, batches: Sequence[int], repeats: int) -> dict[str, Metric]:
+def steps_of(shapes: Shapes, as_coded: UNetShape, batches: Sequence[int], repeats: int) -> dict[str, Metric]:
     """One guided step, ours and diffusers'."""
     ours, other = shapes.unet(shapes.denoiser), shapes.unet(shapes.original)
     alike, peer = shapes.twin(ours, shapes.denoiser), shapes.twin(other, shapes.original)
+    coded = shapes.twin(shapes.unet(as_coded), as_coded)
     metrics: dict[str, Metric] = {}
 
     def compared(name: str, first: Any, second: Any, batch: int) -> None:
@@ -107,11 +116,17 @@ def steps_of(shapes: Shapes, batches: Sequence[int], repeats: int) -> dict[str, 
     for batch in batches:
         compared(f"step_speed_b{batch}", ours, peer, batch)
         compared(f"step_speed_alike_b{batch}", ours, alike, batch)
+        compared(f"step_speed_4x4_b{batch}", ours, coded, batch)
+        graphs = {runtime: shapes.graph(ours, 2 * batch, runtime) for runtime in installed()}
+        for runtime, graph in graphs.items():
+            compared(f"step_speed_{runtime}_b{batch}", ours, graph, batch)
         if has_bf16("cpu"):
             narrow, narrow_peer = in_precision(ours, "bf16"), in_precision(alike, "bf16")
             compared(f"step_speed_bf16_b{batch}", narrow, peer, batch)
             compared(f"step_speed_alike_bf16_b{batch}", narrow, narrow_peer, batch)
             compared(f"step_bf16_speed_b{batch}", narrow, ours, batch)
+            for runtime, graph in graphs.items():
+                compared(f"step_speed_bf16_{runtime}_b{batch}", narrow, graph, batch)
     compared("step_self_check", peer, peer, batches[0])
     step = guided_step(shapes, ours, batches[0])
     pairs = in_turns(lambda: known_text(ours, step), lambda: anew(step), repeats, "texts_once_speed")
@@ -203,6 +218,13 @@ class Whole:
         draw = as_the_original(self.shapes, self.shapes.vae(), denoiser, leading(self.original_steps))
         return self.read(draw, self.padded, self.padded)
 
+    def graph(self, runtime: str) -> Image:
+        """Ours, with denoiser and decoder as graphs in a runtime."""
+        shapes, latents = self.shapes, {"latents": torch.randn(1, *self.shapes.latent)}
+        denoiser = Denoiser(shapes.graph(self.network(), 2, runtime), RectifiedFlow(), Velocity())
+        decoder = Exported(Decoder(shapes.vae()), latents, runtime)
+        return self.read(drawing(shapes, decoder, denoiser, dpmpp_2m, trailing(self.steps)), shapes.tokens, EMPTY)
+
     def network(self) -> UNet:
         """The same weights whoever asks."""
         torch.manual_seed(self.seed)
@@ -254,6 +276,12 @@ def images_of(whole: Whole, repeats: int) -> dict[str, Metric]:
         if ours in draws:
             pairs = in_turns(draws[ours], draws[theirs], repeats, name)
             metrics[name] = ratio(pairs, 1, stated | seconds(pairs))
+    for runtime in installed():
+        graph = whole.graph(runtime)
+        for kind in [kind for kind in ("ours", "ours_bf16") if kind in draws]:
+            name = f"image_speed{kind.removeprefix('ours')}_to_{runtime}"
+            pairs = in_turns(draws[kind], graph, repeats, name)
+            metrics[name] = ratio(pairs, 1, stated | seconds(pairs))
     for name in draws:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             megabytes = pool.submit(memory, whole, name).result()
@@ -270,7 +298,7 @@ def memory(whole: Whole, name: str) -> float:
 
 
 def drawing(
-    shapes: Shapes, vae: Autoencoder, denoiser: Denoiser, sampler: Callable[..., Tensor], times: Tensor
+    shapes: Shapes, vae: Autoencoder | Exported, denoiser: Denoiser, sampler: Callable[..., Tensor], times: Tensor
 ) -> Draw:
     """An image from text states and those of the empty text."""
 

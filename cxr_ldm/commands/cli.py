@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that --help and a mistyped key answer at once.
 """
 
+import ctypes
 import difflib
 import errno
 import importlib
@@ -63,6 +64,7 @@ def launch(name: str) -> None:
     # W&B's closing words repeat our tables, and name folders before those have their final names
     os.environ.setdefault("WANDB_SILENT", "true")
     signal.signal(signal.SIGTERM, terminated)
+    keep_freed_memory()
 
     def job(cfg: DictConfig) -> Any:
         sys.argv[:] = typed  # for the records of what was asked
@@ -71,6 +73,19 @@ def launch(name: str) -> None:
 
     with one_sentence():
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next layer, which asks the system for it page by page otherwise.
+
+    Its other limit, above which memory is always the system's, goes no higher than 32 MB. MALLOC_TRIM_THRESHOLD_ of the
+    surroundings counts before this; another C library knows no such switch and stays as it is.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**25 - 1)
 
 
 @contextmanager

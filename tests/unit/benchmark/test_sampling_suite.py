@@ -8,6 +8,7 @@ import torch
 
 from cxr_ldm.benchmark import sampling
 from cxr_ldm.benchmark.diffusers_peers import AutoencoderShape, Shapes, UNetShape, randomised, twin_autoencoder
+from cxr_ldm.benchmark.graph_peers import installed
 from cxr_ldm.benchmark.sampling import Whole, as_the_original, memory, run
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.scaling import Epsilon
@@ -19,6 +20,9 @@ AUTOENCODER = {"latent_channels": 4, "channels": [8, 16], "blocks": 1, "groups":
 SHAPES = Shapes(UNetShape(**UNET, head_width=8), UNetShape(**UNET, heads=4), AutoencoderShape(**AUTOENCODER), 16, 6, 12)
 BERT = {"vocab_size": 200, "hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 TEXTS = {"architecture": BERT, "padded": 9}
+
+
+CODED = UNetShape(**UNET | {"attention_levels": [1]}, heads=4)
 
 
 def in_this_process(workers, mp_context):
@@ -49,6 +53,17 @@ def test_the_autoencoder_s_twin_decodes_alike():
         torch.testing.assert_close(ours.decode(latents), theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("runtime", installed())
+def test_a_graph_says_what_ours_says(runtime):
+    """Within what OpenVINO's bfloat16 leaves, where the processor has it."""
+    ours = SHAPES.unet(SHAPES.denoiser)
+    x, label, (states, mask) = torch.randn(2, *SHAPES.latent), torch.tensor([5.0, 700.0]), SHAPES.text(2)
+    with torch.no_grad():
+        expected, given = ours(x, label, states, mask), SHAPES.graph(ours, 2, runtime)(x, label, states, mask)
+    tolerance = 1e-4 if runtime == "onnxruntime" else 0.03 * expected.std().item()
+    torch.testing.assert_close(given, expected, rtol=1e-4, atol=tolerance)
+
+
 def test_the_original_evaluates_three_images_a_step():
     seen = []
 
@@ -75,11 +90,14 @@ def test_bf16_is_compared_where_the_processor_has_it(monkeypatch):
         "repeats": 1,
         "image_repeats": 1,
     }
-    metrics = sampling.run(SHAPES, **counts, seed=0)
+    monkeypatch.setattr(sampling, "installed", lambda: ["onnxruntime"])
+    metrics = sampling.run(SHAPES, CODED, **counts, seed=0)
     assert {name for name in metrics if "bf16" in name} == {
         "step_speed_bf16_b1",
         "step_speed_alike_bf16_b1",
         "step_bf16_speed_b1",
+        "step_speed_bf16_onnxruntime_b1",
+        "image_speed_bf16_to_onnxruntime",
         "image_speed_bf16_to_original",
         "student_speed_bf16_to_original",
         "image_speed_bf16_to_diffusers",
@@ -107,8 +125,9 @@ def test_every_ratio_of_the_page_is_there(monkeypatch):
         "repeats": 1,
         "image_repeats": 1,
     }
-    metrics = run(SHAPES, **counts, seed=0)
-    ratios = {f"step_speed_{kind}b{batch}" for kind in ("", "alike_") for batch in (1, 2)} | {
+    monkeypatch.setattr(sampling, "installed", lambda: ["onnxruntime"])
+    metrics = run(SHAPES, CODED, **counts, seed=0)
+    ratios = {f"step_speed_{kind}b{batch}" for kind in ("", "alike_", "4x4_", "onnxruntime_") for batch in (1, 2)} | {
         "step_self_check",
         "texts_once_speed",
     }
@@ -117,6 +136,7 @@ def test_every_ratio_of_the_page_is_there(monkeypatch):
         "student_speed_to_original",
         "image_speed_to_diffusers",
         "student_speed_to_own",
+        "image_speed_to_onnxruntime",
     }
     sides = {f"memory_mb_{name}" for name in ("ours", "student", "diffusers", "original")}
     assert set(metrics) == ratios | sides | {"step_gflop", "step_share_of_peak"}
