@@ -7,9 +7,11 @@ from omegaconf import DictConfig
 
 from cxr_ldm import artifacts
 from cxr_ldm.commands.schema import Prepare
-from cxr_ldm.commands.settings import check_root, check_values, ending, prepared_data
-from cxr_ldm.data.prepared.making import MADE, dry_run
+from cxr_ldm.commands.settings import check_root, check_values, ending, prepared_data, to_prepare
+from cxr_ldm.data.prepared.making import MADE, dry_run, prepare_part
+from cxr_ldm.data.prepared.parts import Part
 from cxr_ldm.data.prepared.rejected import said
+from cxr_ldm.errors import UserError
 
 
 def main(cfg: DictConfig) -> None:
@@ -22,6 +24,13 @@ def main(cfg: DictConfig) -> None:
         for key, value in artifacts.flatten(found):
             print(f"{value:>8}  {key}")
         _print_rejected(rejected, examples)
+        return
+    if cfg.prepare.part is not None:
+        if cfg.prepare.join is not None:
+            raise UserError("prepare.part= makes one part and prepare.join= joins all of them; give one of the two.")
+        part = Part.named(str(cfg.prepare.part))
+        made = prepare_part(**to_prepare(cfg, cfg.name), part=part)
+        print(f"part {part} is in {made}; prepare.join={part.count} joins all, once each is there.")
         return
     prepared = prepared_data(cfg, cfg.name)
     print(f"{len(prepared)} images of {prepared.size} x {prepared.size}")

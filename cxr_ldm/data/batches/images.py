@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cxr_ldm import ranks
 from cxr_ldm.data.batches.order import StepSampler
 from cxr_ldm.data.batches.transforms import Augment
 from cxr_ldm.data.findings.targets import Targets
 from cxr_ldm.data.prepared.folder import Prepared, to_pixels
+from cxr_ldm.errors import UserError
 
 Batch = dict[str, torch.Tensor]
 Fetch = Callable[..., Batch]
@@ -48,21 +50,30 @@ def train_loader(
     first_epoch: int,
     first_batch: int = 0,
     weights: np.ndarray | None = None,
+    part: tuple[int, int] = (0, 1),
     **options: Any,
 ) -> DataLoader:
     """Batches in the order of a `StepSampler`; an epoch is rounded up to whole batches, so that all have one size.
 
     Args:
+        batch_size: of all processes together.
+        part: which of how many processes this is, each with an equal part of every batch.
         weights: draws of each row in a pass, float [R]; None draws each once.
         first_epoch: the epoch that comes first.
         first_batch: of that epoch.
+
+    Raises:
+        UserError: the batch has no equal parts.
     """
+    count = part[1]
+    if batch_size % count:
+        raise UserError(f"a batch of {batch_size} images has no {count} equal parts; trainer.devices must divide it.")
     per_epoch = -(-images_per_epoch // batch_size) * batch_size
-    sampler = StepSampler(rows, seed, per_epoch, weights)
+    sampler = StepSampler(rows, seed, per_epoch, weights, part, batch_size)
     sampler.start_at(first_epoch, first_batch * batch_size)
     options |= {"persistent_workers": options.get("num_workers", 0) > 0}  # a stretch ends often
     options |= {"worker_init_fn": leave_to_parent}
-    return DataLoader(RowDataset(fetch), batch_size, sampler=sampler, collate_fn=as_collated, **options)
+    return DataLoader(RowDataset(fetch), batch_size // count, sampler=sampler, collate_fn=as_collated, **options)
 
 
 def leave_to_parent(worker: int) -> None:
@@ -70,11 +81,21 @@ def leave_to_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def ordered_loader(fetch: Fetch, rows: np.ndarray, *, batch_size: int, **options: Any) -> DataLoader:
-    """Batches of all rows once, in order; the last may be smaller."""
+def ordered_loader(
+    fetch: Fetch, rows: np.ndarray, *, batch_size: int, part: tuple[int, int] = (0, 1), **options: Any
+) -> DataLoader:
+    """Batches of all rows once, in order; the last may be smaller. Of several processes each has its own rows.
+
+    Raises:
+        UserError: there are fewer rows than processes.
+    """
+    number, count = part
+    if len(rows) < count:
+        raise UserError(f"{len(rows)} validation images for {count} processes; take more, or fewer trainer.devices.")
+    rows = rows[number::count]
     return DataLoader(
         RowDataset(fetch),
-        batch_size,
+        max(1, batch_size // count),
         sampler=rows.tolist(),
         collate_fn=as_collated,
         worker_init_fn=leave_to_parent,
@@ -115,6 +136,11 @@ class StreamDataModule(lightning.LightningDataModule):
     """
 
     first_epoch = first_batch = 0
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which of the run's processes this is, and of how many."""
+        return ranks.number(), ranks.count()
 
     def state_dict(self) -> dict[str, Any]:
         """Kept in each checkpoint, which stands at the end of an epoch or behind one of its batches."""
@@ -190,10 +216,13 @@ class ImageDataModule(StreamDataModule):
             seed=self.seed,
             first_epoch=self.first_epoch,
             first_batch=self.first_batch,
+            part=self.part,
             num_workers=self.num_workers,
         )
 
     def val_dataloader(self) -> DataLoader:
         """Validation images in order; training never asks for those of test."""
         rows = self._known(self.prepared.rows("val"))
-        return ordered_loader(self.fetch, rows, batch_size=self.batch_size, num_workers=self.num_workers)
+        return ordered_loader(
+            self.fetch, rows, batch_size=self.batch_size, part=self.part, num_workers=self.num_workers
+        )

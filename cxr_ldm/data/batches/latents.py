@@ -96,8 +96,9 @@ class LatentDataModule(StreamDataModule):
             seed=self.seed,
             first_epoch=self.first_epoch,
             first_batch=self.first_batch,
+            part=self.part,
             num_workers=self.num_workers,
         )
 
     def val_dataloader(self) -> DataLoader:
-        return ordered_loader(self.fetch, self.prepared.rows("val"), batch_size=self.batch_size)
+        return ordered_loader(self.fetch, self.prepared.rows("val"), batch_size=self.batch_size, part=self.part)

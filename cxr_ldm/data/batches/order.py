@@ -20,6 +20,8 @@ class StepSampler(Sampler[tuple[int, int]]):
         rows: row numbers to draw from, int64 [R].
         seed: of the order.
         per_epoch: rows in an epoch; more or fewer than R.
+        part: which of how many equal parts of every batch this process has.
+        batch: rows of a whole batch, which divides `per_epoch`.
         weights: draws of each row in a pass, float [R]; a fraction holds on average, in other passes for other rows.
             None draws each once.
 
@@ -35,14 +37,25 @@ class StepSampler(Sampler[tuple[int, int]]):
     >>> sampler.start_at(1, skipped=2)
     >>> list(sampler)
     [(2, 6), (1, 7)]
+    >>> list(StepSampler(np.arange(3), seed=0, per_epoch=4, part=(1, 2), batch=4))
+    [(1, 2), (2, 3)]
     """
 
-    def __init__(self, rows: np.ndarray, seed: int, per_epoch: int, weights: np.ndarray | None = None):
+    def __init__(
+        self,
+        rows: np.ndarray,
+        seed: int,
+        per_epoch: int,
+        weights: np.ndarray | None = None,
+        part: tuple[int, int] = (0, 1),
+        batch: int = 1,
+    ):
         if len(rows) == 0:
             raise UserError("the training split has no image; prepare more images or choose another data.splits.seed.")
         self.rows, self.seed, self.per_epoch, self.weights = np.asarray(rows), seed, per_epoch, weights
         self.count = len(rows) if weights is None else max(1, round(float(weights.sum())))  # draws in a pass
         self.epoch = self.first_epoch = self.skipped = 0
+        self.part, self.batch = part, batch
 
     def start_at(self, epoch: int, skipped: int) -> None:
         """Begin within an epoch, behind `skipped` of its rows; the epochs after it are whole."""
@@ -54,7 +67,7 @@ class StepSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.per_epoch
+        return self.per_epoch // self.part[1]
 
     def turn(self, number: int) -> np.ndarray:
         """The rows of one pass in their order, int64 [count]."""
@@ -69,6 +82,12 @@ class StepSampler(Sampler[tuple[int, int]]):
         return random.permutation(self.rows[order[places]])
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        number, count = self.part
+        share = self.batch // count
+        return (drawn for drawn in self.whole() if drawn[1] % self.batch // share == number)
+
+    def whole(self) -> Iterator[tuple[int, int]]:
+        """The epoch of all processes together."""
         begin = self.epoch * self.per_epoch
         end, count = begin + self.per_epoch, self.count
         if self.epoch == self.first_epoch:

@@ -6,8 +6,10 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,9 +27,11 @@ from cxr_ldm.artifacts import (
     write_text,
 )
 from cxr_ldm.content import Verify, save_array, sealed
+from cxr_ldm.content import sums as content_sums
 from cxr_ldm.data.pixels.images import BLANK, Bits, Fit, UnreadableImage, equalised, is_file, resize_square
 from cxr_ldm.data.prepared.folder import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
 from cxr_ldm.data.prepared.manifest import COLUMNS, Counting, Reader, Record, Rejected
+from cxr_ldm.data.prepared.parts import HASHES, JOURNAL, Drawn, Part, Parts
 from cxr_ldm.data.prepared.rejected import counted, said, write_rejected
 from cxr_ldm.data.prepared.splits import SPLITS, split_of
 from cxr_ldm.data.prepared.workers import pool
@@ -39,7 +43,7 @@ VERSION = 4
 # Folders of these versions are opened where they are; they may hold identical images more than once.
 EARLIER = (3,)
 IDENTICAL = "identical to an earlier image"
-REJECTED, SUMMARY, JOURNAL, PNG = "rejected.csv", "summary.json", "journal.jsonl", "png"
+REJECTED, SUMMARY, PNG = "rejected.csv", "summary.json", "png"
 MADE = (MANIFEST, IMAGES, REJECTED, SUMMARY)
 # Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the workers for each.
 CHUNK = 512
@@ -114,6 +118,7 @@ def prepare(
     workers: int | None = None,
     verify: Verify = "stat",
     kind: str | None = None,
+    join: int | None = None,
 ) -> Prepared:
     """Make the prepared folder of a collection, or open it where it is complete and made by the same settings.
 
@@ -130,30 +135,31 @@ def prepare(
         verify: raw files are known by their content. "stat" takes it as unchanged where names, sizes and times are;
             "full" hashes every file again.
         kind: of the collection, as in data.kind; `name` where none is given.
+        join: take the images from so many parts of `prepare_part`, which are deleted then; None decodes them.
 
     Raises:
-        UserError: nothing usable in the collection; `folder` was made by other settings or from other raw files.
+        UserError: nothing usable in the collection; `folder` was made by other settings or from other raw files; a
+            part is missing.
     """
-    target.check()
-    _refuse(limit, verify)
+    settings = _checked(reader, target, splits, limit, verify)
     folder, files = Path(folder), reader.files()
-    split_of("", **splits)  # refuses impossible shares before any work
-    settings: dict[str, Any] = {
-        "version": VERSION,
-        "reader": reader.settings(),
-        **asdict(target),
-        "splits": dict(splits),
-        "limit": limit,
-    }
     now = raw_files.stat(files)
-    settings |= known_files(folder, files, now, verify)
+    parts = None
+    if join is not None and not (folder / RECORD).is_file():
+        parts = Parts(folder, settings | {"raw_files": {"stat": now}}, join)
+        settings |= {"raw_files": parts.raw_files()}
+    else:
+        settings |= known_files(folder, files, now, verify)
     if state(folder, settings) == "complete":
         return Prepared(folder, verify)
     with resumable(folder, settings) as partial_folder:
         if partial_folder is None:  # another process has made it while this one waited
             return Prepared(folder)
         records, rejected = sift(reader)
-        rows, unreadable = _decode(_limited(records, limit), partial_folder, name, target, workers)
+        records = _limited(records, limit)
+        with decoded(records, target, workers) if parts is None else joined(records, parts) as draw:
+            done = _decode(records, partial_folder, name, target, draw)
+        rows, unreadable = _sorted(records, done)
         rejected += unreadable
         if not rows:
             why = "; ".join(said(**counted(rejected))[:3]) or "the collection names no image"
@@ -167,7 +173,64 @@ def prepare(
         (partial_folder / JOURNAL).unlink()
         facts = {"name": name, "kind": kind or name, "size": target.size, "stat": now}
         write_record(partial_folder, settings, complete=True, **facts, files=checksums(partial_folder))
+    if parts is not None:
+        parts.remove()
     return Prepared(folder)
+
+
+def prepare_part(
+    reader: Reader,
+    folder: Path,
+    target: Target,
+    part: Part,
+    *,
+    name: str,
+    splits: Mapping[str, Any],
+    limit: int | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Decode the images of one part of a collection, and hash its share of the raw files; the part's folder.
+
+    Killed at any moment and called again, it goes on where it stopped. Parts know nothing of each other: what is
+    identical across them is found by the `prepare` that joins them.
+
+    Args:
+        folder: the prepared folder that the parts become; the others as of `prepare`.
+
+    Raises:
+        UserError: the part was made by other settings or from other raw files.
+    """
+    settings, files = _checked(reader, target, splits, limit, "stat"), reader.files()
+    settings |= {"raw_files": {"stat": raw_files.stat(files)}, "part": str(part)}
+    own = part.folder(Path(folder))
+    if state(own, settings) == "complete":
+        return own
+    with resumable(own, settings) as partial_folder:
+        if partial_folder is None:
+            return own
+        records = part.of(_limited(sift(reader)[0], limit))
+        with decoded(records, target, workers) as draw:
+            _decode(records, partial_folder, f"{name} {part}", target, draw, apart=True)
+        write_json(partial_folder / HASHES, raw_files.hashes(part.of(list(raw_files.relative_names(files)))))
+        made = content_sums(partial_folder, (IMAGES, JOURNAL, HASHES))
+        write_record(partial_folder, settings, complete=True, files=made)
+    return own
+
+
+def _checked(
+    reader: Reader, target: Target, splits: Mapping[str, Any], limit: int | None, verify: str
+) -> dict[str, Any]:
+    """The settings that decide a folder, but for its raw files; raises UserError where one is impossible."""
+    target.check()
+    _refuse(limit, verify)
+    split_of("", **splits)  # refuses impossible shares before any work
+    return {
+        "version": VERSION,
+        "reader": reader.settings(),
+        **asdict(target),
+        "splits": dict(splits),
+        "limit": limit,
+    }
 
 
 def known_files(folder: Path, files: Sequence[Path], now: str, verify: Verify) -> dict[str, Any]:
@@ -249,24 +312,46 @@ def _limited(records: list[Record], limit: int | None) -> list[Record]:
     return [record for record in records if record.image_id in chosen]
 
 
+Draw = Callable[[int], Iterable[Drawn]]  # from a record on, what at least CHUNK of them came to, or all that follow
+
+
+@contextmanager
+def decoded(records: Sequence[Record], target: Target, workers: int | None) -> Iterator[Draw]:
+    """Draws records in processes of their own."""
+    with pool(records, workers) as run:
+        yield lambda start: run(target.draw, records[start : start + CHUNK])
+
+
+@contextmanager
+def joined(records: Sequence[Record], parts: Parts) -> Iterator[Draw]:
+    """Takes what the parts have drawn; raises UserError where that is of other records."""
+    if [outcome["image_id"] for outcome in parts.outcomes] != [record.image_id for record in records]:
+        raise UserError("the collection names other images than when its parts were prepared; prepare the parts again.")
+    yield parts.drawn
+
+
 def _decode(
-    records: list[Record], folder: Path, name: str, target: Target, workers: int | None
-) -> tuple[list[dict[str, Any]], list[Rejected]]:
-    """Write the images of all readable records and return their manifest rows, without the split.
+    records: Sequence[Record], folder: Path, name: str, target: Target, draw: Draw, apart: bool = False
+) -> list[dict[str, Any]]:
+    """Write the images of all readable records and return what each record came to.
 
     The journal holds one line for each record that is done, written after its image; what both hold is kept.
+
+    Args:
+        apart: whether identical images are kept, since which one is the first is not known yet.
     """
     images, journal = folder / IMAGES, folder / JOURNAL
     done = _recovered(images, journal, target)
     seen = {outcome["picture"]: outcome["image_id"] for outcome in done if "reason" not in outcome}
-    with open(images, "r+b") as file, open(journal, "a", encoding="utf-8") as log, pool(records, workers) as run:
+    with open(images, "r+b") as file, open(journal, "a", encoding="utf-8") as log:
         file.seek(0, os.SEEK_END)
         with tqdm(total=len(records), initial=len(done), desc=f"prepare {name}", unit="image") as progress:
             for start in range(len(done), len(records), CHUNK):
                 chunk = records[start : start + CHUNK]
-                for record, result in zip(chunk, run(target.draw, chunk), strict=True):
+                for record, result in zip(chunk, islice(draw(start), len(chunk)), strict=True):
                     progress.update()
-                    result = _first_of_its_kind(record, result, seen)
+                    if not apart:
+                        result = _first_of_its_kind(record, result, seen)
                     outcome = _outcome(record, result)
                     if not isinstance(result, Rejected):
                         file.write(result[0].tobytes())
@@ -278,6 +363,13 @@ def _decode(
                     done.append(outcome)
         file.seek(0)
         _write_header(file, sum("reason" not in outcome for outcome in done), target)
+    return done
+
+
+def _sorted(
+    records: Sequence[Record], done: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], list[Rejected]]:
+    """Manifest rows, without the split, of the records that are kept, and the others."""
     rows: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
     for record, outcome in zip(records, done, strict=True):
@@ -288,9 +380,6 @@ def _decode(
                 {**_row(record), "weight": record.weight, "height": outcome["height"], "width": outcome["width"]}
             )
     return rows, rejected
-
-
-Drawn = tuple[np.ndarray, tuple[int, int]] | Rejected
 
 
 def _first_of_its_kind(record: Record, result: Drawn, seen: dict[str, str]) -> Drawn:

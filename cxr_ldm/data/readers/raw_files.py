@@ -21,8 +21,12 @@ def stat(files: Sequence[Path]) -> str:
 
 def content(files: Sequence[Path]) -> str:
     """Fingerprint of the names and the SHA-256 of all raw files."""
-    progress = tqdm(list(relative_names(files)), desc="hashing raw files", unit="file")
-    return fingerprint([[name, sha256_file(path)] for name, path in progress])
+    return fingerprint(hashes(list(relative_names(files))))
+
+
+def hashes(named: Sequence[tuple[str, Path]]) -> list[list[str]]:
+    """Name and SHA-256 of each file."""
+    return [[name, sha256_file(path)] for name, path in tqdm(named, desc="hashing raw files", unit="file")]
 
 
 def relative_names(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
