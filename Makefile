@@ -38,6 +38,7 @@ demo-model: install
 	$(BIN)/python evaluate.py stage=ldm experiment=demo_model bundle=cxr_ldm/assets/demo name=demo_model page=docs/results/demo_model.md
 	cp outputs/evaluation/demo_model/metrics.json cxr_ldm/assets/demo_metrics.json
 
+# In the order of the folders, so that what takes long comes first and neither process waits at the end.
 test: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

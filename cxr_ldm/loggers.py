@@ -1,10 +1,15 @@
 """W&B as the logger: offline unless told otherwise, without advertisements, and never without a key."""
 
 import os
+import re
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
+from cxr_ldm import artifacts
 from cxr_ldm.errors import UserError
 from cxr_ldm.ranges import Word
 
@@ -12,11 +17,15 @@ from cxr_ldm.ranges import Word
 MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "dryrun": "offline", "run": "online"}
 
 
-def wandb_logger(save_dir: str, project: Word, offline: bool | None = None) -> WandbLogger | CSVLogger:
-    """A W&B run in `save_dir`; where wandb is not installed and none was asked for, csv/metrics.csv.
+def wandb_logger(
+    save_dir: str, project: Word, offline: bool | None = None, group: Word | None = None, bundle: bool = True
+) -> WandbLogger | CSVLogger:
+    """A W&B run in `save_dir`, with the name of that folder; csv/metrics.csv where wandb is not installed.
 
     Args:
         offline: as of `mode_of`.
+        group: under which W&B lists it; the runs of an experiment or a sweep have one.
+        bundle: whether the trained bundle goes there as an artefact, see `log_bundle`.
     """
     mode = mode_of(offline)
     if not installed():
@@ -25,7 +34,30 @@ def wandb_logger(save_dir: str, project: Word, offline: bool | None = None) -> W
     import wandb
 
     wandb.setup()  # reads WANDB_SILENT, without which the next lines would be answered with hints
-    return WandbLogger(save_dir=save_dir, project=project, mode=mode)
+    folder = Path(save_dir)
+    made = WandbLogger(
+        save_dir=save_dir, project=project, mode=mode, name=folder.name, group=group, job_type=folder.parent.name
+    )
+    made.takes_bundle = bundle  # type: ignore[attr-defined]  # asked for by `log_bundle`
+    return made
+
+
+def log_bundle(loggers: Iterable[Any], folder: Path, kind: str, made_by: Mapping[str, Any]) -> None:
+    """The bundle of a run as an artefact of W&B, whose metadata say what it was made of: data, VAE, settings.
+
+    Args:
+        loggers: of the run; others than W&B are passed over.
+        folder: of the run.
+    """
+    for logger in loggers:
+        if not isinstance(logger, WandbLogger) or not logger.takes_bundle:  # type: ignore[attr-defined]
+            continue
+        import wandb
+
+        facts = dict(artifacts.flatten(dict(made_by)))
+        artefact = wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]", "_", folder.name), type=f"bundle-{kind}", metadata=facts)
+        artefact.add_dir(str(folder / "bundle"), policy="immutable")  # no copy of it besides
+        logger.experiment.log_artifact(artefact)
 
 
 def mode_of(offline: bool | None) -> str:

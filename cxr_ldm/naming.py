@@ -36,6 +36,8 @@ SILENT = (
 )
 # Groups that no training depends on.
 UNTRAINED = ("paths", "logger", "hydra", "metrics", "features", "sampler", "guidance", "precision", "compile")
+# Any number of processes trains the same run.
+SILENT_CHOICES = ("trainer=cpu", "trainer=ddp", "trainer=fsdp")
 SILENT_VALUES = (
     "data.root",
     "data.size",
@@ -43,8 +45,11 @@ SILENT_VALUES = (
     "verify",
     "prepare.dry_run",
     "trainer.accelerator",
+    "trainer.devices",
     "format",
     "trainer.max_minutes",
+    "trainer.memory_gb",
+    "trainer.checkpointing",
     "trainer.compile",
     "trainer.log_every",
     "training.vae.workers",
@@ -90,7 +95,8 @@ def override_words(overrides: Sequence[str]) -> list[str]:
     words = []
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key in SILENT or key in SILENT_VALUES or key.split(".")[0] in UNTRAINED:
+        silent = key in SILENT or key in SILENT_VALUES or override in SILENT_CHOICES
+        if silent or key.split(".")[0] in UNTRAINED:
             continue
         words.append(override.partition("=")[2] if key == "experiment" else override)
     return sorted(words)  # the same settings have the same name, however they were typed

@@ -1,14 +1,19 @@
 """How fast a run goes and how large its gradients are, for every logger and the history."""
 
+import resource
+import sys
 import time
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 
 
 class Pace(Callback):
-    """Logs `train/images_per_second` and `train/gradient_norm` (before clipping) every `every` steps.
+    """Logs `train/images_per_second`, `train/gradient_norm` (before clipping), `train/memory_gb` every `every` steps.
+
+    Memory is the most so far: what torch took on the GPU, or on a CPU the whole process.
 
     The clock stands still while a validation runs. A stage with several groups of gradients gives the largest norm.
 
@@ -37,7 +42,16 @@ class Pace(Callback):
         pl_module.log("train/images_per_second", self.images / (time.monotonic() - self.since), batch_size=1)
         norm: Any = pl_module.gradient_norm
         pl_module.log("train/gradient_norm", norm, batch_size=1)
+        pl_module.log("train/memory_gb", memory(pl_module.device) / 1e9, batch_size=1)
         self._restart()
 
     def _restart(self) -> None:
         self.images, self.since = 0, time.monotonic()
+
+
+def memory(device: torch.device) -> int:
+    """Most bytes that this process has held."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most

@@ -21,5 +21,7 @@ class Slice(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
-        if time.monotonic() - self.start >= 60 * self.minutes and not last and not trainer.should_stop:
+        late = time.monotonic() - self.start >= 60 * self.minutes
+        # each process has a clock of its own
+        if trainer.strategy.reduce_boolean_decision(late, all=False) and not last and not trainer.should_stop:
             trainer.should_stop = self.over = True

@@ -65,6 +65,12 @@ def launch(name: str) -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     signal.signal(signal.SIGTERM, terminated)
     keep_freed_memory()
+    if sweep or any("optuna" in word for word in typed):
+        from hydra.core.plugins import Plugins
+
+        from cxr_ldm.commands.sweeping import OptunaSweeper
+
+        Plugins.instance().register(OptunaSweeper)
 
     def job(cfg: DictConfig) -> Any:
         sys.argv[:] = typed  # for the records of what was asked

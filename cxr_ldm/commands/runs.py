@@ -58,16 +58,22 @@ class Entry:
 
 
 def main(words: Sequence[str]) -> None:
-    """`cxr-ldm runs`, `runs compare A B …`, `runs rm NAME`."""
+    """`cxr-ldm runs`, `runs compare A B …`, `runs rm NAME`, `runs sweep NAME`."""
     parser = argparse.ArgumentParser("cxr-ldm runs", description=__doc__)
     parser.add_argument("--outputs", default="outputs", help="where runs stand (paths.outputs)")
-    commands = parser.add_subparsers(dest="what", metavar="compare | rm")
+    commands = parser.add_subparsers(dest="what", metavar="compare | rm | sweep")
     compare = commands.add_parser("compare", help="settings that differ, and all figures")
     compare.add_argument("names", nargs="+")
     remove = commands.add_parser("rm", help="delete a run or an evaluation")
     remove.add_argument("name")
     remove.add_argument("--force", action="store_true", help="also where others were made from it")
+    sweep = commands.add_parser("sweep", help="the trials of a search by hydra/sweeper=optuna")
+    sweep.add_argument("name")
     asked = parser.parse_args(words)
+    if asked.what == "sweep":
+        from cxr_ldm.commands.studies import print_study  # its libraries are needed for nothing else
+
+        return print_study(Path(asked.outputs), asked.name)
     found = list(entries(Path(asked.outputs)))
     if asked.what == "compare":
         print_compared([chosen(found, name) for name in asked.names])

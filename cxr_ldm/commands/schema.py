@@ -244,13 +244,15 @@ class Metrics(Section):
 
 class Trainer(Open):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
-    devices: Annotated[int, Interval(ge=1, le=10_000)]
+    devices: Annotated[int, Interval(ge=1, le=10_000)] | list[Whole] | Literal["auto"]
     precision: Annotated[Literal["32", "16", "bf16", "auto"], BeforeValidator(typed)]
     gradient_clip: NotNegative | None
     log_every: Count
     compile: Word | None
     graphs: bool
     max_minutes: NotNegative | None
+    memory_gb: Positive | None
+    checkpointing: bool
 
 
 class GuidanceRule(Section):
@@ -394,12 +396,14 @@ class Export(Command):
     guidance: GuidanceRule | NotNegative | Place  # type: ignore[assignment]
 
 
-class DryRun(Section):
+class Preparing(Section):
     dry_run: bool
+    part: str | None
+    join: Annotated[int, Interval(ge=1, le=10_000)] | None
 
 
 class Prepare(Command):
-    prepare: DryRun
+    prepare: Preparing
 
 
 class Suite(Section):

@@ -1,5 +1,6 @@
 """From a composed config to the objects and folders it means. No torch here, so that preparing data starts at once."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,8 +115,8 @@ def overrides() -> list[str]:
 
 
 def is_swept() -> bool:
-    """Whether this is one job of a multirun."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    """Whether this is one job of a multirun, or one of several processes that do one."""
+    return "CXR_LDM_SWEPT" in os.environ or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def choice(group: str) -> str:
@@ -131,10 +132,11 @@ def choices(group: str) -> list[str]:
 
 
 def device_of(cfg: DictConfig) -> "torch.device":
-    """The GPU where there is one and trainer.accelerator does not say cpu."""
+    """The GPU where there is one and trainer.accelerator does not say cpu; of several processes each has its own."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
+    on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
 
 def stage_of(cfg: DictConfig) -> str:
@@ -184,18 +186,22 @@ def prepared_data(cfg: DictConfig, name: str | None = None) -> Prepared:
     """Open the prepared folder, making it first where it is missing."""
     if cfg.prepared:
         return Prepared(cfg.prepared, cfg.verify)
+    join = cfg.prepare.join if "prepare" in cfg else None
+    return prepare_folder(**to_prepare(cfg, name), kind=cfg.data.kind, verify=cfg.verify, join=join)
+
+
+def to_prepare(cfg: DictConfig, name: str | None) -> dict[str, Any]:
+    """What a collection and each of its parts are prepared from."""
     data, name = cfg.data, str(name or data_name(cfg))
-    return prepare_folder(
-        instantiate(data.reader),
-        naming.place(Path(cfg.paths.outputs) / "prepared", name),
-        target_of(data),
-        name=name,
-        kind=data.kind,
-        splits=plain(data.splits),
-        limit=data.limit,
-        workers=cfg.workers,
-        verify=cfg.verify,
-    )
+    return {
+        "reader": instantiate(data.reader),
+        "folder": naming.place(Path(cfg.paths.outputs) / "prepared", name),
+        "target": target_of(data),
+        "name": name,
+        "splits": plain(data.splits),
+        "limit": data.limit,
+        "workers": cfg.workers,
+    }
 
 
 def target_of(data: DictConfig) -> Target:
@@ -221,7 +227,8 @@ def common_settings(cfg: DictConfig, prepared: Prepared, recipe: DictConfig) -> 
     return own | {
         "data": prepared.fingerprint,
         "training": {key: value for key, value in plain(recipe).items() if key not in UNSTATED},
-        "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip", "devices")},
+        # any number of devices trains the same run, and those of before say one
+        "trainer": {key: cfg.trainer[key] for key in ("precision", "gradient_clip")} | {"devices": 1},
         "seed": cfg.seed,
     }
 

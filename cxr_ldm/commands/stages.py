@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from cxr_ldm.commands.measuring import cache_of, feature_sets_of
 from cxr_ldm.commands.settings import (
     choice,
     common_settings,
+    data_name,
     device_of,
     filled,
     guidance_of,
@@ -59,7 +61,10 @@ BROUGHT = {
     "classifier": ("classifier_network",),
 }
 FREE = ("vae.kl_weight.", "vae.adversary.", "vae.reconstruction.", "classifier_network.min_images.")
-OURS = ("accelerator", "devices", "precision", "gradient_clip", "log_every", "max_minutes", "compile")
+OURS = (
+    *("accelerator", "devices", "precision", "gradient_clip", "log_every", "max_minutes", "compile"),
+    *("memory_gb", "checkpointing"),
+)
 
 
 @dataclass(frozen=True)
@@ -362,6 +367,8 @@ def machine_of(cfg: DictConfig) -> Machine:
     """What the run trains on; keys of conf/trainer that are not ours reach Lightning's Trainer as they are."""
     stated = plain(cfg.trainer)
     further = {key: value for key, value in stated.items() if key not in (*OURS, "graphs")}
+    if str(further.get("strategy", "")).startswith("fsdp") and not on_gpu(stated["accelerator"]):
+        raise UserError("trainer=fsdp shards a model over GPUs, and there is none; trainer=ddp trains on CPUs as well.")
     callbacks = tuple(instantiate(node) for node in cfg.callbacks.values())
     return Machine(**{key: stated[key] for key in OURS}, callbacks=callbacks, further=further)
 
@@ -369,7 +376,10 @@ def machine_of(cfg: DictConfig) -> Machine:
 def logger_of(cfg: DictConfig) -> MakeLogger:
     """Makes the logger of a run."""
     made: MakeLogger = instantiate(cfg.logger)
-    return made
+    if "group" not in cfg.logger or cfg.logger.group is not None:
+        return made
+    chosen = HydraConfig.get().runtime.choices.get("experiment")
+    return partial(made, group=str(chosen or data_name(cfg)))
 
 
 def check_trainer(keys: Iterable[str]) -> None:

@@ -1,12 +1,15 @@
 """python train.py: a stage from a config to a run's folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from cxr_ldm import artifacts
+from cxr_ldm import artifacts, ranks
 from cxr_ldm.bundle import load_bundle
+from cxr_ldm.callbacks.pruning import RUNNING, pruning
 from cxr_ldm.commands import stages
+from cxr_ldm.commands.processes import in_as_many
 from cxr_ldm.commands.schema import Train
 from cxr_ldm.commands.settings import (
     check_logger,
@@ -32,13 +35,19 @@ def main(cfg: DictConfig) -> Path:
     stage_of(cfg)
     if cfg.split != "val":
         raise UserError(f"split={cfg.split}: train.py measures on split=val; evaluate.py opens the test split.")
-    prepared = prepared_data(cfg)
+    return in_as_many(cfg, lambda: train(cfg))
+
+
+def train(cfg: DictConfig) -> Path:
+    """A run of a checked config, which several processes may share; its folder."""
+    prepared = ranks.first_alone(lambda: prepared_data(cfg))
     check_split_sizes(prepared)
     built: stages.Built = part_of_stage(cfg, "plan")(cfg, prepared)
     built.plan.check(built.folder)
     composed = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(overrides())}
     config = OmegaConf.to_container(cfg, resolve=False)
     machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
+    machine = replace(machine, callbacks=(*machine.callbacks, *pruning()))
     if not run(built.plan, built.folder, built.settings, machine, logger, composed, config, arm=is_swept()):
         return built.folder
     print(numbers(built.folder))
@@ -46,7 +55,10 @@ def main(cfg: DictConfig) -> Path:
     if cfg.evaluate:
         from cxr_ldm.commands.evaluate import evaluate  # its libraries are needed for nothing else
 
-        evaluate(cfg, load_bundle(built.folder / "bundle", built.plan.kind, cfg.bundle_packages), prepared)
+        measured = evaluate(cfg, load_bundle(built.folder / "bundle", built.plan.kind, cfg.bundle_packages), prepared)
+        for watched in RUNNING:
+            metrics = read_metrics(measured / "metrics.json")
+            watched.values |= {name: entry["value"] for name, entry in metrics.items() if name != "run"}
     return built.folder
 
 

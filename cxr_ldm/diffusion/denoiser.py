@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.schedules import Schedule
+from cxr_ldm.dtypes import wide
 from cxr_ldm.errors import UserError
 
 
@@ -57,4 +58,4 @@ class Denoiser(nn.Module):
         """Output minus target, in the network's own unit, at x_t made of `x0` and `noise`, `[N,C,h,w]`."""
         alpha, sigma = (scale[:, None, None, None] for scale in self.schedule(t))
         output = self.run(alpha * x0 + sigma * noise, self.schedule.label(t), context, mask)
-        return output.float() - self.scaling.target(x0, noise, alpha, sigma)
+        return wide(output) - self.scaling.target(x0, noise, alpha, sigma)

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from cxr_ldm.diffusion.denoiser import Denoiser, Scaling
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.scaling import Velocity
 from cxr_ldm.diffusion.schedules import RectifiedFlow, Schedule
+from cxr_ldm.dtypes import wide
 from cxr_ldm.errors import UserError
+from cxr_ldm.randomness import Random, normal, uniform
 
 Split = Literal["end", "half"]
 Condition = tuple[Tensor, Tensor]
@@ -118,16 +120,15 @@ class FlowMapLoss(nn.Module):
         self.scales, self.longest, self.instant, self.split, self.width = scales, longest, instant, split, width
 
     def forward(
-        self, student: FlowMap, teacher: Denoiser, x0: Tensor, text: Condition, null: Condition, random: Generator
+        self, student: FlowMap, teacher: Denoiser, x0: Tensor, text: Condition, null: Condition, random: Random
     ) -> Tensor:
-        """White latents `[N,C,h,w]` and their conditions -> scalar; randomness only from the CPU generator."""
-        uniform = torch.rand(4, len(x0), generator=random).to(x0)
-        t = uniform[0]
-        s = torch.where(uniform[1] < self.instant, t, uniform[2] * t)
-        scale = self.scales[0] + (self.scales[1] - self.scales[0]) * uniform[3]
-        x = noisy(x0, torch.randn(x0.shape, generator=random).to(x0), t)
+        """White latents `[N,C,h,w]` and their conditions -> scalar; randomness only from `random`, on the CPU."""
+        t, kind, part, scaled = uniform((len(x0), 4), random).to(x0).T
+        s = torch.where(kind < self.instant, t, part * t)
+        scale = self.scales[0] + (self.scales[1] - self.scales[0]) * scaled
+        x = noisy(x0, normal(x0.shape, random).to(x0), t)
         target = self.target(student, Teacher(teacher, text, null, scale), x, t, s)
-        error = student.velocity(x, t, s, *text, scale).float() - target
+        error = wide(student.velocity(x, t, s, *text, scale)) - target
         return (1.0 + error.square().mean(dim=(1, 2, 3)) / self.width**2).log().mean()
 
     @torch.no_grad()

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.noise_levels import NoiseLevels, draw
 from cxr_ldm.errors import UserError
+from cxr_ldm.randomness import Random, normal
 
 Weighting = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -36,12 +37,10 @@ class DiffusionLoss(nn.Module):
                 "take diffusion/weighting=unit, or a prediction that is defined there (v_zsnr or flow)."
             )
 
-    def forward(
-        self, denoiser: Denoiser, x0: Tensor, context: Tensor, mask: Tensor, generator: Generator | None = None
-    ) -> Tensor:
-        """Whitened latents `[N,C,h,w]` and their text -> scalar; randomness only from the CPU `generator`."""
-        t = draw(self.noise_levels, len(x0), denoiser.schedule, generator).to(x0)
-        noise = torch.randn(x0.shape, generator=generator).to(x0)
+    def forward(self, denoiser: Denoiser, x0: Tensor, context: Tensor, mask: Tensor, random: Random = None) -> Tensor:
+        """Whitened latents `[N,C,h,w]` and their text -> scalar; randomness only from `random`, on the CPU."""
+        t = draw(self.noise_levels, len(x0), denoiser.schedule, random).to(x0)
+        noise = normal(x0.shape, random).to(x0)
         losses = self.at(denoiser, x0, noise, t, context, mask)
         if self.uncertainty is not None:
             expected = self.uncertainty(*denoiser.schedule(t))

@@ -3,11 +3,12 @@
 from typing import Protocol
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from cxr_ldm.diffusion.guidance_rule import is_number
 from cxr_ldm.diffusion.schedules import Schedule
 from cxr_ldm.errors import UserError
+from cxr_ldm.randomness import Random, strata
 from cxr_ldm.ranges import Positive, Real
 
 
@@ -79,10 +80,6 @@ def on_levels(t: Tensor, levels: int | None) -> Tensor:
     return t if levels is None else (t * levels).ceil().clamp(min=1) / levels
 
 
-def draw(levels: NoiseLevels, count: int, schedule: Schedule, generator: Generator | None) -> Tensor:
-    """`count` noise levels, stratified: one quantile in each of `count` equal slices, in random order.
-
-    Stratifying keeps the distribution and lowers the variance of the loss (Kingma et al. 2021, appendix I.1).
-    """
-    slices = torch.randperm(count, generator=generator)
-    return levels.at((slices + torch.rand(count, generator=generator)) / count, schedule)
+def draw(levels: NoiseLevels, count: int, schedule: Schedule, random: Random) -> Tensor:
+    """`count` noise levels at stratified quantiles."""
+    return levels.at(strata(count, random), schedule)

@@ -4,11 +4,12 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.blocks import Downsample, PixelAttention, ResidualBlock, Upsample
+from cxr_ldm.randomness import Random, normal
 from cxr_ldm.ranges import Count
 
 
@@ -222,10 +223,10 @@ class Autoencoder(nn.Module):
         return pixels if self.shortcut is None else pixels + self.shortcut.synthesise(latents)
 
 
-def sample_posterior(moments: Tensor, generator: Generator | None = None) -> Tensor:
+def sample_posterior(moments: Tensor, random: Random = None) -> Tensor:
     """z = mean + std * eps (Kingma & Welling 2014, eq. 10); the noise is drawn on the CPU, alike on every device."""
     mean, log_variance = moments.chunk(2, dim=1)
-    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+    noise = normal(mean.shape, random, mean.dtype).to(mean.device)
     return mean + torch.exp(0.5 * log_variance) * noise
 
 

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from cxr_ldm import ranks
+from cxr_ldm.dtypes import wide
 from cxr_ldm.ranges import NotNegative, Share
 
 LARGEST_BALANCE = 1e4
@@ -39,8 +41,8 @@ class Adversary(nn.Module):
         narrow = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
         with torch.autocast(device, torch.bfloat16, enabled=narrow):
             fixed = {name: value.detach() for name, value in self.network.named_parameters()}
-            convince = generator_loss(functional_call(self.network, fixed, (reconstruction,)).float())
-            scores = self.network(torch.cat([pixels, reconstruction.detach()])).float()
+            convince = generator_loss(wide(functional_call(self.network, fixed, (reconstruction,))))
+            scores = wide(self.network(torch.cat([pixels, reconstruction.detach()])))
             judge = discriminator_loss(*scores.chunk(2))
         balance = self.weight * gradient_ratio(loss, convince, reconstruction)
         return {"adversary": balance * convince, "discriminator": judge, "balance": balance}
@@ -71,4 +73,6 @@ def gradient_ratio(reference: Tensor, term: Tensor, variable: Tensor) -> Tensor:
     """
     (first,) = torch.autograd.grad(reference, variable, retain_graph=True)
     (second,) = torch.autograd.grad(term, variable, retain_graph=True)
-    return (first.norm() / second.norm().clamp_min(1e-12)).clamp(max=LARGEST_BALANCE)
+    squares = ranks.summed(torch.stack([first.square().sum(), second.square().sum()]))  # each process has a part
+    norms = squares.sqrt()
+    return (norms[0] / norms[1].clamp_min(1e-12)).clamp(max=LARGEST_BALANCE)

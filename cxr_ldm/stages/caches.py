@@ -1,6 +1,6 @@
 """What the diffusion stage computes once for each image and each text, kept under a fingerprint."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cxr_ldm import artifacts, content
+from cxr_ldm import artifacts, content, ranks
 from cxr_ldm.data.batches.latents import TextTable
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import channels_last
 from cxr_ldm.text.encoders import TextEncoder
+
+BLOCK = 64
 
 
 @torch.no_grad()  # not inference_mode: modules are moved in here, and those that train must stay trainable
@@ -34,17 +36,15 @@ def moments_of(
     target = folder / f"moments-{artifacts.fingerprint(made_by)}"
 
     def fill(partial: Path) -> None:
-        encoder, rows, values = channels_last(autoencoder).to(device).eval(), np.arange(len(prepared.manifest)), None
-        for chunk in tqdm(np.array_split(rows, max(1, len(rows) // 64)), desc="encoding images", unit="batch"):
-            pixels = prepared.pixels(chunk).to(device, memory_format=torch.channels_last)
-            moments = encoder.encode(pixels).half().cpu().numpy()
-            if values is None:
-                values = content.new_array(partial / "moments.npy", np.float16, (len(rows), *moments.shape[1:]))
-            values[chunk] = moments
-        if values is not None:
-            values.flush()
+        encoder = channels_last(autoencoder).to(device).eval()
 
-    artifacts.cached(target, made_by, fill, verify)
+        def moments(rows: np.ndarray) -> np.ndarray:
+            pixels = prepared.pixels(rows).to(device, memory_format=torch.channels_last)
+            return encoder.encode(pixels).half().cpu().numpy()  # type: ignore[no-any-return]
+
+        fill_rows(partial / "moments.npy", len(prepared.manifest), moments, "encoding images")
+
+    cached_by_all(target, made_by, fill, verify)
     return content.read_array(target / "moments.npy", f"delete {target}", mapped=True)
 
 
@@ -68,15 +68,17 @@ def text_table(
 
     def fill(partial: Path) -> None:
         ids, mask = encoder.tokenizer(distinct)
-        network, parts = encoder.to(device), []
-        for start in tqdm(range(0, len(distinct), 64), desc="encoding texts", unit="batch"):
-            part = slice(start, start + 64)
-            states = network.frozen(ids[part].to(device), mask[part].to(device)).cpu()
-            parts.append(states.half() if states.is_floating_point() else states)
-        content.save_array(partial / "cached.npy", torch.cat(parts).numpy())
-        content.save_array(partial / "mask.npy", mask.numpy())
+        network = encoder.to(device)
 
-    artifacts.cached(target, made_by, fill, verify)
+        def states(rows: np.ndarray) -> np.ndarray:
+            found = network.frozen(ids[rows].to(device), mask[rows].to(device)).cpu()
+            return (found.half() if found.is_floating_point() else found).numpy()  # type: ignore[no-any-return]
+
+        fill_rows(partial / "cached.npy", len(distinct), states, "encoding texts")
+        if ranks.number() == 0:
+            content.save_array(partial / "mask.npy", mask.numpy())
+
+    cached_by_all(target, made_by, fill, verify)
     advice = f"delete {target}"
     numbers = {text: number for number, text in enumerate(distinct)}
     return TextTable(
@@ -84,3 +86,58 @@ def text_table(
         content.read_array(target / "mask.npy", advice),
         np.array([[numbers[text] for text in wordings] for wordings in worded], dtype=np.int64),
     )
+
+
+def cached_by_all(
+    target: Path, made_by: dict[str, Any], fill: Callable[[Path], None], verify: content.Verify = "stat"
+) -> None:
+    """As `artifacts.cached`, where `fill` is called in every process that shares the run, for its part."""
+    if ranks.number() > 0:
+        partial = ranks.of_first(None)
+        if partial is not None:
+            fill(Path(partial))
+    else:
+        led: list[str] = []
+
+        def lead(partial: Path) -> None:
+            led.append(ranks.of_first(str(partial)))
+            fill(partial)
+
+        artifacts.cached(target, made_by, lead, verify)
+        if not led:
+            ranks.of_first(None)
+    ranks.wait()
+
+
+def fill_rows(path: Path, count: int, compute: Callable[[np.ndarray], np.ndarray], label: str) -> None:
+    """Write an array of `count` rows, of which each process that shares the run computes its part, BLOCK at a time.
+
+    Each writes a file of its own, which the first joins: on a disk of several machines, two that write into one file
+    undo each other's work.
+    """
+    number, processes = ranks.number(), ranks.count()
+    rows = np.array_split(np.arange(count), processes)[number]
+    part, values = path.with_name(f"{path.stem}-{number}.npy"), None
+    blocks = np.array_split(rows, max(1, len(rows) // BLOCK)) if len(rows) else []
+    for block in tqdm(blocks, desc=label, unit="batch"):
+        found = compute(block)
+        if values is None:
+            values = content.new_array(part, found.dtype, (len(rows), *found.shape[1:]))
+        values[block - rows[0]] = found
+    if values is not None:
+        values.flush()
+    ranks.wait()
+    if number > 0:
+        return
+    if processes == 1:
+        part.rename(path)
+        return
+    parts = [path.with_name(f"{path.stem}-{each}.npy") for each in range(processes)]
+    arrays = [np.load(each, mmap_mode="r") for each in parts if each.exists()]  # none where there are too few rows
+    whole, first = content.new_array(path, arrays[0].dtype, (count, *arrays[0].shape[1:])), 0
+    for array in arrays:
+        whole[first : first + len(array)] = array
+        first += len(array)
+    whole.flush()
+    for each in parts:
+        each.unlink(missing_ok=True)

@@ -11,10 +11,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cxr_ldm import ranks
 from cxr_ldm.data.batches.images import ImageDataModule
 from cxr_ldm.data.batches.transforms import Augment
 from cxr_ldm.data.findings.targets import Targets, all_targets, is_sided, learnable
 from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.dtypes import wide
 from cxr_ldm.metrics.faithfulness.auroc import FindingAUROC
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.classifier import Classifier
@@ -37,7 +39,7 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     0.6931
     """
     known = ~targets.isnan()
-    return functional.binary_cross_entropy_with_logits(logits[known].float(), targets[known])
+    return functional.binary_cross_entropy_with_logits(wide(logits[known]), targets[known].to(wide(logits)))
 
 
 class ClassifierStage(lightning.LightningModule):
@@ -61,7 +63,10 @@ class ClassifierStage(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         loss = masked_cross_entropy(self.network(batch["pixels"]), batch["targets"])
-        self.log("train/loss", loss, prog_bar=True)
+        known = (~batch["targets"].isnan()).sum()
+        # several processes average their gradients, and each knows another number of targets
+        loss = loss * (known * ranks.count() / ranks.summed(known))
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return finite(loss, self, batch["row"])
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
@@ -69,7 +74,7 @@ class ClassifierStage(lightning.LightningModule):
         logits = self.network(batch["pixels"])
         loss = finite(masked_cross_entropy(logits, batch["targets"]), self, batch["row"])
         self.val_auroc.update(logits, batch["targets"], batch["source"])
-        self.log("val/loss", loss, prog_bar=True, batch_size=int((~batch["targets"].isnan()).sum()))
+        self.log("val/loss", loss, prog_bar=True, batch_size=int((~batch["targets"].isnan()).sum()), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Log AUROC of each class that can be measured, and the mean of those that are no side."""
@@ -144,6 +149,15 @@ class ClassifierPlan(Plan):
         return ImageDataModule(
             self.prepared, recipe.batch_size, stretch, self.seed, recipe.workers, self.augment, self.targets
         )
+
+    def heaviest(self, module: ClassifierStage) -> tuple[nn.Module, Callable[[nn.Module, int], Any]]:
+        side = self.prepared.size
+
+        def step(network: nn.Module, count: int) -> Tensor:
+            device = next(network.parameters()).device
+            return network(torch.zeros(count, 1, side, side, device=device))  # type: ignore[no-any-return]
+
+        return module.network, step
 
     def contents(self, module: ClassifierStage) -> Contents:
         """With the shares of each class in training, which its probabilities mean."""

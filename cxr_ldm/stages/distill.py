@@ -21,14 +21,16 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.flow_map import Condition, FlowMap, FlowMapLoss, Teacher, noisy
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.dtypes import wide
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import sample_posterior
 from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.networks.whitening import Whitening
+from cxr_ldm.randomness import normal, strata
 from cxr_ldm.stages.caches import moments_of, text_table
-from cxr_ldm.stages.ldm import GOLDEN, batches, drawing
-from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
+from cxr_ldm.stages.ldm import batches, drawing
+from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation, training_noise, validation_noise
 from cxr_ldm.stages.plan import Contents, Plan
 from cxr_ldm.stages.recipe import Recipe
 from cxr_ldm.text.conditioner import Conditioner
@@ -95,12 +97,12 @@ class DistillStage(lightning.LightningModule):
         )
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        random = generator_of(self, 1, batch_number(self, batch_index))
-        latents = self.whitening.whiten(sample_posterior(batch["moments"].float(), random))
+        random = training_noise(self, 1, batch, batch_index)
+        latents = self.whitening.whiten(sample_posterior(wide(batch["moments"]), random))
         text, attributes = self.conditioner.dropped(batch["text"], batch["attributes"], self.condition_dropout, random)
         conditions = self.conditions(batch, text, attributes)
         loss = self.loss(self.denoiser, self.teacher, latents, *conditions, random)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return finite(loss, self, batch["row"])
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
@@ -108,18 +110,19 @@ class DistillStage(lightning.LightningModule):
 
         The same image meets the same noise, step and guidance scale at every validation.
         """
-        random = generator_of(self, 2, batch_index)
-        latents = self.whitening.whiten(sample_posterior(batch["moments"].float(), random))
-        turn = (batch["row"] * GOLDEN) % 1.0
+        random = validation_noise(self, 2, batch)
+        latents = self.whitening.whiten(sample_posterior(wide(batch["moments"]), random))
+        turn = strata(len(latents), random).to(latents.device)
         t = (1.0 - (turn * STEPS).floor() / STEPS).to(latents)
         low, high = self.loss.scales
         scale = (low + (high - low) * (turn * STEPS % 1.0)).to(latents)
-        x = noisy(latents, torch.randn(latents.shape, generator=random).to(latents), t)
+        x = noisy(latents, normal(latents.shape, random).to(latents), t)
         text, null = self.conditions(batch, batch["text"], batch["attributes"])
         wanted = Teacher(self.teacher, text, null, scale).mean(x, t, t - 1.0 / STEPS, self.loss.longest)
         found = self.denoiser.velocity(x, t, t - 1.0 / STEPS, *text, scale)
         loss = (found - wanted).square().mean() / wanted.square().mean()
-        self.log("val/loss", finite(loss, self, batch["row"]), prog_bar=True, batch_size=len(latents))
+        loss = finite(loss, self, batch["row"])
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(latents), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = int(self.trainer.estimated_stepping_batches)

@@ -1,37 +1,38 @@
 """Holes that a model learns to fill: rectangles anywhere, and often all of the image, which is drawing it whole."""
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.inpainting import Filling, InpaintUNet
 from cxr_ldm.networks.unet import UNet
+from cxr_ldm.randomness import Random, uniform
 
 WHOLE = 0.25  # share of the images that are all hole, so that a model still draws from text alone
 MOST, SIDES = 3, (0.15, 0.75)  # rectangles of a hole, and their sides as shares of the image's
 
 
-def holes(count: int, side: int, random: Generator | None) -> Tensor:
+def holes(count: int, side: int, random: Random) -> Tensor:
     """Holes of latents, float32 `[count,1,side,side]`, 1 where an image is drawn anew.
 
     One to three rectangles that may overlap; each shows at least one cell.
     """
-    numbers = torch.rand(count, MOST, 4, generator=random)
+    numbers = uniform((count, MOST, 4), random)
     low, high = SIDES
     extents = ((low + (high - low) * numbers[..., :2]) * side).round().clamp(min=1)
     corners = (numbers[..., 2:] * (side - extents + 1)).floor()
-    used = torch.arange(MOST) <= torch.randint(MOST, (count, 1), generator=random)
+    used = torch.arange(MOST) <= (uniform((count, 1), random) * MOST).floor()
     cells = torch.arange(side)
     rows, columns = (
         (cells >= corners[..., axis, None]) & (cells < (corners + extents)[..., axis, None]) for axis in (0, 1)
     )
     inside = (rows[..., :, None] & columns[..., None, :] & used[..., None, None]).any(1)
-    whole = torch.rand(count, generator=random) < WHOLE
+    whole = uniform((count,), random) < WHOLE
     return (inside | whole[:, None, None]).float()[:, None]
 
 
-def filling(denoiser: Denoiser, known: Tensor, random: Generator | None) -> Denoiser:
+def filling(denoiser: Denoiser, known: Tensor, random: Random) -> Denoiser:
     """The denoiser for white latents `[N,C,h,w]` outside random holes; itself where it does not learn to fill any."""
     if not isinstance(denoiser.network, InpaintUNet):
         return denoiser

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from cxr_ldm import artifacts
+from cxr_ldm import artifacts, ranks
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.callbacks.graphs import Graphs
@@ -25,16 +25,19 @@ from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
+from cxr_ldm.diffusion.noise_levels import draw
 from cxr_ldm.diffusion.sampling import Sampling
+from cxr_ldm.dtypes import wide
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, sample_posterior
 from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.low_rank import merged
 from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
 from cxr_ldm.pipeline import USUAL, TextToCXR
+from cxr_ldm.randomness import normal
 from cxr_ldm.stages.caches import moments_of, text_table
 from cxr_ldm.stages.holes import filling
-from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
+from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation, training_noise, validation_noise
 from cxr_ldm.stages.plan import Contents, Plan
 from cxr_ldm.stages.recipe import Recipe
 from cxr_ldm.stages.unfreeze import Unfreeze
@@ -44,7 +47,6 @@ from cxr_ldm.text.encoders import TextEncoder, counts
 from cxr_ldm.text.reading import nameable
 from cxr_ldm.text.unfreezing import Unfreezing
 
-GOLDEN = 0.618033988749895
 FAINT = 0.5  # share of signal of the best latent channel, below which a VAE is hardly trained
 TOKENIZER = "tokenizer.json"
 SMALLEST_SPREAD = 0.02  # an encoder that collapsed in a run had 4e-5, those that steer had 0.4 and 0.6
@@ -88,27 +90,26 @@ class LatentDiffusionStage(lightning.LightningModule):
         return [self.denoiser.network]
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        random = generator_of(self, 1, batch_number(self, batch_index))
-        latents = self.whitening.whiten(sample_posterior(batch["moments"].float(), random))
+        random = training_noise(self, 1, batch, batch_index)
+        latents = self.whitening.whiten(sample_posterior(wide(batch["moments"]), random))
         text, attributes = self.conditioner.dropped(batch["text"], batch["attributes"], self.condition_dropout, random)
         denoiser = filling(self.denoiser, latents, random)
         loss = self.loss(denoiser, latents, *self.conditioner.of_batch(batch, text, attributes), random)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return finite(loss, self, batch["row"])
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        random = generator_of(self, 2, batch_index)
-        moments = batch["moments"].float()
-        latents = self.whitening.whiten(sample_posterior(moments, random))
-        # the same image meets the same noise and level at every validation, so that two of them compare
-        t = self.loss.noise_levels.at((batch["row"].cpu() * GOLDEN) % 1.0, self.denoiser.schedule).to(latents)
-        noise = torch.randn(latents.shape, generator=random).to(latents)
+        random = validation_noise(self, 2, batch)
+        latents = self.whitening.whiten(sample_posterior(wide(batch["moments"]), random))
+        t = draw(self.loss.noise_levels, len(latents), self.denoiser.schedule, random).to(latents)
+        noise = normal(latents.shape, random).to(latents)
         condition = self.conditioner.of_batch(batch, batch["text"], batch["attributes"])
         losses = self.loss.at(filling(self.denoiser, latents, random), latents, noise, t, *condition)
-        self.log("val/loss", finite(losses.mean(), self, batch["row"]), prog_bar=True, batch_size=len(latents))
+        loss = finite(losses.mean(), self, batch["row"])
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(latents), sync_dist=True)
         if batch_index == 0 and len(batch["mask"]) > 1:
             spread = text_spread(self.text_encoder(batch["cached"], batch["mask"]), batch["mask"])
-            self.log("val/text_spread", spread, batch_size=len(latents))
+            self.log("val/text_spread", spread, batch_size=len(latents), rank_zero_only=True)
             if spread < SMALLEST_SPREAD:
                 warnings.warn(
                     f"all texts have nearly the same states (val/text_spread {spread.item():.1e}), so the model cannot "
@@ -141,6 +142,8 @@ class LatentDiffusionStage(lightning.LightningModule):
 
 def text_spread(states: Tensor, mask: Tensor) -> Tensor:
     """How far apart the texts of a batch are for the model: 0 where all have the same states.
+
+    Of several processes the first one logs that of its part of the first batch.
 
     Standard deviation over texts of their mean states, over the root mean square of these.
 
@@ -245,12 +248,17 @@ class LDMPlan(Plan):
     def check(self, folder: Path) -> None:
         """Learn or read the vocabulary, build the denoiser, and call it once.
 
-        Two learnings of a vocabulary differ in ties, so a resumed run goes on with its own.
+        Two learnings of a vocabulary differ in ties, so a resumed run goes on with its own, and processes that share a
+        run with that of the first.
         """
         torch.manual_seed(self.seed)
         learnt = folder / TOKENIZER
         definition = learnt.read_text(encoding="utf-8") if learnt.exists() else None
-        self.text_encoder = encoder = self.parts.text_encoder(self.reports, definition)
+        encoder = self.parts.text_encoder(self.reports, definition)
+        if ranks.count() > 1:
+            torch.manual_seed(self.seed)
+            encoder = self.parts.text_encoder(self.reports, ranks.of_first(encoder.tokenizer.definition))
+        self.text_encoder = encoder
         side, known = self.prepared.size // self.autoencoder.factor, self.parts.whitening
         channels = self.autoencoder.latent_channels if known is None else known.channels  # live ones may not be known
         denoiser, _ = self.objective(channels)
@@ -269,7 +277,8 @@ class LDMPlan(Plan):
     def module(self, folder: Path) -> LatentDiffusionStage:
         """Fills the caches and measures the latents' scale."""
         encoder, unfreezing = self.text_encoder, self.parts.unfreezing
-        artifacts.write_text(folder / TOKENIZER, encoder.tokenizer.definition)
+        if ranks.number() == 0:
+            artifacts.write_text(folder / TOKENIZER, encoder.tokenizer.definition)
         made_by: dict[str, Any] = {"data": self.prepared.fingerprint, "vae": self.vae.sha256}
         self.moments = moments_of(self.autoencoder, self.prepared, self.cache, made_by, self.device, self.verify)
         # not the config: when layers are freed, and how fast they train, changes nothing that is cached
@@ -311,6 +320,19 @@ class LDMPlan(Plan):
         if self.copies is not None:
             found.append(self.copies(folder))
         return found + ([Graphs()] if self.graphs else [])
+
+    def heaviest(self, module: LatentDiffusionStage) -> tuple[nn.Module, Callable[[nn.Module, int], Any]]:
+        encoder, side = module.text_encoder, self.prepared.size // self.autoencoder.factor
+
+        def step(network: nn.Module, count: int) -> Tensor:
+            device = next(network.parameters()).device
+            length, channels = encoder.tokenizer.length, module.whitening.channels
+            states = torch.zeros(count, length, encoder.width, device=device, requires_grad=True)
+            mask = torch.ones(count, length, dtype=torch.bool, device=device)
+            x = torch.zeros(count, channels, side, side, device=device)
+            return network(x, torch.zeros(count, device=device), states, mask)  # type: ignore[no-any-return]
+
+        return module.denoiser.network, step
 
     def contents(self, module: LatentDiffusionStage) -> Contents:
         """With what prompts can name, and the guidance of the plain model."""

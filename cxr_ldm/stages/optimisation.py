@@ -1,16 +1,18 @@
-"""What both stages share: the learning-rate course and random numbers that depend on (seed, step) alone."""
+"""What the stages share: the learning-rate course, their random numbers, and a look at losses and gradients."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from cxr_ldm import ranks
 from cxr_ldm.errors import UserError
+from cxr_ldm.randomness import BatchGenerator
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 
@@ -47,19 +49,17 @@ def optimisation(
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def generator_at(*position: int) -> Generator:
-    """A CPU generator whose numbers depend on `position` alone, e.g. (seed, stream, step).
+def training_noise(module: Any, stream: int, batch: Mapping[str, Tensor], batch_index: int) -> BatchGenerator:
+    """What is drawn for a training batch, of which each process of the run has an equal part."""
+    count = len(batch["row"])
+    places = range(ranks.number() * count, (ranks.number() + 1) * count)
+    key = (module.seed, stream, batch_number(module, batch_index))
+    return BatchGenerator(key, places, ranks.count() * count)
 
-    >>> torch.equal(torch.rand(2, generator=generator_at(0, 1)), torch.rand(2, generator=generator_at(0, 1)))
-    True
-    """
-    return torch.Generator().manual_seed(hash(position) & 0x7FFF_FFFF_FFFF_FFFF)  # tuples of ints hash alike anywhere
 
-
-def generator_of(module: Any, stream: int, position: int) -> Generator:
-    """The generator of a stage at a position of one of its streams; every process of a run has its own."""
-    rank = (module.global_rank,) if module.global_rank else ()
-    return generator_at(module.seed, stream, position, *rank)
+def validation_noise(module: Any, stream: int, batch: Mapping[str, Tensor]) -> BatchGenerator:
+    """The same for an image at every validation, so that two of them compare, and in every batch."""
+    return BatchGenerator((module.seed, stream), batch["row"].tolist(), None)
 
 
 def clip(module: Any, groups: Iterable[Iterable[nn.Parameter]], largest: float | None) -> None:

@@ -1,17 +1,19 @@
 """What a stage contributes to a training run: its network, its data, its bundle. One file is all that a stage takes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.data.batches.images import StreamDataModule
 from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.errors import UserError
 from cxr_ldm.stages.recipe import Recipe
 
 
@@ -66,6 +68,14 @@ class Plan(ABC):
     def callbacks(self, folder: Path) -> list[Callback]:
         """Pictures and looks at each validation; called after `module`."""
         return []
+
+    def heaviest(self, module: Any) -> tuple[nn.Module, Callable[[nn.Module, int], Any]]:
+        """The network whose activations fill the memory in training, and what calls it with a number of images.
+
+        Raises:
+            UserError: the stage does not say.
+        """
+        raise UserError("trainer.memory_gb= is for stage=vae, ldm and classifier; leave it out for this stage.")
 
     @abstractmethod
     def contents(self, module: Any) -> Contents:

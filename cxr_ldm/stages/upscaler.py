@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from cxr_ldm.callbacks.grids import ImageGrid
 from cxr_ldm.data.batches.images import Crop, ImageDataModule
@@ -20,7 +20,8 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.enlarging import STEPS, enlarged
 from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.upscaler import Strength, Upscaler, interpolated, strength_of
-from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
+from cxr_ldm.randomness import Random
+from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation, training_noise, validation_noise
 from cxr_ldm.stages.plan import Contents, Plan
 from cxr_ldm.stages.recipe import Recipe
 
@@ -32,7 +33,7 @@ SHOWN = 128  # pixels a side of the pictures of a validation: detail is not seen
 class UpscalerStage(lightning.LightningModule):
     """Trains the flow of detail, from pixels in [-1, 1].
 
-    Validation reports the loss of whole images at noise and times that each batch's first row decides.
+    Validation reports the loss of whole images at noise and times that each image's row decides.
     """
 
     def __init__(
@@ -52,15 +53,15 @@ class UpscalerStage(lightning.LightningModule):
     def upscaler(self) -> Upscaler:
         return self.denoiser.network  # type: ignore[return-value]
 
-    def error(self, pixels: Tensor, generator: Generator) -> Tensor:
+    def error(self, pixels: Tensor, random: Random) -> Tensor:
         """The loss of a batch; no network can bring it to 0, as the means of the noise are no detail."""
         small, detail = self.upscaler.detail_of(pixels)
         unused = torch.ones(len(pixels), 1, device=pixels.device)
-        return self.loss(self.denoiser, detail, small, unused, generator)
+        return self.loss(self.denoiser, detail, small, unused, random)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        loss = self.error(batch["pixels"], generator_of(self, 0, batch_number(self, batch_index)))
-        self.log("train/loss", loss, prog_bar=True)
+        loss = self.error(batch["pixels"], training_noise(self, 0, batch, batch_index))
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return finite(loss, self, batch["row"])
 
     def networks(self) -> list[nn.Module]:
@@ -68,8 +69,7 @@ class UpscalerStage(lightning.LightningModule):
         return [self.upscaler]
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        fixed = torch.Generator().manual_seed(int(batch["row"][0]))
-        loss = self.error(batch["pixels"], fixed)
+        loss = self.error(batch["pixels"], validation_noise(self, 1, batch))
         self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["pixels"]), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -7,10 +7,11 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
+from cxr_ldm import ranks
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.callbacks.grids import ImageGrid
 from cxr_ldm.checkpoints import read_checkpoint
@@ -18,11 +19,13 @@ from cxr_ldm.data.batches.images import Crop, ImageDataModule
 from cxr_ldm.data.batches.transforms import Augment
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.splits import evenly
+from cxr_ldm.dtypes import wide
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
 from cxr_ldm.networks.blocks import parameter_count
+from cxr_ldm.randomness import Random, normal, uniform
 from cxr_ldm.stages.adversary import Adversary
-from cxr_ldm.stages.optimisation import MakeOptimizer, batch_number, clip, finite, generator_of, optimisation
+from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation, training_noise
 from cxr_ldm.stages.plan import Contents, Plan, ancestry
 from cxr_ldm.stages.recipe import Recipe
 
@@ -74,21 +77,21 @@ class VAEStage(lightning.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         pixels = batch["pixels"]
         moments = self.autoencoder.encode(pixels)
-        noise = generator_of(self, 0, batch_number(self, batch_index))
+        noise = training_noise(self, 0, batch, batch_index)
         latents = sample_posterior(moments, noise)
         if self.latent_noise:
             latents = latents + roughness(latents, self.latent_noise, noise)
-        reconstruction = self.autoencoder.decode(latents).float()
+        reconstruction = wide(self.autoencoder.decode(latents))
         error = self.reconstruction(reconstruction, pixels)
-        divergence = kl_divergence(moments.float())
+        divergence = kl_divergence(wide(moments))
         loss = error + self.kl_weight * divergence
         logged = {"train/reconstruction": error, "train/kl": divergence}
         if self.adversary is not None and self.progress() >= self.adversary.start:
             terms = self.adversary(pixels, reconstruction, error)
             loss = loss + terms["adversary"] + terms["discriminator"]
             logged |= {f"train/{name}": value for name, value in terms.items()}
-        self.log_dict(logged)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log_dict(logged, sync_dist=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return finite(loss, self, batch["row"])
 
     def networks(self) -> list[nn.Module]:
@@ -102,7 +105,7 @@ class VAEStage(lightning.LightningModule):
     def reconstruct(self, pixels: Tensor) -> Tensor:
         """Pixels `[N,1,H,W]` in [-1, 1] -> reconstruction from the posterior's mean, clamped to [-1, 1]."""
         mean, _ = self.autoencoder.encode(pixels).chunk(2, dim=1)
-        return self.autoencoder.decode(mean).float().clamp(-1.0, 1.0)
+        return wide(self.autoencoder.decode(mean)).clamp(-1.0, 1.0)
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         self.val_metrics.update(self.reconstruct(batch["pixels"]), batch["pixels"])
@@ -127,11 +130,14 @@ class VAEStage(lightning.LightningModule):
         clip(self, [group["params"] for group in optimizer.param_groups], gradient_clip_val)
 
 
-def roughness(latents: Tensor, largest: float, generator: Generator) -> Tensor:
-    """Noise `[N,C,h,w]` for latents of this shape: u_n · std_c · eps with u_n uniform in [0, largest], no gradient."""
-    size = torch.rand(len(latents), 1, 1, 1, generator=generator) * largest
-    noise = size * torch.randn(latents.shape, generator=generator)
-    return noise.to(latents) * latents.detach().std(dim=(0, 2, 3), keepdim=True)
+def roughness(latents: Tensor, largest: float, random: Random) -> Tensor:
+    """Noise `[N,C,h,w]` for latents of this shape: u_n · std_c · eps with u_n uniform in [0, largest], no gradient.
+
+    std is that of the batch, of which several processes have parts.
+    """
+    size = uniform((len(latents), 1, 1, 1), random) * largest
+    noise = size * normal(latents.shape, random)
+    return noise.to(latents) * ranks.gathered(latents.detach()).std(dim=(0, 2, 3), keepdim=True)
 
 
 class VAEPlan(Plan):
@@ -223,6 +229,16 @@ class VAEPlan(Plan):
 
         captions = ["radiograph"] * len(pixels) + ["reconstruction"] * len(pixels)
         return [ImageGrid(draw, folder / "samples", len(pixels), captions)]
+
+    def heaviest(self, module: VAEStage) -> tuple[nn.Module, Callable[[nn.Module, int], Any]]:
+        side = self.prepared.size  # whole images, which those of a crop become at the end
+
+        def step(network: Any, count: int) -> Tensor:
+            device = next(network.parameters()).device
+            mean, _ = network.encode(torch.zeros(count, 1, side, side, device=device)).chunk(2, dim=1)
+            return network.decode(mean)  # type: ignore[no-any-return]
+
+        return module.autoencoder, step
 
     def contents(self, module: VAEStage) -> Contents:
         info = ancestry(self.source) if self.source is not None and self.encoder_too else {}

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from cxr_ldm.errors import UserError
+from cxr_ldm.randomness import Random, uniform
 from cxr_ldm.text.attributes import PatientAttributes, with_tokens
 from cxr_ldm.text.encoders import TextEncoder
 
@@ -58,13 +59,13 @@ class Conditioner:
         states = self.text_encoder(batch["cached"], batch["mask"])
         return self._with(attributes, states[text], batch["mask"][text])
 
-    def dropped(self, text: Tensor, attributes: Tensor, probability: float, random: Generator) -> tuple[Tensor, Tensor]:
+    def dropped(self, text: Tensor, attributes: Tensor, probability: float, random: Random) -> tuple[Tensor, Tensor]:
         """Numbers of texts `[B]` and attributes `[B,K]` with some of them taken away, as guidance needs it.
 
         Text and patient together become the empty text, number 0, and not known; each attribute alone besides.
         """
-        gone = (torch.rand(len(text), generator=random) < probability).to(text.device)
-        alone = torch.rand(attributes.shape, generator=random) < probability
+        gone = (uniform((len(text),), random) < probability).to(text.device)
+        alone = uniform(attributes.shape, random) < probability
         kept = torch.where(gone, torch.zeros_like(text), text)
         return kept, attributes.masked_fill(alone.to(gone.device) | gone[:, None], torch.nan)
 

@@ -1,6 +1,8 @@
 """Fitting a stage with Lightning: precision, devices, callbacks, and how a run goes on where it was ended."""
 
+import inspect
 import logging
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +13,10 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
+from cxr_ldm import ranks
 from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.callbacks.history import History
@@ -21,6 +26,7 @@ from cxr_ldm.callbacks.slice import Slice
 from cxr_ldm.callbacks.stop import Stop
 from cxr_ldm.checkpoints import WholeCheckpoints, read_checkpoint
 from cxr_ldm.errors import Paused
+from cxr_ldm.networks.checkpointing import checkpointed
 from cxr_ldm.networks.precision import resolved, said
 from cxr_ldm.stages.recipe import Recipe
 
@@ -38,6 +44,8 @@ class Machine:
         log_every: steps.
         max_minutes: after which it ends at the next checkpoint; None: never.
         compile: a backend of torch.compile, or None.
+        memory_gb: that a device has; the batch is divided into parts that fit. None: it is not.
+        checkpointing: whether blocks compute again for the backward pass what they do not keep.
         callbacks: of one's own; they stand behind those of the stage.
         further: other arguments of Lightning's Trainer.
     """
@@ -49,6 +57,8 @@ class Machine:
     log_every: int = 20
     max_minutes: float | None = None
     compile: str | None = None
+    memory_gb: float | None = None
+    checkpointing: bool = False
     callbacks: Sequence[lightning.Callback] = ()
     further: Mapping[str, Any] = field(default_factory=dict)
 
@@ -70,12 +80,22 @@ def precision_of(requested: int | str, accelerator: str) -> Any:
     return PRECISIONS[str(requested)]
 
 
-def strategy_of(module: Any, devices: Any) -> str:
-    """Lightning's name for how several devices share a run; a discriminator that sleeps until its start has no gradient
-    there, which plain DDP takes for an error.
+def shared(module: Any, machine: Machine) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer that say on what a run trains, and how processes share it that have met before.
+
+    A discriminator that sleeps until its start has no gradient there, which plain DDP takes for an error. Buffers are
+    alike in all processes, and validation batches of different numbers: sending them at each would never end.
     """
+    if ranks.count() == 1:
+        return {"accelerator": machine.accelerator, "devices": machine.devices}
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.count()))
     sleeps = getattr(module, "adversary", None) is not None
-    return "ddp_find_unused_parameters_true" if sleeps and devices != 1 else "auto"
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
+    options: dict[str, Any] = {"find_unused_parameters": sleeps, buffers: False}
+    strategy = DDPStrategy(**options)
+    nodes = ranks.count() // here
+    return {"accelerator": machine.accelerator, "devices": here, "num_nodes": nodes, "strategy": strategy}
 
 
 def fit(
@@ -125,9 +145,7 @@ def fit(
     )
     fitter = lightning.Trainer(
         **{
-            "accelerator": machine.accelerator,
-            "devices": machine.devices,
-            "strategy": strategy_of(module, machine.devices),
+            **shared(module, machine),
             "precision": precision_of(machine.precision, machine.accelerator),
             "max_epochs": periods.stretches * periods.validations,
             "check_val_every_n_epoch": periods.stretches,
@@ -135,6 +153,7 @@ def fit(
             "gradient_clip_val": machine.gradient_clip,
             "log_every_n_steps": machine.log_every,
             "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,  # our loaders know their part of a batch
             "logger": make_logger(save_dir=str(folder)),
             "callbacks": every,
             "plugins": [WholeCheckpoints()],
@@ -143,8 +162,11 @@ def fit(
             **machine.further,
         }
     )
+    networks: Any = module
+    if machine.checkpointing:
+        for network in networks.networks():
+            checkpointed(network)
     if machine.compile:
-        networks: Any = module
         for network in networks.networks():
             network.compile(backend=machine.compile)  # in place, so that the keys of checkpoints stay
     fitter.fit(module, data, ckpt_path=last if last.exists() else None)
@@ -182,3 +204,4 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the text encoder means it
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed setting.*")  # we say where

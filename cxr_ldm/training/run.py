@@ -1,23 +1,25 @@
 """A run of a stage from an empty folder to its bundle; the same command goes on with one that was ended."""
 
-import os
 import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Timer
 
-from cxr_ldm import artifacts
+from cxr_ldm import artifacts, ranks
 from cxr_ldm.bundle import bundle_sha256, save_bundle
 from cxr_ldm.data.prepared.folder import Prepared
+from cxr_ldm.loggers import log_bundle
 from cxr_ldm.metrics import results
 from cxr_ldm.stages.plan import Plan
 from cxr_ldm.training.fit import Machine, MakeLogger, fit
+from cxr_ldm.training.memory import fitted
 
 
 def run(
@@ -48,8 +50,12 @@ def run(
     facts = {"data": prepared.name, "prepared": str(prepared.folder)} | ({"arm": True} if arm else {})
     with begun(folder, made_by, hydra, **facts) as unfinished:
         if not unfinished:
-            return True
-        module, data = plan.module(folder), plan.data()
+            return ranks.number() == 0
+        module = plan.module(folder)
+        if machine.memory_gb is not None:
+            plan.recipe, again = fitted(plan, module, machine.memory_gb)
+            machine = replace(machine, checkpointing=machine.checkpointing or again)
+        data = plan.data()
         callbacks = plan.callbacks(folder)
         fitter = fit(module, data, folder, plan.recipe, machine, plan.monitor, make_logger, plan.seed, callbacks)
         (values,) = fitter.validate(module, data, verbose=False)
@@ -61,6 +67,7 @@ def run(
         save_bundle(folder / "bundle", plan.kind, contents.specs, contents.parts, info)
         write_metrics(folder, values, plan.measured(), plan.stated(), composed, plan.seed)
         finish(folder, made_by, **facts, **cost(fitter))
+        log_bundle(fitter.loggers, folder, plan.kind, made_by)
     return True
 
 
@@ -86,11 +93,12 @@ def begun(folder: Path, made_by: Mapping[str, Any], hydra: Mapping[str, str], **
     Raises:
         UserError: another process runs there.
     """
+    if ranks.number() > 0:  # of the processes that share a run the first one locks and writes
+        yield bool(ranks.of_first(None))
+        return
     complete = artifacts.state(folder, made_by) == "complete"  # needs no lock, which a read-only disk could not hold
-    # Lightning starts the further processes of a run on several devices by the same command
-    alone = not complete and os.environ.get("LOCAL_RANK", "0") == "0"
-    with artifacts.locked(folder) if alone else nullcontext():
-        yield begin(folder, made_by, hydra, **facts)
+    with nullcontext() if complete else artifacts.locked(folder):
+        yield bool(ranks.of_first(begin(folder, made_by, hydra, **facts)))
 
 
 def begin(folder: Path, made_by: Mapping[str, Any], hydra: Mapping[str, str], **facts: Any) -> bool:

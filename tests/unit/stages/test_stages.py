@@ -15,8 +15,8 @@ from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.data.batches.latents import TextTable
 from cxr_ldm.errors import Paused, UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
+from cxr_ldm.randomness import BatchGenerator, generator_at
 from cxr_ldm.stages import optimisation
-from cxr_ldm.stages.optimisation import generator_at
 from cxr_ldm.stages.vae import roughness
 from cxr_ldm.training import fit as training
 
@@ -27,11 +27,11 @@ def test_vae_loss_is_mse_plus_weighted_kl_both_means_over_elements():
     stage = vae_stage(network, mse_loss)
     stage._trainer = SimpleNamespace(num_training_batches=10, current_epoch=0, global_rank=0)
     logged = {}
-    stage.log_dict, stage.log = lambda values: logged.update(values), lambda name, value, **_: None
+    stage.log_dict, stage.log = lambda values, **_: logged.update(values), lambda name, value, **_: None
     pixels = torch.rand(3, 1, 16, 16) * 2 - 1
     loss = stage.training_step({"pixels": pixels, "row": torch.arange(3)}, 4)
     moments = network.encode(pixels)
-    rebuilt = network.decode(sample_posterior(moments, generator_at(5, 0, 4)))
+    rebuilt = network.decode(sample_posterior(moments, BatchGenerator((5, 0, 4), range(3), 3)))
     expected = (rebuilt - pixels).square().sum() / pixels.numel() + 1e-4 * kl_divergence(moments)
     torch.testing.assert_close(loss, expected)
     assert set(logged) == {"train/reconstruction", "train/kl"}
