@@ -46,6 +46,12 @@ def of_first(value: Any) -> Any:
     return held[0]
 
 
+def leave() -> None:
+    """What follows is done by this process alone."""
+    if count() > 1:
+        distributed.destroy_process_group()
+
+
 def wait() -> None:
     """Until every process has come as far."""
     if count() > 1:

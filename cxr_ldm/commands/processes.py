@@ -20,7 +20,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from cxr_ldm import ranks
 from cxr_ldm.errors import Paused, Terminated, UserError
 
 ENDS = "CXR_LDM_ENDS"  # folder of the last words of each process, and of the result of the first
@@ -43,14 +42,18 @@ def asked(cfg: DictConfig) -> int:
 def in_as_many(cfg: DictConfig, run: Callable[[], Path]) -> Path:
     """What `run` returns, which is the run's folder, after as many processes have done it together as are asked for."""
     if started_elsewhere():
-        join(cfg)
-        with last_words():
+        number = join(cfg)
+        with last_words(number):
             folder = run()
-        if ranks.number() == 0 and ENDS in os.environ:
+        if number == 0 and ENDS in os.environ:
             (Path(os.environ[ENDS]) / RESULT).write_text(str(folder), encoding="utf-8")
         return folder
     count = asked(cfg)
-    return run() if count == 1 else start(count)
+    if count == 1:
+        return run()
+    if not isinstance(cfg.trainer.devices, int | str):  # each process takes the GPU of its number among those it sees
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(device) for device in cfg.trainer.devices)
+    return start(count)
 
 
 def started_elsewhere() -> bool:
@@ -62,8 +65,8 @@ def started_elsewhere() -> bool:
     return SLURMEnvironment.detect()
 
 
-def join(cfg: DictConfig) -> None:
-    """Meet the other processes."""
+def join(cfg: DictConfig) -> int:
+    """Meet the other processes; the number of this one."""
     import torch
     from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
@@ -75,6 +78,7 @@ def join(cfg: DictConfig) -> None:
         torch.cuda.set_device(place.local_rank())
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     torch.distributed.init_process_group(backend, rank=place.global_rank(), world_size=place.world_size())
+    return int(place.global_rank())
 
 
 def start(count: int) -> Path:
@@ -100,7 +104,7 @@ def start(count: int) -> Path:
             rdzv_endpoint="localhost:0",
             run_id=str(os.getpid()),
             max_restarts=0,
-            shutdown_timeout=SECONDS,
+            **({"shutdown_timeout": SECONDS} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}),
             # what the others print, the first prints as well
             logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=dict.fromkeys(range(1, count), Std.ALL)),
         )
@@ -132,27 +136,27 @@ def command() -> Sequence[str]:
 
 
 @contextmanager
-def last_words() -> Iterator[None]:
-    """Keep why this process ends badly, for the one that started it; what is printed there is printed once."""
+def last_words(number: int) -> Iterator[None]:
+    """Keep why the process of this number ends badly, for the one that started it, which prints it once."""
     if ENDS not in os.environ:
         yield
         return
     try:
         yield
     except UserError as error:
-        leave("user", str(error), 2)
+        leave(number, "user", str(error), 2)
     except Paused as pause:
-        leave("paused", str(pause), 75)
+        leave(number, "paused", str(pause), 75)
     except Terminated:
-        leave("paused", "stopped by SIGTERM; the same command goes on.", 75)
+        leave(number, "paused", "stopped by SIGTERM; the same command goes on.", 75)
     except Exception:
-        leave("error", traceback.format_exc(), 1)
+        leave(number, "error", traceback.format_exc(), 1)
 
 
-def leave(kind: str, text: str, code: int) -> None:
+def leave(number: int, kind: str, text: str, code: int) -> None:
     """Write the last words and end; after an error at once, since the other processes may not answer any more."""
     words = {"kind": kind, "text": text, "time": time.time()}
-    (Path(os.environ[ENDS]) / f"end-{ranks.number()}.json").write_text(json.dumps(words), encoding="utf-8")
+    (Path(os.environ[ENDS]) / f"end-{number}.json").write_text(json.dumps(words), encoding="utf-8")
     if kind != "error":
         sys.exit(code)
     sys.stdout.flush()

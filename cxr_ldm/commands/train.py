@@ -48,7 +48,9 @@ def train(cfg: DictConfig) -> Path:
     config = OmegaConf.to_container(cfg, resolve=False)
     machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
     machine = replace(machine, callbacks=(*machine.callbacks, *pruning()))
-    if not run(built.plan, built.folder, built.settings, machine, logger, composed, config, arm=is_swept()):
+    first = run(built.plan, built.folder, built.settings, machine, logger, composed, config, arm=is_swept())
+    ranks.leave()
+    if not first:
         return built.folder
     print(numbers(built.folder))
     ending(built.folder, *built.plan.files)

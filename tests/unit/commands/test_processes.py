@@ -46,7 +46,7 @@ def test_a_signal_before_anything_was_said(tmp_path):
 )
 def test_last_words_are_kept_and_end_the_process(tmp_path, monkeypatch, error, kind, code):
     monkeypatch.setenv(processes.ENDS, str(tmp_path))
-    with pytest.raises(SystemExit) as end, processes.last_words():
+    with pytest.raises(SystemExit) as end, processes.last_words(0):
         raise error
     assert end.value.code == code
     assert json.loads((tmp_path / "end-0.json").read_text())["kind"] == kind

@@ -12,8 +12,8 @@ from together import STAGES, train
 
 HERE = Path(__file__).parent
 PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-# what a process says of its own: its speed, and how far apart the texts of its first batch are
-OWN = {"train/images_per_second", "val/text_spread"}
+# what a process says of its own: its speed, its memory, and how far apart the texts of its first batch are
+OWN = {"train/images_per_second", "train/memory_gb", "val/text_spread"}
 
 
 TOLERANCE = 1e-9  # in float64; in float32 weights differ by 3e-5 and losses by 1e-6
@@ -52,4 +52,6 @@ def test_two_processes_train_the_run_of_one(folders, name):
     mine, theirs = curves(one / name), curves(two / name)
     assert mine.keys() == theirs.keys()
     assert max(int(step) for step, _ in mine) == 20
+    if name == "vae":  # the adversary sets in half way
+        assert min(int(step) for step, curve in mine if curve == "train/adversary") == 11
     assert max(abs(mine[key] - theirs[key]) / max(1.0, abs(mine[key])) for key in mine) < TOLERANCE
