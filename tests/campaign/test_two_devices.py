@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,8 +37,13 @@ def outputs(command, tmp_path_factory):
     outputs = tmp_path_factory.mktemp("two")
     where = f"paths.outputs={outputs}"
     command("train.py", "stage=vae", *TINY, *ADVERSARY, *LENGTHS, *TWO, "name=two", where)
-    command("train.py", "stage=ldm", *TINY, *LENGTHS, "name=one", where)
+    command("train.py", *ldm(outputs), "name=one")
     return outputs
+
+
+def ldm(outputs):
+    """The words of a model on that VAE."""
+    return ["stage=ldm", *TINY, *LENGTHS, "vae_bundle=two", f"paths.outputs={outputs}"]
 
 
 def test_a_vae_whose_adversary_sets_in_later_trains_on_two(outputs):
@@ -55,19 +61,18 @@ def near(first, second):
 
 
 def test_the_number_of_processes_changes_neither_the_run_nor_its_name(command, outputs):
-    where = f"paths.outputs={outputs}"
-    done = command("train.py", "stage=ldm", *TINY, *LENGTHS, *TWO, "name=shared", where)
+    done = command("train.py", *ldm(outputs), *TWO, "name=shared")
     assert near(outputs / "ldm" / "one", outputs / "ldm" / "shared")
     assert done.stdout.count("new run:") == 1, "the second process is silent"
-    assert "complete already" in command("train.py", "stage=ldm", *TINY, *LENGTHS, "name=shared", where).stdout
-    named = command("train.py", "stage=ldm", *TINY, *LENGTHS, *TWO, where).stdout
+    assert "complete already" in command("train.py", *ldm(outputs), "name=shared").stdout
+    named = command("train.py", *ldm(outputs), *TWO).stdout
     assert "devices" not in named.split("new run: ")[1].splitlines()[0]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_where_one_process_ends_all_do_and_the_same_command_goes_on(command, outputs, sent):
     name = f"stopped{int(sent)}"
-    words = ["stage=ldm", *TINY, *LENGTHS, *TWO, f"name={name}", f"paths.outputs={outputs}"]
+    words = [*ldm(outputs), *TWO, f"name={name}"]
     arguments = [sys.executable, "train.py", *words]
     surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
     started = subprocess.Popen(
@@ -92,12 +97,12 @@ def test_where_one_process_ends_all_do_and_the_same_command_goes_on(command, out
 
 
 def test_bad_input_is_one_sentence_of_all_processes(command, outputs):
-    words = ["stage=ldm", *TINY, *LENGTHS, *TWO, f"paths.outputs={outputs}"]
+    words = [*ldm(outputs), *TWO]
     done = command("train.py", *words, "training.ldm.batch_size=7", "name=odd", code=2)
     assert "a batch of 7 images has no 2 equal parts; trainer.devices must divide it" in done.stderr
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
-    wild = ["training.ldm.optimizer.lr=1e30", "trainer.gradient_clip=null", "name=nan"]
+    wild = ["training.ldm.optimizer.lr=10", "trainer.gradient_clip=null", "name=nan"]
     done = command("train.py", *words, *wild, code=2)
     assert done.stderr.count("error:") == 1
-    assert "is nan at step" in done.stderr or "is inf at step" in done.stderr
+    assert re.search(r"is (nan|inf) at step", done.stderr)
