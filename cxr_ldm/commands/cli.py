@@ -66,11 +66,9 @@ def launch(name: str) -> None:
     signal.signal(signal.SIGTERM, terminated)
     keep_freed_memory()
     if sweep or any("optuna" in word for word in typed):
-        from hydra.core.plugins import Plugins
+        from cxr_ldm.commands.sweeping import register
 
-        from cxr_ldm.commands.sweeping import OptunaSweeper
-
-        Plugins.instance().register(OptunaSweeper)
+        register()
 
     def job(cfg: DictConfig) -> Any:
         sys.argv[:] = typed  # for the records of what was asked

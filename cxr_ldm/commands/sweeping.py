@@ -6,8 +6,10 @@ journal and sampler under a loop of fifty lines, whose trials are runs like all 
 
 import re
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -133,6 +135,18 @@ class OptunaSweeper(Sweeper):
             RUNNING.clear()
         trial.set_user_attr("values", values)
         study.tell(trial, statistics.fmean(values))
+
+
+def register() -> None:
+    """Make the sweeper known to Hydra, which takes plugins of the package hydra_plugins alone, by this name."""
+    plugins, place = Plugins.instance(), "hydra_plugins.cxr_ldm"
+    module = ModuleType(place)
+    named = type(OptunaSweeper.__name__, (OptunaSweeper,), {"__module__": place})
+    setattr(module, named.__name__, named)
+    parent = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))  # there where another plugin is
+    setattr(parent, "cxr_ldm", module)  # noqa: B010
+    sys.modules[place] = module
+    plugins.register(named)
 
 
 def library() -> Any:
