@@ -95,6 +95,8 @@ def start(count: int) -> Path:
     for name in ("torch.distributed.elastic", "torch.distributed.launcher"):  # what they say, our sentence says
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    known = "shutdown_timeout" in LaunchConfig.__dataclass_fields__  # not in every torch
+    options: dict[str, Any] = {"shutdown_timeout": SECONDS} if known else {}
     with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(
             min_nodes=1,
@@ -104,7 +106,7 @@ def start(count: int) -> Path:
             rdzv_endpoint="localhost:0",
             run_id=str(os.getpid()),
             max_restarts=0,
-            **({"shutdown_timeout": SECONDS} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}),
+            **options,
             # what the others print, the first prints as well
             logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=dict.fromkeys(range(1, count), Std.ALL)),
         )

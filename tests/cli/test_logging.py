@@ -1,7 +1,9 @@
 """What a run logs and where, and that nothing else talks on the terminal."""
 
 import csv
+import json
 import re
+import struct
 
 import pytest
 
@@ -27,6 +29,42 @@ def test_a_run_logs_rates_gradients_and_speed_and_advertises_nothing(command, tm
     steps = {name: [row["step"] for row in rows if row["name"] == name] for name in LOGGED}
     assert steps == {name: [2, 4, 6, 8] for name in LOGGED}
     assert all(row["value"] > 0 for row in rows if row["name"] in LOGGED)
+
+
+def offline(path):
+    """The records of a .wandb file: a log in blocks of 32 KB, as LevelDB writes, of W&B's own messages."""
+    from wandb.proto import wandb_internal_pb2
+
+    content, at, part = path.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        left = 32768 - at % 32768
+        length, kind = struct.unpack("<HB", content[at + 4 : at + 7]) if left >= 7 else (0, 0)
+        if kind == 0:  # what fills a block up
+            at += left
+            continue
+        part, at = part + content[at + 7 : at + 7 + length], at + 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(part)
+            part = b""
+            yield record
+
+
+def test_a_run_on_wandb_has_its_name_its_group_its_curves_and_its_bundle(command, tmp_path):
+    command(*TRAIN, f"paths.outputs={tmp_path}")
+    run = tmp_path / "vae" / "run"
+    records = list(offline(next(run.glob("wandb/offline-run-*/*.wandb"))))
+    (begun,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    assert (begun.display_name, begun.job_type) == ("run", "vae")
+    assert begun.run_group.startswith("phantom-32-n60")
+    rows = [record.history.item for record in records if record.WhichOneof("record_type") == "history"]
+    logged = {item.nested_key[0] if item.nested_key else item.key for row in rows for item in row}
+    assert LOGGED | {"train/memory_gb", "train/loss", "val/ssim", "samples"} <= logged
+    (bundle,) = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
+    assert (bundle.name, bundle.type) == ("run", "bundle-vae")
+    facts = json.loads(bundle.metadata)
+    assert facts["data"] == json.loads((run / "run.json").read_text())["settings"]["data"]
+    assert {entry.path for entry in bundle.manifest.contents} == {path.name for path in (run / "bundle").iterdir()}
 
 
 def test_files_of_the_csv_logger_hold_them_too(command, tmp_path):
