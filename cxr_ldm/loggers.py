@@ -50,7 +50,9 @@ def log_bundle(loggers: Iterable[Any], folder: Path, kind: str, made_by: Mapping
         folder: of the run.
     """
     for logger in loggers:
-        if not isinstance(logger, WandbLogger) or not logger.takes_bundle:  # type: ignore[attr-defined]
+        if not isinstance(logger, WandbLogger) or not getattr(
+            logger, "takes_bundle", False
+        ):  # one of one's own has not
             continue
         import wandb
 

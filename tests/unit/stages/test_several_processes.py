@@ -45,7 +45,7 @@ def curves(folder):
 def test_two_processes_train_the_run_of_one(folders, name):
     """A VAE across the start of its adversary, a model across the step that frees layers, a classifier."""
     one, two = folders
-    weights, others = (torch.load(folder / name / "weights.pt") for folder in (one, two))
+    weights, others = (torch.load(folder / name / "weights.pt", weights_only=True) for folder in (one, two))
     assert weights.keys() == others.keys()
     for key, value in weights.items():
         assert (others[key].double() - value.double()).abs().max() < TOLERANCE, key
