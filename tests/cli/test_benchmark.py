@@ -111,3 +111,19 @@ def test_the_watermark_suite_counts_what_is_found_and_what_is_not(command, tmp_p
     assert metrics["psnr_lowest"]["value"] > 40
     assert "| 5 | 0." in page.read_text()
     assert "2 images of a prepared collection" in page.read_text()
+
+
+@pytest.mark.campaign
+def test_the_scale_suite_goes_through_all_commands_and_goes_on_where_it_was(command, tmp_path):
+    small = [f"suite.run.{value}" for value in ("rows=1500", "steps=20", f"picture={tmp_path}/page.png")]
+    suite = [*BENCHMARK, "suite=scale", *small, f"page={tmp_path}/page.md", f"paths.outputs={tmp_path}"]
+    command(*suite)
+    metrics = read_metrics(tmp_path / "benchmark" / "scale" / "metrics.json")
+    assert all(0 < metrics[f"memory_gb_{name}"]["value"] < 2 for name in ("prepare", "vae", "ldm", "sample"))
+    assert (tmp_path / "page.png").stat().st_size > 5000
+    assert "](page.png)" in (tmp_path / "page.md").read_text()
+    (tmp_path / "scale" / "sample" / "watched.json").unlink()
+    command(*suite)
+    again = read_metrics(tmp_path / "benchmark" / "scale" / "metrics.json")
+    assert again["minutes_ldm"] == metrics["minutes_ldm"]
+    assert again["minutes_sample"] != metrics["minutes_sample"]
