@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from cxr_ldm.app.generation import Request
 from cxr_ldm.artifacts import read_json
@@ -85,7 +85,7 @@ class Collection:
         texts = ["Small right pleural effusion.", "Small left pleural effusion.", "Normal chest."]
         found = [[{**effusion, "side": "right"}], [{**effusion, "side": "left"}], []]
         chosen = draw.integers(len(texts), size=rows)
-        self.manifest = pd.DataFrame(
+        self.table = pa.table(
             {
                 "text": [texts[i] for i in chosen],
                 "findings": [found[i] for i in chosen],
@@ -93,13 +93,12 @@ class Collection:
                 "sex": draw.choice(["female", "male"], rows),
                 "age": draw.integers(18, 90, rows).astype(float),
                 "split": draw.choice(["train", "test"], rows),
-                "source": "here",
-            },
-            dtype=object,
+                "source": ["here"] * rows,
+            }
         )
 
     def __len__(self) -> int:
-        return len(self.manifest)
+        return len(self.table)
 
 
 def query_seconds(rows: int, repeats: int, seed: int) -> list[float]:

@@ -126,7 +126,11 @@ def _prepare_against_floor(folder: Path, size: int, repeats: int, workers: int) 
 
 def command(folder: Path, size: int, workers: int) -> list[str]:
     """The command that prepares the same files."""
-    reader = ["data.reader.files=*.dcm", r"data.reader.pattern=(?P<number>\d+)\.dcm", "data.reader.text=Chest {number}."]
+    reader = [
+        "data.reader.files=*.dcm",
+        r"data.reader.pattern=(?P<number>\d+)\.dcm",
+        "data.reader.text=Chest {number}.",
+    ]
     where = [f"data.root={folder / 'dicom'}", f"data.size={size}", f"workers={workers}", f"paths.outputs={folder}"]
     return [sys.executable, "-m", "cxr_ldm", "prepare", "data=table", *reader, *where]
 

@@ -31,7 +31,7 @@ class Adherence:
 
     def said(self, rows: np.ndarray) -> list[list[Finding]]:
         """What the texts of `rows` say."""
-        return list(self.data.prepared.manifest["findings"].iloc[rows])
+        return list(self.data.prepared.column("findings")[rows])
 
     def of_texts(self, images: Tensor, rows: np.ndarray) -> dict[str, Metric]:
         """Rates at which images `[N,1,H,W]` show what the texts of `rows` say."""

@@ -61,7 +61,7 @@ class Fits:
             lambda fold, compute: kept(self.cache, made_by | {"fold": fold}, compute, "scores"),
         )
         prevalence = np.asarray(targets.prevalence(rows))
-        sources = prepared.manifest["source"].to_numpy(dtype=str)[rows]
+        sources = prepared.column("source").astype(str)[rows]
         real = Judged(targets.classes, seen, targets.values[rows], prevalence, prepared.texts(rows), patients, sources)
         weights = patient_weights(patients, data.seed)
         word = "all real images" if data.split == "test" else "all real images but those of the test split"
@@ -98,7 +98,7 @@ class Fits:
             found[way] = kept(self.cache, facts, compute, "scores").numpy()
         settings = {"images": f"all {len(tested):,} {data.word} images", "truth": "what the text says"}
         settings |= {"trained_on": f"{len(asked):,} images of the same training texts", **self._stated()}
-        sources = prepared.manifest["source"].to_numpy(dtype=str)[tested]
+        sources = prepared.column("source").astype(str)[tested]
         return trained_on(
             targets.classes, found, targets.values[tested], prepared.patients(tested), sources, settings, data.seed
         )

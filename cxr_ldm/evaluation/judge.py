@@ -51,7 +51,7 @@ class Judge:
             self.prevalence,
             prepared.texts(rows),
             prepared.patients(rows),
-            prepared.manifest["source"].to_numpy(dtype=str)[rows],
+            prepared.column("source").astype(str)[rows],
         )
 
     def of_prompts(self, data: Collection, rows: np.ndarray, generated: Tensor) -> dict[str, Metric]:

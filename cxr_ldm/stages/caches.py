@@ -42,7 +42,7 @@ def moments_of(
             pixels = prepared.pixels(rows).to(device, memory_format=torch.channels_last)
             return encoder.encode(pixels).half().cpu().numpy()  # type: ignore[no-any-return]
 
-        fill_rows(partial / "moments.npy", len(prepared.manifest), moments, "encoding images")
+        fill_rows(partial / "moments.npy", len(prepared), moments, "encoding images")
 
     cached_by_all(target, made_by, fill, verify)
     return content.read_array(target / "moments.npy", f"delete {target}", mapped=True)

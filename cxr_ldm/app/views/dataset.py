@@ -57,7 +57,7 @@ def gallery(catalogue: Catalogue, rows: np.ndarray) -> int | None:
 
 def detail(catalogue: Catalogue, row: int) -> None:
     """One image, its report with the findings marked, and a generated image of the same text."""
-    entry = catalogue.prepared.manifest.iloc[row]
+    entry = catalogue.prepared.entry(row)
     st.subheader(entry["image_id"])
     left, right = st.columns([1, 1], gap="large")
     left.image(ui.picture(catalogue.prepared.pixels([row])[0], 384), caption="from the collection", width="stretch")

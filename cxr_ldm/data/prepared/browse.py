@@ -1,15 +1,17 @@
 """Looking through a prepared collection: which rows match, and how values are distributed."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cxr_ldm.data.prepared.folder import Prepared
 
 UNKNOWN = "unknown"
+OF_A_FINDING = ("name", "side", "severity", "certainty")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Query:
 
 @dataclass
 class Catalogue:
-    """A collection made ready for many queries: lists are flattened once.
+    """A collection made ready for many queries: lists are flattened once, and words are numbers, in Arrow's columns.
 
     Args:
         prepared: the collection.
@@ -51,18 +53,17 @@ class Catalogue:
     mentions: pd.DataFrame = field(init=False)
 
     def __post_init__(self) -> None:
-        manifest = self.prepared.manifest
-        entries = [
-            (row, entry["name"], entry["side"], entry["severity"], entry["certainty"])
-            for row, found in enumerate(manifest["findings"])
-            for entry in found or []
-        ]
-        self.mentions = pd.DataFrame(entries, columns=["row", "name", "side", "severity", "certainty"])
-        self._lower = manifest["text"].str.lower()
-        known = {name: manifest[name] for name in ("view", "sex", "split", "source") if name in manifest}
-        self._columns = {name: column.fillna(UNKNOWN).astype("category") for name, column in known.items()}
-        ages = manifest["age"] if "age" in manifest else pd.Series(None, manifest.index, dtype=object)
-        self.ages = pd.to_numeric(ages, errors="coerce").to_numpy(dtype=float)
+        table = self.prepared.table
+        self.mentions = mentions(table.column("findings"))
+        self._lower = pc.utf8_lower(table.column("text"))
+        self._columns = {
+            name: categories(pc.fill_null(table.column(name), UNKNOWN))
+            for name in ("view", "sex", "split", "source")
+            if name in table.column_names
+        }
+        nobody = pa.nulls(len(table), pa.float64())  # a folder that was prepared before ages were kept
+        ages = table.column("age") if "age" in table.column_names else nobody
+        self.ages = ages.to_numpy(zero_copy_only=False).astype(float)
 
     def values(self, column: str) -> list[str]:
         """Values of view, sex, split or source that occur, in alphabetical order."""
@@ -89,7 +90,7 @@ class Catalogue:
             low, high = query.ages
             matches &= (self.ages >= low) & (self.ages <= high)
         for word in query.text.lower().split():
-            matches &= self._lower.str.contains(re.escape(word)).to_numpy()
+            matches &= pc.match_substring(self._lower, word).to_numpy(zero_copy_only=False)
         return np.flatnonzero(matches)
 
     def _naming(self, name: str, query: Query) -> np.ndarray:
@@ -118,3 +119,16 @@ class Catalogue:
             name: pd.DataFrame({name: table.index.astype(str), "images": table.to_numpy()})
             for name, table in tables.items()
         }
+
+
+def mentions(findings: pa.ChunkedArray) -> pd.DataFrame:
+    """A row for each finding of each image: the image's row number, and OF_A_FINDING."""
+    lists = pa.array([], findings.type) if not len(findings) else findings.combine_chunks()
+    found = pc.list_flatten(lists)
+    named = {name: categories(pc.struct_field(found, name)) for name in OF_A_FINDING}
+    return pd.DataFrame({"row": pc.list_parent_indices(lists).to_numpy(zero_copy_only=False), **named})
+
+
+def categories(words: pa.Array) -> pd.Series:
+    """Words that repeat, as pandas keeps them: each once, and numbers."""
+    return pd.Series(pa.chunked_array(words).dictionary_encode().combine_chunks().to_pandas())
