@@ -337,7 +337,7 @@ class TextToCXR:
                     preview(step, self.decode(x0, sampling.precision))
 
             text = self.read(prompts[part], attributes[part], sampling.precision)
-            null = self.read([""], unknown, sampling.precision)
+            null = self.read([rule.negative], unknown, sampling.precision)
             x, sampler, bound, given = noise(), sampling.sampler, Bound(denoiser), None
             if original is not None:
                 given = original.part(part)

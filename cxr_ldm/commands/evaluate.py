@@ -31,6 +31,7 @@ from cxr_ldm.commands.settings import (
     device_of,
     filled,
     guidance_of,
+    guidance_recorded,
     kind_of,
     part_of_stage,
     plain,
@@ -130,7 +131,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> Path:
     cfg = filled(cfg, guidance=guidance_of(cfg, own).settings())
     if bundle.kind == "ldm":
         say_precision(cfg)
-        facts |= aims(cfg) | {"guidance": plain(cfg.guidance), "sampling": sampled(cfg)}
+        facts |= aims(cfg) | {"guidance": guidance_recorded(cfg), "sampling": sampled(cfg)}
     settings = {"bundle": bundle.sha256, **common_settings(cfg, prepared), **classifier_recorded(cfg)}
     words = [bundle.kind, bundle.info["run"], *naming.override_words(cfg_words(cfg))]
 
@@ -261,7 +262,7 @@ def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
 
 def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     """What decides every evaluation's numbers beside the bundle."""
-    groups = {group: plain(cfg[group]) for group in ("metrics", "sampler", "guidance")}
+    groups = {group: plain(cfg[group]) for group in ("metrics", "sampler")} | {"guidance": guidance_recorded(cfg)}
     groups["metrics"] = chosen_measures(groups["metrics"])
     stated = {"data": prepared.fingerprint, "seed": cfg.seed, "features": extractors_recorded(cfg)}
     if str(cfg.get("precision", 32)) != "32":  # as when there was no other

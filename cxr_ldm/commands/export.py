@@ -134,6 +134,8 @@ def guidance_of(cfg: DictConfig, bundle: Path | None) -> dict[str, Any]:
         stated = plain(asked) if OmegaConf.is_config(asked) else {"scale": asked}
         if all(value is None for value in stated.values()):
             return {}
+        if stated.get("negative") is not None:
+            raise UserError("guidance.negative belongs to a prompt and is not kept by a bundle; give it to sample.py.")
         own = Guidance() if bundle is None else Guidance.of_bundle(read_json(bundle / "config.json")["info"])
         entry = own.with_stated(**stated).settings() | {"chosen": "stated"}
     print(f"guidance scale {entry['scale']:g}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Interval, Len
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from cxr_ldm.ranges import Count, NotNegative, Pixels, Place, Positive, Proper, Seed, Several, Share, Whole, Word
+from cxr_ldm.ranges import Count, NotNegative, Pixels, Place, Positive, Proper, Seed, Several, Share, Text, Whole, Word
 
 RULES = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
@@ -259,6 +259,7 @@ class GuidanceRule(Section):
     scale: NotNegative | None
     interval: list[Share] | None
     rescale: Share | None
+    negative: Text | None
 
 
 class Command(Open):

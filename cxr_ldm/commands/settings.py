@@ -79,6 +79,11 @@ def with_own_sampler(cfg: DictConfig, info: Mapping[str, Any]) -> DictConfig:
     return filled(cfg, sampler=sampler, **{"sampler.steps": steps})
 
 
+def guidance_recorded(cfg: DictConfig) -> dict[str, Any]:
+    """The guidance as a record holds it: without a negative text where there is none, as when there could be none."""
+    return {key: value for key, value in plain(cfg.guidance).items() if key != "negative" or value is not None}
+
+
 def filled(cfg: DictConfig, **values: Any) -> DictConfig:
     """A copy of the config with what was found out in place of nulls, so that it is used and recorded alike."""
     cfg = cfg.copy()

@@ -66,8 +66,11 @@ class FlowMap(Denoiser):
         low, high = self.network.learnt_scales  # type: ignore[misc]
         if not low <= rule.scale <= high:
             raise UserError(f"guidance.scale={rule.scale:g}: this student learnt the scales from {low:g} to {high:g}.")
-        if tuple(rule.interval) != (0.0, 1.0) or rule.rescale:
-            raise UserError("guidance.interval and guidance.rescale are not for a student, which learnt a scale alone.")
+        if tuple(rule.interval) != (0.0, 1.0) or rule.rescale or rule.negative:
+            raise UserError(
+                "guidance.interval, guidance.rescale and guidance.negative are not for a student, which learnt a scale "
+                "alone."
+            )
 
 
 def denoiser_of(network: nn.Module, schedule: Schedule, scaling: Scaling) -> Denoiser:

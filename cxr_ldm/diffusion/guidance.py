@@ -35,7 +35,7 @@ def guided(
 
     Args:
         context, mask: text states `[N,L,D]` and bool mask `[N,L]`.
-        null_context, null_mask: of the empty text, `[1,M,D]` and `[1,M]`.
+        null_context, null_mask: of the empty text, or of the rule's negative one, `[1,M,D]` and `[1,M]`.
         guidance: scale, interval and rescale; a number is a scale.
 
     Returns:

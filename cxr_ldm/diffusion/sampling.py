@@ -136,6 +136,7 @@ class Sampling:
             facts["guidance"],
             tuple(facts.get("guidance_interval", Guidance.interval)),
             facts.get("guidance_rescale", Guidance.rescale),
+            facts.get("guidance_negative", Guidance.negative),
         )
         return cls(
             facts["steps"],

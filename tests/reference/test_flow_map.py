@@ -197,7 +197,7 @@ def test_what_a_student_cannot_do_is_one_sentence():
     assert type(denoiser_of(Plain(), RectifiedFlow(), Velocity())) is Denoiser
     with pytest.raises(UserError, match=r"guidance.scale=7.5: this student learnt the scales from 1 to 4"):
         guided(student, *conditions(1), *conditions(1), 7.5)
-    with pytest.raises(UserError, match="guidance.interval and guidance.rescale are not for a student"):
+    with pytest.raises(UserError, match="guidance.negative are not for a student"):
         guided(student, *conditions(1), *conditions(1), Guidance(2.0, (0.2, 0.8)))
     with pytest.raises(UserError, match="which LinearBeta with Epsilon has not; take a teacher of diffusion=flow"):
         FlowMap(Exact(), LinearBeta(), Epsilon())

@@ -1,6 +1,7 @@
 """Bundles load strictly or not at all; the pipeline keeps its promises."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -264,6 +265,29 @@ def test_the_vae_of_a_model_can_be_trained_on(folder):
     weights = model.parts["autoencoder"].state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in vae.parts["autoencoder"].state_dict().items())
     assert load_vae("chest256").info["size"] == 256
+
+
+def test_a_negative_text_stands_where_the_empty_one_does(folder):
+    """At scale 2 the estimate is D(negative) + 2 (D(text) - D(negative)): with the text itself, the plain model's."""
+    pipeline = TextToCXR.from_bundle(folder, device="cpu")
+    text, other = TEXTS[:2]
+    plain = pipeline([text], [0], steps=3, guidance=1.0)
+    torch.testing.assert_close(
+        pipeline([text], [0], steps=3, guidance=Guidance(2.0, negative=text)), plain, rtol=0, atol=1e-4
+    )
+    assert torch.equal(
+        pipeline([text], [0], steps=3, guidance=Guidance(2.0, negative="")),
+        pipeline([text], [0], steps=3, guidance=2.0),
+    )
+    away, from_nothing = (
+        pipeline([text], [0], steps=3, guidance=Guidance(15.0, negative=negative)) for negative in (other, "")
+    )
+    assert not torch.allclose(away, plain, atol=1e-3)
+    assert not torch.allclose(away, from_nothing, atol=1e-3)
+    sampling = replace(pipeline.sampling, steps=3, guidance=Guidance(2.0, negative=other))
+    assert Sampling.of_facts(sampling.facts()).rule.negative == other
+    with pytest.raises(UserError, match="guidance.negative needs a guidance.scale above 1, and it is 1"):
+        Guidance(1.0, negative=other)
 
 
 def test_a_bundle_brings_the_guidance_that_its_model_is_used_with(folder, tmp_path):
