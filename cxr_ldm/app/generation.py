@@ -29,6 +29,7 @@ class Request:
     Attributes:
         n: images; image i has the seed `seed + i`.
         guidance: scale; None takes the model's own.
+        negative: what the images move away from, where the scale is above 1.
         finish: what happens to the images before they are handed on.
         patient: view, age and sex, for a model that takes them.
     """
@@ -42,6 +43,7 @@ class Request:
     guidance: float | None = None
     patient: dict[str, Any] = field(default_factory=dict)
     finish: Finish = field(default_factory=Finish)
+    negative: str = ""
 
     @property
     def seeds(self) -> list[int]:
@@ -50,7 +52,12 @@ class Request:
     @cached_property
     def rule(self) -> Guidance:
         """All settings of the guidance."""
-        return self.model.guidance.with_stated(scale=self.guidance)
+        rule = self.model.guidance.with_stated(scale=self.guidance)
+        return rule.with_stated(negative=self.negative) if rule.scale > 1 else rule
+
+    def each(self) -> list["Request"]:
+        """A request for each image: they are drawn one by one, so that nobody waits for more than one of them."""
+        return [replace(self, n=1, seed=seed) for seed in self.seeds]
 
     @cached_property
     def sampling(self) -> Sampling:
@@ -78,6 +85,8 @@ class Request:
             "sampler": self.sampler,
             "sampler.steps": self.steps,
             "guidance.scale": self.rule.scale,
+            "guidance.negative": self.rule.negative or None,
+            "batch_size": 1 if self.n > 1 else None,
             **{f"patient.{name}": value for name, value in self.patient.items()},
             "enhance": self.finish.enhance,
             "resolution": self.finish.resolution,
@@ -100,6 +109,47 @@ class Request:
             **more,
             **self.finish.facts(),
         )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was drawn, and all that is shown of it; what takes time is done once and not at each touch of a slider.
+
+    Attributes:
+        requests: one for each prompt; their images stand behind each other.
+        images: `[N,1,H,W]` as they were drawn; `finished` is what is shown and goes into files.
+        frames: previews `[N,1,H,W]` for each step.
+        sha256: of the bundle.
+        readings: of each prompt.
+        found: the nearest training images; None where the collection is not here.
+        numbers: image statistics of each.
+        moving: GIF of the first four.
+    """
+
+    requests: list[Request]
+    images: Tensor
+    frames: list[Tensor]
+    sha256: str
+    readings: list[Reading]
+    finished: Tensor
+    found: Any
+    numbers: list[dict[str, float]]
+    moving: bytes
+
+    @property
+    def each(self) -> list[tuple[Request, Reading]]:
+        """The request of each image, for it alone, and how its prompt was read."""
+        pairs = zip(self.requests, self.readings, strict=True)
+        return [(one, reading) for request, reading in pairs for one in request.each()]
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Provenance of each image."""
+        return [one.facts(0, self.sha256, reading) for one, reading in self.each]
+
+    def captions(self) -> list[str]:
+        """The seed of each, and the prompt where there are several."""
+        several = len(self.requests) > 1
+        return [f"seed {one.seed}" + (f", {one.prompt}" if several else "") for one, _ in self.each]
 
 
 def zip_bytes(files: dict[str, bytes]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cxr_ldm import naming
 from cxr_ldm.artifacts import RECORD, read_json
-from cxr_ldm.assets import MODELS
+from cxr_ldm.assets import FIRST, MODELS
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import SAMPLER, STEPS
@@ -17,6 +17,7 @@ from cxr_ldm.metrics.results import read_metrics
 
 # of the environment: the output folder, and the model that stands first
 OUTPUTS, BUNDLE = "CXR_LDM_OUTPUTS", "CXR_LDM_BUNDLE"
+FAR = 2.0  # times the distance between two halves of the real images, above which a model is called not good yet
 PACKAGED = {name: f"{name} (of the package)" for name in MODELS}
 
 
@@ -84,6 +85,36 @@ def student_of(model: Model) -> Model | None:
         if teacher is not None and (each == model or teacher == sha256):
             return each
     return None
+
+
+def is_student(model: Model) -> bool:
+    """Whether a model draws in few steps what another taught it, with guidance as an input."""
+    return "teacher" in read_json(model.folder / "config.json")["info"]
+
+
+def pictures_of(model: Model) -> list[Path]:
+    """What a model drew before: of one of the package what comes with it, of a run the grid of its last validation."""
+    if model.run is None:
+        return sorted((FIRST / model.argument).glob("*.png"))
+    return sorted((model.run / "samples").glob("step_*.png"))[-1:]
+
+
+def quality(model: Model) -> str:
+    """What is known of how good a model is: what it saw, and how far its images are from real ones."""
+    info = read_json(model.folder / "config.json")["info"]
+    said = f"Trained on {info['data']['name']}"
+    seen = info.get("settings", {}).get("training", {}).get("images")
+    said += f", {seen:,} images seen. " if isinstance(seen, int) else ". "
+    for content in measurements(model).values():
+        kid = next((name for name in content if name.startswith("kid_") and f"{name}_difference" in content), None)
+        if kid is None:
+            continue
+        ratio = content.get(f"fid_{kid.removeprefix('kid_')}_ratio")
+        said += f"KID {content[kid]['value']:.2g} from real images (n = {content[kid]['n']:,})"
+        if ratio is None or ratio["value"] <= FAR:
+            return said + "."
+        return said + f": not good yet, {ratio['value']:.1f} times as far from them as they are from each other."
+    return said + "How good it is was not measured: `python evaluate.py stage=ldm bundle=NAME` does."
 
 
 def collections() -> dict[str, Path]:

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # Streamlit puts the script's own folder there
     sys.path.insert(0, str(ROOT))
 
+from cxr_ldm.app.door import admitted  # noqa: E402
 from cxr_ldm.errors import UserError  # noqa: E402
 
 PAGES = {
@@ -20,7 +21,22 @@ PAGES = {
     "research": ("Research", ":material/science:"),
 }
 
-st.set_page_config(page_title="cxr_ldm", page_icon=":material/radiology:", layout="wide")
+# the prompt and its button stand near the top, and a radiograph has corners
+STYLE = """<style>
+.stMainBlockContainer { padding-top: 4.5rem; }
+[data-testid=stImage] img { border-radius: 0; }
+</style>"""
+# widgets of a page lose their values when another one is opened; these are kept for the way back
+KEPT = ("prompt", "negative", "n", "seed", "locked", "steps", "sampler", "guidance", "model")
+
+# a picture of ours: the browser would fetch a named icon from a host of fonts
+st.set_page_config(page_title="cxr_ldm", page_icon=str(Path(__file__).parent / "icon.png"), layout="wide")
+st.html(STYLE)
+if not admitted():
+    st.stop()
+for key in KEPT:
+    if key in st.session_state:
+        st.session_state[key] = st.session_state[key]
 pages = [
     st.Page(f"views/{name}.py", title=title, icon=icon, default=name == "generate")
     for name, (title, icon) in PAGES.items()

@@ -24,12 +24,10 @@ def source(key: str, nobody: bool = False) -> tuple[np.ndarray, dict[str, Any]] 
     kind = st.radio("Image", choices, key=f"{key}source", horizontal=True)
     if kind == LAST:
         result = st.session_state["result"]
-        images = result["images"]
-        number = st.number_input("Number", 1, len(images), 1, key=f"{key}number") - 1
-        drawn = replace(
-            result["request"], finish=Finish()
-        )  # the image is taken as it was drawn, without its files' mark
-        return grey(images[number]), drawn.facts(number, result["sha256"], result["reading"])
+        number = st.number_input("Number", 1, len(result.images), 1, key=f"{key}number") - 1
+        request, reading = result.each[number]
+        drawn = replace(request, finish=Finish())  # the image is taken as it was drawn, without its files' mark
+        return grey(result.images[number]), drawn.facts(0, result.sha256, reading)
     if kind == COLLECTION:
         catalogue = ui.opened(ui.choose_collection(f"{key}collection"))
         row = st.number_input("Row", 0, len(catalogue.prepared) - 1, 0, key=f"{key}row")

@@ -28,6 +28,7 @@ from cxr_ldm.metrics.copies.neighbours import neighbours
 from cxr_ldm.pipeline import TextToCXR
 
 BANNER = "Synthetic images, for research and teaching. Not for diagnosis."
+PATIENTS = "Radiographs of patients; what is drawn beside them is synthetic. Not for diagnosis."
 SHOWN = 320  # pixels that a small picture is enlarged to at least
 SKETCH = 256  # likewise, of what is drawn while the visitor types
 STATISTICS = {
@@ -38,10 +39,10 @@ STATISTICS = {
 }
 
 
-def header(title: str) -> None:
+def header(title: str, of_patients: bool = False) -> None:
     """The top of every page: its name, and what its images are."""
-    st.title(title)
-    st.warning(BANNER, icon=":material/warning:")
+    st.subheader(title)
+    st.warning(PATIENTS if of_patients else BANNER, icon=":material/warning:")
 
 
 @contextmanager
@@ -89,7 +90,21 @@ def waiting(show: Callable[[str], Any]) -> Callable[[int], None]:
 
 def loaded(model: library.Model) -> TextToCXR:
     """The pipeline of a model in the list."""
-    return pipeline(model.folder, library.bundle_sha256(model.folder))
+    sha256 = library.bundle_sha256(model.folder)
+    found = pipeline(model.folder, sha256)
+    in_memory().add(sha256)
+    return found
+
+
+def ready(model: library.Model) -> TextToCXR | None:
+    """The pipeline of a model that was loaded before; None where that would take time."""
+    return loaded(model) if library.bundle_sha256(model.folder) in in_memory() else None
+
+
+@st.cache_resource
+def in_memory() -> set[str]:
+    """Which models were loaded in this process, by their sha256."""
+    return set()
 
 
 def sketched(request: Request) -> np.ndarray:
@@ -137,6 +152,12 @@ def choose_collection(key: str = "collection") -> Path:
         st.info("No prepared collection is there yet: `python -m cxr_ldm.prepare data=phantom` makes one in seconds.")
         st.stop()
     return found[st.selectbox("Collection", list(found), key=key)]
+
+
+def chosen_collection(key: str = "collection") -> Path | None:
+    """The collection in the list, or its first; None where there is none."""
+    found = library.collections()
+    return found.get(st.session_state.get(key, ""), next(iter(found.values()), None))
 
 
 def options(group: str) -> list[str]:

@@ -12,6 +12,7 @@ DRAW_ONNX = Path(__file__).parent / "draw_onnx.py"  # goes with a model that is 
 DRAW_DIFFUSERS = Path(__file__).parent / "draw_diffusers.py"  # likewise, as folders of diffusers
 # by the name that `bundle=` takes; the first is what draws where nobody trained anything
 MODELS = {"chest256": CHEST, "chest256_fast": FAST, "phantom": DEMO}
+FIRST = Path(__file__).parent / "first"  # a folder for each: what it drew of a few prompts, by sample.py
 ALIASES = {"demo": "phantom"}
 # and what `vae_bundle=` takes besides
 VAES = {"taesd": Path(__file__).parent / "taesd"}

@@ -22,7 +22,7 @@ COMMANDS = {
     "pack": "a prepared folder as one file, and back",
     "runs": "what was trained and measured: a list, compare A B, rm NAME",
     "verify": "whether image files carry our mark: FILE…",
-    "app": "the page in a browser: [bundle=NAME] [paths.outputs=DIR] [options of streamlit run]",
+    "app": "the page in a browser: [bundle=NAME] [paths.outputs=DIR] [app.password=WORD] [options of streamlit run]",
 }
 
 
@@ -60,11 +60,11 @@ def main() -> None:
 
 
 def for_streamlit(words: Sequence[str]) -> list[str]:
-    """The words without `bundle=` and `paths.outputs=`, which reach the page by its environment; says what it opens."""
+    """The words without those that are ours, which reach the page by its environment; says what it opens."""
     from cxr_ldm import naming
-    from cxr_ldm.app import library
+    from cxr_ldm.app import door, library
 
-    ours = {"bundle": library.BUNDLE, "paths.outputs": library.OUTPUTS}
+    ours = {"bundle": library.BUNDLE, "paths.outputs": library.OUTPUTS, "app.password": door.PASSWORD}
     for word in words:
         key, _, value = word.partition("=")
         if key in ours:

@@ -93,7 +93,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
         print(f"complete already: {folder}")
     else:
         befores = None if changed is None else [text for text in plain_texts for _ in range(cfg.n)]
-        batch = drawn_batch(pipeline, prompts, seeds, sampling, patient, given, befores, judge)
+        batch = drawn_batch(pipeline, prompts, seeds, sampling, patient, given, befores, judge, cfg.batch_size)
         write(folder, batch, finish, common, settings, cfg.n, cfg.format, readings)
         for line in editing.table(batch.judged):
             print(line)
@@ -110,15 +110,16 @@ def drawn_batch(
     given: editing.Given | None,
     befores: list[str] | None,
     judge: Judge | None,
+    at_once: int,
 ) -> Batch:
     """All images of a call, and what they are compared with: the given image, or those of `befores` by their seeds."""
     people = [patient] * len(prompts)
-    images = drawn(pipeline, prompts, seeds, sampling, people, None if given is None else given.original)
+    images = drawn(pipeline, prompts, seeds, sampling, people, at_once, None if given is None else given.original)
     pairs = None
     if given is not None:
         images, pairs = beside_given(given, images)
     elif befores is not None:
-        pairs = Pairs(drawn(pipeline, befores, seeds, sampling, people), befores, drawn=True)
+        pairs = Pairs(drawn(pipeline, befores, seeds, sampling, people, at_once), befores, drawn=True)
     judged = editing.judgements(judge, images if pairs is None else pairs.images, images)
     return Batch(images, prompts, seeds, judged, pairs)
 
@@ -193,12 +194,19 @@ def drawn(
     seeds: list[int],
     sampling: Sampling,
     patients: list[dict[str, Any]],
+    at_once: int,
     original: Original | None = None,
 ) -> Tensor:
     """Images `[N,1,H,W]` with a progress bar."""
     with tqdm(total=len(prompts) * sampling.steps, desc="sampling", unit="image-step") as bar:
         images = pipeline.draw(
-            prompts, seeds, sampling, patients, progress=lambda done: bar.update(done) and None, original=original
+            prompts,
+            seeds,
+            sampling,
+            patients,
+            batch_size=at_once,
+            progress=lambda done: bar.update(done) and None,
+            original=original,
         )
         bar.update(bar.total - bar.n)  # an image that is given may need fewer steps
         return images

@@ -378,6 +378,7 @@ class Sample(Command):
     remove: Annotated[str, BeforeValidator(typed)] | None
     classifier: Place | None
     n: Annotated[int, Interval(ge=1, le=10**7)]
+    batch_size: Count
     bundle: Place | None
     format: Literal["png", "dicom"]
     resolution: int | None

@@ -17,10 +17,11 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cxr_ldm import artifacts, content
-from cxr_ldm.app import library
+from cxr_ldm.app import library, ui
 from cxr_ldm.app.brush import mask_of
 from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
+from cxr_ldm.app.visits import Visit
 from cxr_ldm.assets import DEMO, MODELS
 from cxr_ldm.bundle import load_bundle, save_again, save_bundle
 from cxr_ldm.data.prepared.folder import IMAGES, Prepared, checksums
@@ -28,7 +29,7 @@ from cxr_ldm.imaging.dicom import Study, dataset
 from cxr_ldm.imaging.grids import KEY, grid, to_uint8
 from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import read_png
-from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
+from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.pipeline import TextToCXR
@@ -38,7 +39,6 @@ from cxr_ldm.text.reading import Reading
 
 def generated(app, prompt="Left pneumothorax.", n=2, steps=3):
     """The page after a generation."""
-    app.selectbox(key="example").set_value("my own words").run()
     app.text_area(key="prompt").set_value(prompt)
     app.number_input(key="n").set_value(n)
     app.number_input(key="steps").set_value(steps)
@@ -59,17 +59,17 @@ def test_generate_and_the_same_again(page, outputs, tmp_path):
     app = generated(page("generate"), prompt='Large "right" effusion, (no [other] finding).')
     result = app.session_state["result"]
     assert not app.error
-    assert tuple(result["images"].shape) == (2, 1, 64, 64)
-    assert len(result["frames"]) == 3, "a preview for each step"
+    assert tuple(result.images.shape) == (2, 1, 64, 64)
+    assert len(result.frames) == 3, "a preview for each step"
     words = shlex.split(app.code[0].value)
     assert words[:2] == ["python", "sample.py"]
     run = [sys.executable, str(ROOT / "sample.py"), *words[2:], f"paths.outputs={tmp_path}", "name=again"]
     subprocess.run(run, check=True, cwd=ROOT, capture_output=True)
-    for index, image in enumerate(result["images"]):
+    for index, image in enumerate(result.images):
         again = np.asarray(Image.open(tmp_path / "samples" / "again" / f"{index:04d}.png"))
         assert np.array_equal(again, to_uint8(image[0]))
         facts = read_png(tmp_path / "samples" / "again" / f"{index:04d}.png")
-        assert facts == result["request"].facts(index, result["sha256"], result["reading"])
+        assert facts == result.facts()[index]
 
 
 def test_every_file_says_that_it_is_synthetic():
@@ -95,7 +95,7 @@ def test_the_page_says_what_the_model_does_not_read_or_know(page):
 
 def test_example_fills_the_prompt(page):
     app = page("generate")
-    app.selectbox(key="example").set_value("nodule").run()
+    app.button_group(key="example").set_value("nodule").run()
     assert app.text_area(key="prompt").value == "Nodule in the left upper zone."
 
 
@@ -105,6 +105,104 @@ def test_empty_prompt_is_refused(page):
     assert "result" not in app.session_state
 
 
+def test_several_prompts_are_drawn_one_after_another_and_their_commands_make_the_same(page):
+    app = generated(page("generate"), prompt="Left pneumothorax.\n\nCardiomegaly.\n", n=2, steps=2)
+    result = app.session_state["result"]
+    assert [request.prompt for request in result.requests] == ["Left pneumothorax.", "Cardiomegaly."]
+    assert result.images.shape[0] == len(result.facts()) == 4
+    assert [facts["seed"] for facts in result.facts()] == [0, 1, 0, 1]
+    assert result.captions()[3] == "seed 1, Cardiomegaly."
+    assert [code.value for code in app.code][:2] == [request.command() for request in result.requests]
+    app = generated(page("generate"), prompt="\n".join(["Cardiomegaly."] * 9), n=2)
+    assert [error.value for error in app.error] == ["9 prompts of 2 images are more than 16; ask for fewer."]
+
+
+def test_the_images_move_away_from_a_text_where_guidance_is_above_one(page):
+    app = page("generate")
+    app.slider(key="guidance").set_value(2.0).run()
+    app.text_input(key="negative").set_value("Cardiomegaly.")
+    app = generated(app, n=1)
+    (request,) = app.session_state["result"].requests
+    assert request.facts(0, "", Reading(9))["guidance_negative"] == "Cardiomegaly."
+    assert "guidance.negative=Cardiomegaly." in request.command()
+    app.slider(key="guidance").set_value(1.0).run()
+    assert app.text_input(key="negative").disabled
+    assert "negative" not in generated(app, n=1).session_state["result"].requests[0].command()
+
+
+def test_generating_again_takes_another_seed_unless_it_is_kept(page):
+    app = generated(page("generate"), n=1, steps=2)
+    assert app.session_state["result"].requests[0].seed == 0
+    app.button(key="generate").click().run()
+    again = app.session_state["result"].requests[0].seed
+    assert again != 0
+    app.toggle(key="locked").set_value(True).run()
+    app.button(key="generate").click().run()
+    assert app.session_state["result"].requests[0].seed == again
+    app.toggle(key="locked").set_value(False).run()
+    app.number_input(key="seed").set_value(7).run()
+    app.button(key="generate").click().run()
+    assert app.session_state["result"].requests[0].seed == 7, "one that was typed is taken as it is"
+
+
+def test_what_was_drawn_is_there_after_a_reload_and_nobody_elses(page, outputs):
+    app = generated(page("generate"), prompt="Cardiomegaly.", n=2, steps=2)
+    token = app.query_params["visit"]
+    kept = Visit(outputs / "app" / "visits", token).generations()
+    assert [each.settings["prompt"] for each in kept] == ["Cardiomegaly."]
+    assert read_png(kept[0].pictures[1])["seed"] == 1
+    assert np.array_equal(kept[0].picture(0), to_uint8(app.session_state["result"].finished[0][0]))
+    reloaded = AppTest.from_file(str(MAIN), default_timeout=180)
+    reloaded.query_params["visit"] = token
+    reloaded.run()
+    healthy(reloaded)
+    assert any(each.value == "**Drawn before**" for each in reloaded.markdown)
+    assert not any(each.value == "**Drawn before**" for each in page("generate").markdown)
+
+
+def test_a_link_states_settings_and_what_is_impossible_in_it_is_left_out(outputs):
+    stated = {"prompt": "Cardiomegaly.", "seed": "12", "steps": "9", "guidance": "2.5", "sampler": "ddim", "n": "3"}
+    app = AppTest.from_file(str(MAIN), default_timeout=180)
+    for key, value in stated.items():
+        app.query_params[key] = value
+    app.run()
+    healthy(app)
+    found = {"prompt": app.text_area(key="prompt").value, "guidance": app.slider(key="guidance").value}
+    found |= {key: app.number_input(key=key).value for key in ("seed", "steps", "n")}
+    found["sampler"] = app.selectbox(key="sampler").value
+    assert {key: str(value) for key, value in found.items()} == stated
+    app = AppTest.from_file(str(MAIN), default_timeout=180)
+    wrong = {"seed": "-1", "steps": "many", "guidance": "inf", "sampler": "../x", "n": "1e9", "model": "nowhere"}
+    for key, value in wrong.items():
+        app.query_params[key] = value
+    app.run()
+    healthy(app)
+    assert (app.number_input(key="seed").value, app.number_input(key="n").value) == (0, 4)
+    assert app.selectbox(key="model").value == RUN
+
+
+def test_a_password_stands_before_every_page(outputs, monkeypatch):
+    monkeypatch.setenv("CXR_LDM_PASSWORD", "très secret")
+    monkeypatch.setattr("cxr_ldm.app.door.PAUSE", 0)
+    app = AppTest.from_file(str(MAIN), default_timeout=180).run()
+    assert not app.button
+    app.text_input(key="password").set_value("tres secret").run()
+    assert [error.value for error in app.error] == ["This is not the password."]
+    assert not app.button
+    app.text_input(key="password").set_value("très secret").run()
+    healthy(app)
+    assert app.button(key="generate")
+
+
+def test_a_model_says_how_good_it_is(page):
+    app = page("generate")
+    assert any("How good it is was not measured" in caption.value for caption in app.caption)
+    said = library.quality(next(model for model in library.models() if model.argument == "chest256"))
+    shipped = read_metrics(MODELS["chest256"].parent / "chest256_metrics.json")
+    assert f"KID {shipped['kid_efficientnet_lite0']['value']:.2g} from real images (n = 500): not good yet" in said
+    assert "256,000 images seen" in said
+
+
 def test_another_sampler(page):
     """One that draws fresh noise in every step, so the page has to hand on more than a name."""
     usual = generated(page("generate"), steps=2)
@@ -112,9 +210,9 @@ def test_another_sampler(page):
     app.selectbox(key="sampler").set_value("ddpm")
     app = generated(app, steps=2)
     assert not app.error
-    images = app.session_state["result"]["images"]
+    images = app.session_state["result"].images
     assert len(images) == 2
-    assert (images - usual.session_state["result"]["images"]).abs().mean() > 0.01
+    assert (images - usual.session_state["result"].images).abs().mean() > 0.01
     assert "sampler=ddpm" in app.code[0].value
     assert "sampler=ddpm" not in usual.code[0].value
 
@@ -137,9 +235,10 @@ def test_nearest_training_image_is_shown_and_a_copy_is_called_one(page, outputs,
 
     app = generated(page("generate"))
     assert len(app.error) == 1
-    assert "Too close to a training image (correlation 1.000" in app.error[0].value
+    assert "seed 0 is too close to a training image (correlation 1.000" in app.error[0].value
     labels = [expander.label for expander in app.expander]
-    assert sum(label.startswith("Nearest training image") for label in labels) == 2
+    assert "Nearest training images" in labels
+    assert sum(caption.value.startswith("seed ") for caption in app.caption) == 2
 
 
 def test_without_the_collection_nearness_is_not_claimed(page):
@@ -165,10 +264,10 @@ def test_view_age_and_sex_of_a_model_that_takes_them(page, tmp_path, monkeypatch
     app = generated(app, n=1)
     assert not app.error
     result = app.session_state["result"]
-    assert result["request"].facts(0, "", Reading(9))["patient"] == {"view": "AP", "age": 70}
+    assert result.requests[0].facts(0, "", Reading(9))["patient"] == {"view": "AP", "age": 70}
     assert "patient.view=AP patient.age=70" in app.code[0].value
-    plain = replace(result["request"], patient={}).generate(TextToCXR.from_bundle(run / "bundle"))
-    assert not torch.equal(plain, result["images"])
+    plain = replace(result.requests[0], patient={}).generate(TextToCXR.from_bundle(run / "bundle"))
+    assert not torch.equal(plain, result.images)
 
 
 def test_the_slider_stands_where_the_model_says(page, tmp_path, monkeypatch):
@@ -181,7 +280,7 @@ def test_the_slider_stands_where_the_model_says(page, tmp_path, monkeypatch):
     app = page("generate")
     assert app.slider(key="guidance").value == 2.5
     app = generated(app, n=1)
-    facts = app.session_state["result"]["request"].facts(0, "", Reading(9))
+    facts = app.session_state["result"].requests[0].facts(0, "", Reading(9))
     assert (facts["guidance"], facts["guidance_interval"]) == (2.5, [0.0, 0.9])
     assert "guidance.scale=2.5" in app.code[0].value
     app.slider(key="guidance").set_value(4.0).run()
@@ -237,7 +336,7 @@ def test_a_model_with_a_student_draws_while_one_types(page, tmp_path, monkeypatc
 def test_a_model_without_a_student_draws_nothing_while_one_types(page):
     app = page("generate")
     assert sketches(app) == []
-    assert not app.toggle
+    assert [toggle.key for toggle in app.toggle] == ["locked"]
 
 
 def test_curves_of_an_evaluation(page, tmp_path, monkeypatch):
@@ -392,6 +491,9 @@ def test_dataset_filters_and_real_beside_generated(page, outputs):
     assert app.markdown[0].value == "**0** of 150 images"
     assert any("Nothing matches" in info.value for info in app.info)
     app.text_input(key="text").set_value("effusion").run()
+    app.session_state["chosen_row"] = int(np.flatnonzero(Prepared(folder).column("split") == "train")[0])
+    app.text_input(key="text").set_value("").run()
+    healthy(app)
     app.button(key="beside").click().run()
     healthy(app)
     _, image = app.session_state["beside_image"]
@@ -401,14 +503,14 @@ def test_dataset_filters_and_real_beside_generated(page, outputs):
 def test_dataset_says_whose_images_it_shows(page, outputs, monkeypatch, tmp_path):
     """No page may leave radiographs of patients under a banner of synthetic images alone."""
     app = page("dataset")
-    assert not any("of patients" in info.value for info in app.info)
+    assert app.warning[0].value == ui.BANNER
     folder = tmp_path / "prepared" / "hospital"
     shutil.copytree(outputs / "prepared" / "phantoms", folder)
     record = artifacts.read_json(folder / artifacts.RECORD) | {"kind": "table", "name": "hospital"}
     artifacts.write_json(folder / artifacts.RECORD, content.sealed(record))
     monkeypatch.setenv("CXR_LDM_OUTPUTS", str(tmp_path))
     app = page("dataset")
-    assert any("radiographs of patients" in info.value for info in app.info)
+    assert app.warning[0].value == ui.PATIENTS
 
 
 def test_dataset_without_a_collection_says_how_to_make_one(page, monkeypatch, tmp_path):
@@ -497,7 +599,7 @@ def test_a_prompt_before_and_after_a_finding(page):
 
 def test_a_part_of_the_last_generated_image_is_drawn_anew_and_marked(page):
     app = generated(page("generate"), prompt="Normal chest X-ray.", n=1)
-    before = app.session_state["result"]["images"]
+    before = app.session_state["result"].images
     app.switch_page("views/edit.py").run()
     app.selectbox(key="edit_model").set_value("phantom (of the package)").run()
     assert app.button(key="edit_draw").disabled, "nothing is painted yet"
@@ -536,10 +638,10 @@ def test_the_detail_of_larger_images_is_drawn_where_it_is_asked_for(page):
     app.selectbox(key="resolution").set_value("128 × 128")
     generated(app, n=1, steps=2)
     result = app.session_state["result"]
-    assert result["finished"].shape == (1, 1, 128, 128)
-    averaged = torch.nn.functional.avg_pool2d(result["finished"], 2)
-    assert (averaged - result["images"]).abs().mean() < 0.01
-    assert "upscale=chest_x4" in result["request"].command()
+    assert result.finished.shape == (1, 1, 128, 128)
+    averaged = torch.nn.functional.avg_pool2d(result.finished, 2)
+    assert (averaged - result.images).abs().mean() < 0.01
+    assert "upscale=chest_x4" in result.requests[0].command()
     app.selectbox(key="resolution").set_value("the model's own")
     app.checkbox(key="upscale").uncheck()
-    assert "upscale" not in generated(app, n=1, steps=2).session_state["result"]["request"].command()
+    assert "upscale" not in generated(app, n=1, steps=2).session_state["result"].requests[0].command()

@@ -8,6 +8,7 @@ import torch
 
 from cxr_ldm.app import ui
 from cxr_ldm.app.sources import source
+from cxr_ldm.app.viewer import viewer
 from cxr_ldm.imaging.enhance import STEPS, Parameter
 from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import png_bytes
@@ -60,14 +61,10 @@ def show(image: np.ndarray, steps: list[dict[str, Any]], facts: dict[str, Any]) 
     after = stages[-1].image if stages else image
     view = st.segmented_control("View", ["divider", "side by side", "stages"], default="divider", key="view_mode")
     if view == "side by side":
-        columns = st.columns(2)
-        columns[0].image(shown(image), caption="before", width="stretch")
-        columns[1].image(shown(after), caption="after", width="stretch")
+        viewer([shown(image), shown(after)], ["before", "after"], "enhanced", columns=2)
     elif view == "stages":
-        thirds = st.columns(3)
-        pictures = [("before", image), *((f"{i}. {stage.label}", stage.image) for i, stage in enumerate(stages, 1))]
-        for index, (caption, stage) in enumerate(pictures):
-            thirds[index % 3].image(shown(stage), caption=caption, width="stretch")
+        captions = ["before", *(f"{number}. {stage.label}" for number, stage in enumerate(stages, 1))]
+        viewer([shown(image), *(shown(stage.image) for stage in stages)], captions, "stages", columns=3)
     else:
         ui.compare_slider(shown(image), shown(after))
     before_numbers, after_numbers = ui.measured(torch.from_numpy(np.stack([image, after])[:, None] * 2 - 1))

@@ -1,233 +1,213 @@
-"""Prompt to images, with previews while they form, what they resemble, and the files."""
+"""Prompt to images, one after another, with previews while they form, and what was drawn before."""
 
 import time
 from dataclasses import replace
+from functools import partial
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 import streamlit as st
+import torch
+from PIL import Image
 from torch import Tensor
 
 from cxr_ldm.app import library, ui
-from cxr_ldm.app.generation import Request, animation, zip_bytes
-from cxr_ldm.app.live import SCRIPT
-from cxr_ldm.data.prepared.browse import Catalogue
+from cxr_ldm.app.asking import requests, restore, settings_of, sketch
+from cxr_ldm.app.gallery import gallery
+from cxr_ldm.app.generation import Request, Result, animation
+from cxr_ldm.app.results import results
+from cxr_ldm.app.viewer import viewer
+from cxr_ldm.app.visits import Generation, Visit
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging.dicom import Study, dicom_bytes
-from cxr_ldm.imaging.finish import Finish
-from cxr_ldm.imaging.presets import presets
-from cxr_ldm.imaging.provenance import png_bytes
-from cxr_ldm.metrics.copies.memorisation import NearCopies
-from cxr_ldm.text.attributes import CLASSES
-from cxr_ldm.text.reading import Reading
+from cxr_ldm.imaging.provenance import png_bytes, read_png
+from cxr_ldm.pipeline import TextToCXR
 
-OWN = "my own words"
-HIGHEST = 10.0  # guidance scale of the slider
 EVERY = 0.15  # seconds between two previews: a browser shows no more
+OF_A_PREVIEW = 160  # pixels
 
 
-def settings() -> Request:
-    """The left side of the page."""
-    model = ui.choose_model()
-    prompts = ui.examples()
-    example = st.selectbox("Example by finding", [*prompts, OWN], index=1, key="example")
-    taken = prompts.get(example)  # another model has other words for it
-    if (example, taken) != st.session_state.get("example_taken"):
-        st.session_state["example_taken"] = example, taken
-        if taken is not None:
-            st.session_state["prompt"] = taken
-    prompt = st.text_area("Prompt", key="prompt", height=100, max_chars=2000)
-    place = st.container()
-    columns = st.columns(2)
-    n = columns[0].number_input("Images", 1, 16, 4, key="n")
-    seed = columns[1].number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="Image i has the seed seed + i.")
-    own, state = model.guidance.scale, st.session_state
-    # another model brings its own; and after a visit to another page the widgets have lost their values
-    if state.get("guidance_of") != (model.argument, own) or "guidance" not in state:
-        state["guidance_of"] = model.argument, own
-        state["guidance"] = min(float(own), HIGHEST)
-        state["sampler"], state["steps"] = model.sampling
-    sampler = columns[0].selectbox("Sampler", ui.options("sampler"), key="sampler")
-    steps = columns[1].number_input("Steps", 1, 1000, key="steps")
-    about = f"{own:g} is this model's own; 1 is the plain model at half the time, above 1 stresses the text."
-    guidance = st.slider("Guidance scale", 0.0, HIGHEST, step=0.05, key="guidance", help=about)
-    people, done = patient(model), finish()
-    request = Request(model, prompt.strip(), int(n), int(seed), sampler, int(steps), float(guidance), people, done)
-    with place, ui.messages():
-        sketch(request)
-    return request
+class Drawing:
+    """What the page shows of images that form one after another.
 
-
-def sketch(request: Request) -> None:
-    """The first image of a request in a few steps, at each pause in the typing, where the model has a student."""
-    student = library.student_of(request.model)
-    if student is None:
-        return
-    sampler, steps = student.sampling
-    about = f"One image in {steps} steps by {student.name}, at each pause; Generate draws them by the model itself."
-    if not st.toggle("Draw while I type", True, key="live", help=about):
-        return
-    st.html(SCRIPT, unsafe_allow_javascript=True)
-    if request.prompt and not ui.turns().waiting:  # a visitor who generates is not held up
-        quick = replace(request, model=student, n=1, sampler=sampler, steps=steps, finish=Finish())
-        st.image(ui.sketched(quick), caption=f"seed {request.seed}, in {steps} steps", width=ui.SKETCH)
-
-
-def patient(model: library.Model) -> dict[str, object]:
-    """View, age and sex, where the model was trained on them."""
-    with st.expander("Patient: view, age, sex"):
-        if "attributes" not in library.read_json(model.folder / "config.json")["parts"]:
-            st.caption("This model was trained without them (`attributes=patient` trains one with).")
-            return {}
-        view = st.selectbox("View", ["not stated", *CLASSES["view"]], key="view")
-        sex = st.selectbox("Sex", ["not stated", *CLASSES["sex"]], key="sex")
-        age = st.number_input("Age in years", 0, 120, None, key="age")
-    stated = {"view": view, "sex": sex, "age": age}
-    return {name: value for name, value in stated.items() if value not in ("not stated", None)}
-
-
-def finish() -> Finish:
-    """What happens to the images before they are handed on."""
-    with st.expander("Files: size, enhancement, watermark"):
-        found = {preset.label: preset for preset in presets().values()}
-        label = st.selectbox("Enhancement", ["none", *found], key="enhance")
-        sizes = {"the model's own": None, **{f"{side} × {side}": side for side in (128, 256, 512, 1024)}}
-        resolution = sizes[st.selectbox("Resolution", list(sizes), key="resolution")]
-        drawn = st.checkbox(
-            "Draw the detail of larger images",
-            key="upscale",
-            help="By a network, where interpolation is soft. What is finer than a pixel is invented: averaged down, "
-            "the image is the same.",
-        )
-        watermark = st.checkbox(
-            "Invisible watermark", key="watermark", help="Outlives JPEG; `python -m cxr_ldm.imaging.verify` finds it."
-        )
-    name, steps = (None, []) if label == "none" else (found[label].name, found[label].steps)
-    return Finish(name, steps, resolution, watermark, enlarger=ui.enlarger() if drawn else None)
-
-
-def generate(request: Request) -> None:
-    """Wait for the turn, draw with previews, keep the result for this visitor."""
-    if not request.prompt:
-        raise UserError("The prompt is empty: write what the image should show.")
-    bar, shown = st.progress(0.0, "Waiting …"), st.empty()
-    frames: list[Tensor] = []
-    last = 0.0
-
-    def preview(step: int, images: Tensor) -> None:
-        nonlocal last
-        frames.append(images)
-        bar.progress(step / request.steps, f"Step {step} of {request.steps}")
-        if time.monotonic() - last > EVERY:
-            shown.image([ui.picture(image, 160) for image in images], width=160)
-            last = time.monotonic()
-
-    pipeline = ui.loaded(request.model)
-    request.finish.check_size(pipeline.size)  # before anything is drawn
-    with ui.turns().turn(ui.waiting(lambda text: bar.progress(0.0, text))):
-        images = request.generate(pipeline, preview=preview)
-    bar.progress(1.0, "Comparing with the training images …")
-    # all that takes time is done once, and not again at each touch of a slider
-    st.session_state["result"] = {
-        "request": request,
-        "images": images,
-        "frames": frames,
-        "sha256": pipeline.sha256,
-        "reading": pipeline.reading(request.prompt),
-        "finished": request.finish(images),
-        "found": ui.nearest(request.model, images),
-        "numbers": ui.measured(images),
-        "moving": animation(frames, min(4, len(images))),
-    }
-    bar.empty()
-    shown.empty()
-
-
-def results(
-    request: Request,
-    images: Tensor,
-    frames: list[Tensor],
-    sha256: str,
-    reading: Reading,
-    finished: Tensor,
-    found: tuple[NearCopies, list[int], Catalogue] | None,
-    numbers: list[dict[str, float]],
-    moving: bytes,
-) -> None:
-    """Pictures with their numbers, and warnings where one is too close to a training image.
-
-    Numbers and nearness are of the images as they were drawn; the pictures and the files are finished.
+    Args:
+        each: a request for each image.
+        bar, shown: places of the page for the progress and the pictures.
     """
-    for sentence in reading.sentences():
-        st.warning(sentence)
-    if found is None:
-        st.caption(
-            "Nearness to training images was not checked: the collection that this model was trained on is not among "
-            "the prepared ones here."
-        )
-    columns = st.columns(min(4, len(images)))
-    for index in range(len(images)):
-        with columns[index % len(columns)]:
-            st.image(ui.picture(finished[index]), caption=f"seed {request.seeds[index]}", width="stretch")
-            if found is not None:
-                near, rows, catalogue = found
-                likeness = float(near.correlation[index])
-                if near.copied[index]:
-                    st.error(f"Too close to a training image (correlation {likeness:.3f}, limit {near.limit:.3f}).")
-                with st.expander(f"Nearest training image ({likeness:.3f})"):
-                    st.image(ui.picture(catalogue.prepared.pixels([rows[index]])[0]), width="stretch")
-                    st.caption(catalogue.prepared.texts([rows[index]])[0])
-            with st.expander("Measured"):
-                st.table({name: f"{value:.3f}" for name, value in numbers[index].items()})
-    st.markdown("**The same images again**")
-    st.code(request.command(), language="bash", wrap_lines=True)
-    facts = [request.facts(index, sha256, reading) for index in range(len(images))]
-    downloads(finished, facts, frames, moving)
+
+    def __init__(self, each: list[Request], bar: Any, shown: Any) -> None:
+        self.each, self.bar, self.shown = each, bar, shown
+        self.drawn: list[Tensor] = []
+        self.frames: list[list[Tensor]] = []  # previews of each
+        self.spent, self.start, self.last = 0.0, 0.0, 0.0
+
+    def run(self, pipeline: TextToCXR) -> None:
+        """Draw them, each in a turn of its own."""
+        for one in self.each:
+            forming: list[Tensor] = []
+            with ui.turns().turn(ui.waiting(self.wait)):
+                self.start = time.monotonic()
+                image = one.generate(pipeline, preview=partial(self.preview, forming))
+                self.spent += time.monotonic() - self.start
+            self.frames.append(forming)
+            self.drawn.append(image)
+
+    def wait(self, text: str) -> None:
+        """Say how many are before this image."""
+        self.bar.progress(len(self.drawn) / len(self.each), text)
+
+    def preview(self, forming: list[Tensor], step: int, images: Tensor) -> None:
+        """Show a step of the image in work, and how long the rest will take."""
+        forming.append(images)
+        number, steps = len(self.drawn), self.each[0].steps
+        done, total = number * steps + step, len(self.each) * steps
+        left = about((self.spent + time.monotonic() - self.start) / done * (total - done))
+        self.bar.progress(done / total, f"Image {number + 1} of {len(self.each)}, step {step} of {steps}{left}")
+        if time.monotonic() - self.last > EVERY:
+            pictures = [ui.picture(image[0], OF_A_PREVIEW) for image in (*self.drawn, images)]
+            self.shown.image(pictures, width=OF_A_PREVIEW)
+            self.last = time.monotonic()
 
 
-def downloads(images: Tensor, facts: list[dict[str, Any]], frames: list[Tensor], moving: bytes) -> None:
-    """Files, made when they are asked for; each says that it is synthetic."""
+def generate(wanted: list[Request]) -> None:
+    """Draw image after image; what is done so far outlives whoever stops it."""
+    if not all(request.prompt for request in wanted):
+        raise UserError("The prompt is empty: write what the image should show.")
+    bar, stop, shown = st.progress(0.0, "Loading the model …"), st.empty(), st.empty()
+    pipeline = ui.loaded(wanted[0].model)
+    wanted[0].finish.check_size(pipeline.size)  # before anything is drawn
+    stop.button("Stop", key="stop")  # any click ends this run of the script at its next word to the page
+    drawing = Drawing([one for request in wanted for one in request.each()], bar, shown)
+    st.session_state["unfinished"] = drawing
+    drawing.run(pipeline)
+    bar.progress(1.0, "Comparing with the training images …")
+    keep()
+    for place in (bar, stop, shown):
+        place.empty()
 
-    def pngs() -> dict[str, bytes]:
-        return {
-            f"{i:04d}.png": png_bytes(image, fact) for i, (image, fact) in enumerate(zip(images, facts, strict=True))
+
+def about(seconds: float) -> str:
+    """How long it will still take, where that is more than a moment."""
+    return f", about {seconds:.0f} s left" if seconds >= 2 else ""
+
+
+def keep() -> None:
+    """What was drawn becomes the result of the page, and goes into the visitor's history."""
+    drawing: Drawing = st.session_state.pop("unfinished")
+    if not drawing.drawn:
+        return
+    done, images = drawing.each[: len(drawing.drawn)], torch.cat(drawing.drawn)
+    pipeline = ui.loaded(done[0].model)
+    by_prompt = [list(found) for _, found in groupby(done, key=lambda one: one.prompt)]
+    wanted = [replace(found[0], n=len(found)) for found in by_prompt]
+    steps = [torch.cat(step) for step in zip(*drawing.frames, strict=True)]
+    result = Result(
+        requests=wanted,
+        images=images,
+        frames=steps,
+        sha256=pipeline.sha256,
+        readings=[pipeline.reading(request.prompt) for request in wanted],
+        finished=wanted[0].finish(images),
+        found=ui.nearest(wanted[0].model, images),
+        numbers=ui.measured(images),
+        moving=animation(steps, min(4, len(images))),
+    )
+    st.session_state["result"] = result
+    st.session_state.pop("looked_at", None)
+    pngs = [png_bytes(image, facts) for image, facts in zip(result.finished, result.facts(), strict=True)]
+    visit().keep(settings_of(wanted), pngs)
+
+
+def visit() -> Visit:
+    """The visitor's history, found again after a reload by what stands in the address."""
+    found = Visit(library.outputs() / "app" / "visits", st.query_params.get("visit"))
+    st.query_params["visit"] = found.token
+    return found
+
+
+def history(kept: list[Generation]) -> None:
+    """All generations as a strip; a click takes one's settings and shows it, and two can be compared."""
+    if not kept:
+        return
+    st.markdown("**Drawn before**")
+    chosen = st.session_state.get("looked_at")
+    place = next((place for place, each in enumerate(kept) if each.number == chosen), None)
+
+    def back(number: int) -> None:
+        restore(kept[number].settings)
+        st.session_state["looked_at"] = kept[number].number
+
+    said = [f"{each.number + 1}. {each.settings.get('prompt', '')}" for each in kept]
+    gallery([each.picture(0) for each in kept], said, "strip", chosen=place, line=True, side=96, on_click=back)
+    if len(kept) > 1:
+        numbers = {f"{each.number + 1}": each for each in kept}
+        pair = st.multiselect("Compare two", list(numbers), max_selections=2, key="compared")
+        if len(pair) == 2:
+            compare(*(numbers[each] for each in pair))
+
+
+def compare(one: Generation, other: Generation) -> None:
+    """The images of two generations side by side, and which settings differ."""
+    count = min(len(one.pictures), len(other.pictures))
+    pictures = [each.picture(index) for index in range(count) for each in (one, other)]
+    viewer(pictures, [f"{each.number + 1}" for _ in range(count) for each in (one, other)], "pair", columns=2)
+    keys = {**one.settings, **other.settings}
+    rows = [
+        {
+            "setting": key,
+            f"{one.number + 1}": str(one.settings.get(key)),
+            f"{other.number + 1}": str(other.settings.get(key)),
         }
-
-    def dicoms() -> dict[str, bytes]:
-        study = Study.new()  # one for all of them
-        pairs = enumerate(zip(images, facts, strict=True))
-        return {f"{i:04d}.dcm": dicom_bytes(image, fact, study, i + 1) for i, (image, fact) in pairs}
-
-    def one_or_zip(files: dict[str, bytes]) -> bytes:
-        return next(iter(files.values())) if len(files) == 1 else zip_bytes(files)
-
-    single = len(images) == 1
-    row = st.container(horizontal=True)
-    row.download_button(
-        "PNG" if single else "PNG (ZIP)", lambda: one_or_zip(pngs()), f"cxr.{'png' if single else 'zip'}"
-    )
-    row.download_button(
-        "DICOM" if single else "DICOM (ZIP)", lambda: one_or_zip(dicoms()), f"cxr.{'dcm' if single else 'dicom.zip'}"
-    )
-    row.download_button("ZIP of all", lambda: zip_bytes(pngs() | dicoms()), "cxr_all.zip")
-    with st.expander("The denoising, step by step"):
-        shape = st.columns(2)
-        st.image(moving, caption="Estimates of the final images")
-        shape[0].download_button("GIF", moving, "denoising.gif")
-        shape[1].download_button("WebP", lambda: animation(frames, min(4, len(images)), "WEBP"), "denoising.webp")
+        for key in keys
+        if one.settings.get(key) != other.settings.get(key)
+    ]
+    st.dataframe(rows, hide_index=True) if rows else st.caption("Their settings are the same.")
 
 
-ui.header("Generate")
-left, right = st.columns([1, 2], gap="large")
-with left:
-    request = settings()
-with right, ui.messages():
-    ui.loaded(request.model)  # while the visitor reads and writes; the button comes when it can act
-with left:
-    asked = st.button("Generate", type="primary", width="stretch", key="generate")
-with right, ui.messages():
-    if asked:
-        generate(request)
-    if "result" in st.session_state:
-        results(**st.session_state["result"])
+def first_look(wanted: Request) -> None:
+    """What the model drew before anyone asked here."""
+    found = library.pictures_of(wanted.model)
+    if wanted.model.run is None and found:
+        facts = [read_png(path) for path in found]
+        said = [f"{each['prompt']} Seed {each['seed']}." for each in facts]
+        viewer([np.asarray(Image.open(path).convert("L")) for path in found], said, "first", columns=2)
+        st.caption(f"Drawn by {wanted.model.name} before. {library.quality(wanted.model)}")
+    elif found:
+        st.image(str(found[0]), caption=f"Drawn by {wanted.model.name} at its last validation.", width="stretch")
     else:
         st.info("Choose an example or write a prompt, then press Generate.")
+
+
+if "taken" not in st.session_state:  # a link states settings once
+    st.session_state["taken"] = True
+    restore(st.query_params.to_dict())
+ui.header("Generate")
+left, right = st.columns([2, 3], gap="large")
+wanted: list[Request] = []
+with left, ui.messages():
+    wanted = requests()
+with right, ui.messages():
+    asked = bool(wanted) and st.session_state["generate"]
+    if not asked and "unfinished" in st.session_state:
+        keep()
+    if asked:
+        generate(wanted)
+    kept = visit().generations()
+    looked_at = next((each for each in kept if each.number == st.session_state.get("looked_at")), None)
+    if looked_at is not None:
+        shown = [looked_at.picture(index) for index in range(len(looked_at.pictures))]
+        viewer(shown, [f"{looked_at.number + 1}"] * len(shown), "looked_at", columns=2)
+    elif "result" in st.session_state:
+        results(st.session_state["result"])
+    elif kept:
+        shown = [kept[0].picture(index) for index in range(len(kept[0].pictures))]
+        viewer(shown, ["drawn before"] * len(shown), "last", columns=2)
+    elif wanted:
+        first_look(wanted[0])
+    history(kept)
+with left, ui.messages():
+    if wanted and ui.ready(wanted[0].model) is None:
+        ui.loaded(wanted[0].model)  # while the visitor reads and writes
+        st.rerun()
+    if wanted:
+        sketch(wanted[0])
