@@ -1,6 +1,7 @@
 """White latents: the live channels, each shifted and scaled to mean 0 and variance 1 by measured statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -62,28 +63,60 @@ class Whitening(nn.Module):
         return self.mean.expand(shape).index_copy(1, self.live, white * self.std[self.live] + self.mean[self.live])
 
 
-def measure(moments: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and std of each channel of z ~ N(mean, var), over images, positions and the posterior's own noise.
+@dataclass(frozen=True)
+class Moments:
+    """Statistics of latent channels over images and positions, float64 [C] each.
 
-    Var z = Var(mean) + E(var), the law of total variance: exact, where sampling would only estimate.
-
-    Shapes: moments `[N,2C,h,w]` -> two lists of C numbers.
+    Attributes:
+        mean: of the posterior's means.
+        between: variance of the posterior's means.
+        within: mean of the posterior's variances.
     """
-    channel_mean, between, within = _variances(moments)
-    return channel_mean.tolist(), (between + within).sqrt().tolist()
 
+    mean: Tensor
+    between: Tensor
+    within: Tensor
 
-def signal(moments: Tensor) -> list[float]:
-    """Share of each channel's variance that is signal: Var(mean) / (Var(mean) + E(var)), C numbers in [0, 1].
+    @classmethod
+    def of(cls, parts: Iterable[Tensor]) -> "Moments":
+        """From moments `[N,2C,h,w]`, a part of a collection at a time, joined by Chan, Golub & LeVeque (1979), eq. 2.1.
 
-    0 is a channel whose posterior is the prior (collapsed), 1 one without noise.
+        >>> whole = torch.arange(16.0).reshape(4, 2, 1, 2)
+        >>> [round(float(Moments.of(part).between), 6) for part in ([whole], whole.split(3))]
+        [20.25, 20.25]
+        """
+        count, axes = 0, (0, 2, 3)
+        mean = between = within = torch.zeros(())
+        for part in parts:
+            means, log_variances = part.double().chunk(2, dim=1)
+            share = len(part) / (count + len(part))
+            beside = means.mean(axes) - mean
+            between = (
+                between * (1 - share) + means.var(axes, unbiased=False) * share + beside**2 * (share * (1 - share))
+            )
+            mean = mean + beside * share
+            within = within + (log_variances.exp().mean(axes) - within) * share
+            count += len(part)
+        return cls(mean, between, within)
 
-    >>> flat = torch.cat([torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)], dim=1)
-    >>> signal(flat)
-    [0.0]
-    """
-    _, between, within = _variances(moments)
-    return (between / (between + within)).tolist()
+    @property
+    def std(self) -> Tensor:
+        """Of z ~ N(mean, var), the posterior's own noise included.
+
+        Var z = Var(mean) + E(var), the law of total variance: exact, where sampling would only estimate.
+        """
+        return (self.between + self.within).sqrt()
+
+    @property
+    def signal(self) -> list[float]:
+        """Share of each channel's variance that is signal: Var(mean) / (Var(mean) + E(var)), C numbers in [0, 1].
+
+        0 is a channel whose posterior is the prior (collapsed), 1 one without noise.
+
+        >>> Moments.of([torch.zeros(1, 2, 2, 2)]).signal
+        [0.0]
+        """
+        return (self.between / (self.between + self.within)).tolist()  # type: ignore[no-any-return]
 
 
 def live_channels(shares: Sequence[float], threshold: float) -> list[int]:
@@ -95,10 +128,3 @@ def live_channels(shares: Sequence[float], threshold: float) -> list[int]:
     ([0, 2], [0])
     """
     return [channel for channel, share in enumerate(shares) if share >= threshold * max(shares)]
-
-
-def _variances(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, variance of the posterior means, and mean posterior variance of each channel, float64 [C]."""
-    mean, log_variance = moments.double().chunk(2, dim=1)
-    axes = (0, 2, 3)
-    return mean.mean(axes), mean.var(axes, unbiased=False), log_variance.exp().mean(axes)

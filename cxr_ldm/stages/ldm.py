@@ -32,7 +32,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, sample_posterior
 from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.low_rank import merged
-from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
+from cxr_ldm.networks.whitening import Moments, Whitening, live_channels
 from cxr_ldm.pipeline import USUAL, TextToCXR
 from cxr_ldm.randomness import normal
 from cxr_ldm.stages.caches import moments_of, text_table
@@ -47,6 +47,7 @@ from cxr_ldm.text.encoders import TextEncoder, counts
 from cxr_ldm.text.reading import nameable
 from cxr_ldm.text.unfreezing import Unfreezing
 
+AT_ONCE = 1024  # images whose moments are in memory while they are measured
 FAINT = 0.5  # share of signal of the best latent channel, below which a VAE is hardly trained
 TOKENIZER = "tokenizer.json"
 SMALLEST_SPREAD = 0.02  # an encoder that collapsed in a run had 4e-5, those that steer had 0.4 and 0.6
@@ -287,7 +288,7 @@ class LDMPlan(Plan):
         self.table.whole = self.graphs
         whitening = self.parts.whitening
         if whitening is None:
-            whitening = whitening_of(torch.from_numpy(self.moments[self.prepared.rows("train")]), self.live_signal)
+            whitening = whitening_of(self.moments, self.prepared.rows("train"), self.live_signal)
         denoiser, loss = self.objective(whitening.channels)
         self.conditioner = Conditioner(encoder, self.parts.attributes(encoder.width))
         texts = [text for text, *_ in self.worded]
@@ -368,9 +369,11 @@ class LDMPlan(Plan):
         return {"split": "val", "noise_levels": self.noise_levels, "noise": "fixed for each image"}
 
 
-def whitening_of(moments: Tensor, threshold: float) -> Whitening:
-    """The measured scale of the live channels from training moments `[N,2C,h,w]`; prints which are live."""
-    shares = signal(moments)
+def whitening_of(moments: np.ndarray, rows: np.ndarray, threshold: float) -> Whitening:
+    """The measured scale of the live channels from moments `[N,2C,h,w]` of the training rows; prints which are live."""
+    starts = range(0, len(rows), AT_ONCE)
+    found = Moments.of(torch.from_numpy(moments[rows[start : start + AT_ONCE]]) for start in starts)
+    shares = found.signal
     live = live_channels(shares, threshold)
     listed = ", ".join(f"{share:.2f}" for share in shares)
     print(f"latents: {len(live)} of {len(shares)} channels are diffused (shares of signal: {listed})")
@@ -380,7 +383,7 @@ def whitening_of(moments: Tensor, threshold: float) -> Whitening:
             "and no diffusion model can say more; train it longer or with a smaller vae.kl_weight.",
             stacklevel=2,
         )
-    return Whitening(*measure(moments), live, threshold)
+    return Whitening(found.mean.tolist(), found.std.tolist(), live, threshold)
 
 
 def batches(plan: Plan, moments: np.ndarray, table: TextTable, conditioner: Conditioner) -> LatentDataModule:

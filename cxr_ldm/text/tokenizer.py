@@ -8,12 +8,16 @@ from tokenizers import BertWordPieceTokenizer, Encoding
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.processors import BertProcessing
 from torch import Tensor
+from torch.nn import functional
 
 from cxr_ldm.errors import UserError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # A mark with space or nothing behind it, so not the point of 2.5; abbreviations such as "approx. " count as ends.
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+
+
+AT_ONCE = 4096  # texts whose encodings are in memory: they take a hundred times the room of their ids
 
 
 class Tokenizer:
@@ -43,6 +47,15 @@ class Tokenizer:
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """`U` texts -> ids int64 `[U,L]` and mask bool `[U,L]` (False at padding), L that of the longest text."""
+        parts = [self._encoded(part) for part in blocks(texts)]
+        longest = max(ids.shape[1] for ids, _ in parts)
+        room = [(0, longest - ids.shape[1]) for ids, _ in parts]
+        filling = self._tokenizer.padding["pad_id"]
+        ids = torch.cat([functional.pad(ids, more, value=filling) for (ids, _), more in zip(parts, room, strict=True)])
+        mask = torch.cat([functional.pad(mask, more) for (_, mask), more in zip(parts, room, strict=True)])
+        return ids, mask
+
+    def _encoded(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         encoded = self._tokenizer.encode_batch(list(texts))
         if any(entry.overflowing for entry in encoded):
             pairs = zip(texts, encoded, strict=True)
@@ -54,7 +67,8 @@ class Tokenizer:
 
     def cut(self, texts: Sequence[str]) -> int:
         """How many of the texts are longer than the window."""
-        return sum(bool(entry.overflowing) for entry in self._tokenizer.encode_batch(list(texts)))
+        encoded = (entry for part in blocks(texts) for entry in self._tokenizer.encode_batch(list(part)))
+        return sum(bool(entry.overflowing) for entry in encoded)
 
     def kept(self, text: str) -> str:
         """The beginning of a text that its tokens stand for: all of it where it fits."""
@@ -90,6 +104,11 @@ class Tokenizer:
     def vocabulary(self) -> int:
         """Number of tokens, special ones included."""
         return self._tokenizer.get_vocab_size()
+
+
+def blocks(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Texts in order, AT_ONCE at a time; one block where there are none."""
+    return [texts[start : start + AT_ONCE] for start in range(0, max(1, len(texts)), AT_ONCE)]
 
 
 def whole_sentences(text: str, encoded: Encoding) -> str:

@@ -10,7 +10,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
 from cxr_ldm.networks.blocks import Attention, parameter_count
 from cxr_ldm.networks.unet import UNet
-from cxr_ldm.networks.whitening import Whitening, live_channels, measure, signal
+from cxr_ldm.networks.whitening import Moments, Whitening, live_channels
 
 SMALL = {"channels": [8, 16], "blocks": 1, "attention_levels": [1], "middle_attention": True, "heads": 2, "groups": 4}
 
@@ -117,7 +117,8 @@ def test_whitened_latents_are_on_the_scale_of_the_noise():
     scale, shift = torch.tensor([0.1, 3.0, 20.0]), torch.tensor([5.0, -1.0, 0.0])
     mean = torch.randn(64, 3, 16, 16, generator=generator) * scale[:, None, None] + shift[:, None, None]
     moments = torch.cat([mean, torch.full_like(mean, -3.0)], dim=1)
-    whitening = Whitening(*measure(moments))
+    measured = Moments.of([moments])
+    whitening = Whitening(measured.mean.tolist(), measured.std.tolist())
     latents = sample_posterior(moments, generator)
     white = whitening.whiten(latents)
     torch.testing.assert_close(white.mean(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=0.02)
@@ -131,10 +132,11 @@ def test_a_collapsed_channel_is_neither_diffused_nor_noise_when_decoded():
     mean = torch.randn(200, 3, 4, 4) * torch.tensor([2.0, 0.05, 1.0])[:, None, None] + 0.5
     log_variance = torch.tensor([0.01, 1.0, 0.1]).log()[:, None, None].expand_as(mean)
     moments = torch.cat([mean, log_variance], dim=1)
-    shares = signal(moments)
+    measured = Moments.of(moments.split(100))
+    shares = measured.signal
     assert shares == pytest.approx([4 / 4.01, 0.0025 / 1.0025, 1 / 1.1], abs=0.03)
     live = live_channels(shares, 0.25)
-    whitening = Whitening(*measure(moments), live, 0.25)
+    whitening = Whitening(measured.mean.tolist(), measured.std.tolist(), live, 0.25)
     white = whitening.whiten(sample_posterior(moments))
     assert (live, white.shape, whitening.channels) == ([0, 2], (200, 2, 4, 4), 2)
     assert white.mean((0, 2, 3)).abs().max() < 0.03
@@ -178,3 +180,13 @@ def test_a_fitted_shortcut_is_the_principal_components_and_the_convolutions_star
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     with pytest.raises(UserError, match="take fewer"):
         network.fit_shortcut(torch.zeros(2, 1, 8, 8))
+
+
+def test_moments_of_parts_are_those_of_the_whole():
+    whole = torch.randn(50, 6, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 100
+    means, log_variances = whole[:, :3], whole[:, 3:] / 100
+    whole = torch.cat([means, log_variances], dim=1)
+    found = Moments.of(whole.split([1, 20, 7, 22]))
+    torch.testing.assert_close(found.mean, means.mean((0, 2, 3)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.between, means.var((0, 2, 3), unbiased=False), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.within, log_variances.exp().mean((0, 2, 3)), rtol=1e-12, atol=0)

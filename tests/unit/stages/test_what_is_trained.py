@@ -135,7 +135,9 @@ def test_gradients_have_at_most_the_norm_that_was_asked_for(tmp_path, name):
 def test_moments_are_those_of_their_row_and_of_their_vae(tmp_path):
     class SixImages:
         pictures = torch.linspace(-1, 1, 6)[:, None, None, None] * torch.ones(6, 1, 16, 16)
-        manifest = range(6)
+
+        def __len__(self):
+            return 6
 
         def pixels(self, rows):
             return self.pictures[torch.as_tensor(rows)]

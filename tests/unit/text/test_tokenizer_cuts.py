@@ -1,6 +1,7 @@
 """Reports longer than the window are cut behind the last sentence that fits, and counted."""
 
 import pytest
+import torch
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.text.encoders import TextEncoder
@@ -48,6 +49,15 @@ def test_long_texts_are_counted_and_neighbours_are_not_changed():
     ids, mask = tokenizer(texts)
     assert mask.sum(dim=1).tolist() == [5, 4, 8]
     assert ids[1][mask[1]].tolist() == tokenizer(["Normal."])[0][0].tolist()
+
+
+def test_texts_in_blocks_have_the_ids_of_all_at_once(monkeypatch):
+    texts = ["Normal.", "", "No effusion. Heart is normal.", "A nodule.", "No effusion. Heart is normal. A nodule."]
+    together = Tokenizer(DEFINITION, 8)(texts)
+    monkeypatch.setattr("cxr_ldm.text.tokenizer.AT_ONCE", 2)
+    for whole, apart in zip(together, Tokenizer(DEFINITION, 8)(texts), strict=True):
+        assert torch.equal(whole, apart)
+    assert Tokenizer(DEFINITION, 8).cut(texts) == 1
 
 
 @pytest.mark.parametrize("length", [-1, 2, 513, 10.0])
