@@ -1,11 +1,15 @@
 """What is kept of visitors, and what a browser sends, are bounded and not trusted."""
 
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from cxr_ldm.app import visits
+from cxr_ldm.app import ui, visits
+from cxr_ldm.app.forming import Drawing
 from cxr_ldm.app.gallery import number_of
+from cxr_ldm.app.turns import Turns
 from cxr_ldm.app.visits import Visit
 from cxr_ldm.imaging.provenance import png_bytes
 
@@ -51,3 +55,36 @@ def test_a_generation_that_was_cut_short_is_passed_over(tmp_path, picture):
 @pytest.mark.parametrize(("sent", "number"), [(1, 1), (2, None), (-1, None), ("1", None), (True, None), (None, None)])
 def test_a_click_is_on_one_of_the_pictures(sent, number):
     assert number_of(SimpleNamespace(clicked=sent), 2) == number
+
+
+def test_a_short_job_waits_for_one_image_of_a_long_one(monkeypatch):
+    """Both visitors' images alternate, although the long job was asked for first."""
+    turns, drawn, begun = Turns(), [], threading.Event()
+    monkeypatch.setattr(ui, "turns", lambda: turns)
+
+    class Page:
+        def progress(self, share, text):
+            said.append(text)
+
+    class Job(SimpleNamespace):
+        steps = 1
+
+        def generate(self, pipeline, preview):
+            drawn.append(self.name)
+            begun.set()
+            if self.name == "long 0":
+                while turns.waiting < 2:  # until the other has asked
+                    time.sleep(0.01)
+            return self.name
+
+    said: list[str] = []
+    counts = {"long": 4, "short": 2}
+    long, short = ([Job(name=f"{who} {number}") for number in range(count)] for who, count in counts.items())
+    threads = [threading.Thread(target=Drawing(each, Page(), None).run, args=[None]) for each in (long, short)]
+    threads[0].start()
+    begun.wait(10)
+    threads[1].start()
+    for thread in threads:
+        thread.join(20)
+    assert drawn == ["long 0", "short 0", "long 1", "short 1", "long 2", "long 3"]
+    assert "Waiting: 1 before you." in said

@@ -15,6 +15,7 @@ from cxr_ldm.imaging.grids import KEY
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SECONDS = 120_000  # most that the slowest step may take, in ms
+expect.set_options(timeout=SECONDS)
 
 
 @pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.campaign)])
@@ -24,7 +25,6 @@ def visit(request, browser, server, screenshots):
     context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(SECONDS)
-    expect.set_options(timeout=SECONDS)
 
     def open_page(name: str) -> None:
         if width < 600:  # where the links do not fit on top, they are behind a button
@@ -65,6 +65,21 @@ def paint(page: Page, canvas: Locator, then: Locator) -> None:
             return
 
 
+def with_steps(page: Page, steps: int) -> None:
+    """Open what is advanced, and ask for so many steps."""
+    page.get_by_text("Advanced", exact=True).click()
+    page.get_by_role("spinbutton", name="Steps").fill(str(steps))
+    page.get_by_role("spinbutton", name="Steps").press("Enter")
+    page.wait_for_timeout(1000)
+
+
+def in_sight(page: Page, button: Locator) -> None:
+    """It is seen without scrolling."""
+    expect(button).to_be_visible()
+    box = button.bounding_box()
+    assert box["y"] + box["height"] < page.viewport_size["height"]
+
+
 def test_walk(visit):
     page, open_page, picture = visit
     # generate
@@ -73,11 +88,11 @@ def test_walk(visit):
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(
         "Chest X-ray, AP view, adult male. Pleural effusion."
     )
-    page.get_by_role("spinbutton", name="Steps").fill("8")
-    page.get_by_role("spinbutton", name="Steps").press("Enter")
+    in_sight(page, page.get_by_role("button", name="Generate", exact=True))
+    with_steps(page, 8)
     page.get_by_role("button", name="Generate", exact=True).click()
-    expect(page.get_by_text("The same images again")).to_be_visible()
-    expect(page.get_by_text("seed 3", exact=True)).to_be_visible()
+    page.get_by_text("The same images again").click()
+    expect(page.locator("figcaption").get_by_text("seed 3", exact=True)).to_be_visible()
     expect(page.get_by_text(re.compile("python sample.py.*sampler.steps=8")).first).to_be_visible()
     no_sideways_scrolling(page)
     picture("generate")
@@ -148,9 +163,12 @@ def test_walk(visit):
     page.get_by_role("textbox", name="Text holds").fill("effusion")
     page.get_by_role("textbox", name="Text holds").press("Enter")
     expect(page.get_by_text(re.compile(r"^120 of 120 images"))).not_to_be_visible()
-    expect(page.locator("mark").first).to_be_visible()
     no_sideways_scrolling(page)
     picture("dataset")
+    page.locator(".strip button").first.click()
+    expect(page.get_by_role("dialog").locator("mark").first).to_be_visible()
+    expect(page.get_by_role("dialog").locator(".frame canvas")).to_be_visible()
+    page.keyboard.press("Escape")
 
     # model
     open_page("Model")
@@ -181,6 +199,85 @@ def test_the_sketch_follows_what_is_typed_with_no_key_that_sends_it(visit):
     expect(sketch).not_to_have_attribute("src", before)
 
 
+def dragged(page: Page, canvas: Locator, by: tuple[int, int]) -> None:
+    """Drag from the middle of a picture."""
+    box = canvas.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + by[0], middle[1] + by[1], steps=4)
+    page.mouse.up()
+
+
+def test_the_viewer_has_a_window_zoom_ruler_and_marks_and_nothing_leaves_the_machine(browser, server):
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    away: list[str] = []
+    page.on("request", lambda sent: away.append(sent.url) if not at_home(sent.url, server) else None)
+    page.set_default_timeout(SECONDS)
+    page.goto(server)
+    canvas = page.locator("canvas").first
+    said = page.locator(".frame .said").first
+    expect(said).to_have_text("W 255 L 128")
+    assert [mark.text_content() for mark in page.locator(".frame").first.locator(".r, .l").all()] == ["R", "L"]
+    assert page.locator(".frame .r").first.bounding_box()["x"] < page.locator(".frame .l").first.bounding_box()["x"]
+
+    def grey() -> float:
+        corner = "node => node.getContext('2d').getImageData(node.width / 2, 5, 1, 1).data[0]"
+        return float(canvas.evaluate(corner))
+
+    as_it_is = grey()
+    page.get_by_role("button", name="Invert").click()
+    assert abs(grey() - (255 - as_it_is)) <= 1
+    page.get_by_role("button", name="Invert").click()
+    dragged(page, canvas, (-55, 40))
+    expect(said).to_have_text("W 200 L 108")
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("button", name="Move").click()
+    canvas.hover()
+    page.mouse.wheel(0, -300)
+    expect(said).to_have_text(re.compile("× 1"))
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("button", name="Ruler").click()
+    before = canvas.screenshot()
+    dragged(page, canvas, (60, 0))
+    assert canvas.screenshot() != before
+    page.get_by_role("button", name="Histogram").click()
+    canvas.focus()
+    canvas.press("r")
+    expect(said).to_have_text("W 255 L 128")
+    canvas.dblclick()
+    expect(page.locator("figure.large")).to_have_count(1)
+    for name in ("Dataset", "Enhance", "Model", "Generate"):
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+    assert away == []
+
+
+def at_home(address: str, server: str) -> bool:
+    """Whether a request stays on this machine."""
+    return address.startswith((server, server.replace("http", "ws"), "data:", "blob:"))
+
+
+def test_a_reload_keeps_what_was_drawn_and_stop_keeps_what_is_done(browser, server):
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.set_default_timeout(SECONDS)
+    page.goto(server)
+    with_steps(page, 4)
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.get_by_text("Image 2 of 4").first.wait_for()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("The same images again")).to_be_visible()
+    expect(page.get_by_text(re.compile("Drawn by chest256"))).not_to_be_visible()  # what stood there before
+    drawn = page.locator("figure").count()
+    assert 1 <= drawn < 4
+    page.reload()
+    expect(page.get_by_text("Drawn before", exact=True)).to_be_visible()
+    expect(page.locator("figure")).to_have_count(drawn)
+    page.locator(".strip button").first.click()
+    page.get_by_text("Advanced", exact=True).click()
+    expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("4")
+
+
 @pytest.mark.campaign
 def test_two_visitors_at_once_both_get_their_images(browser, server):
     """The second is told that one is before, and both end with the images of their own prompts."""
@@ -189,14 +286,13 @@ def test_two_visitors_at_once_both_get_their_images(browser, server):
         page.set_default_timeout(SECONDS)
         page.goto(server)
         page.get_by_role("textbox", name="Prompt").fill(f"{example} of this visitor")
-        page.get_by_role("spinbutton", name="Steps").fill(steps)
-        page.get_by_role("spinbutton", name="Steps").press("Enter")
-        page.wait_for_timeout(1000)
+        with_steps(page, int(steps))
     for page in visitors:
         page.get_by_role("button", name="Generate", exact=True).click()
         page.get_by_text(re.compile("of 30|Waiting")).first.wait_for()
     expect(visitors[1].get_by_text("Waiting: 1 before you.")).to_be_visible()
     for page, example in zip(visitors, ("nodule", "edema"), strict=True):
+        page.get_by_text("The same images again").click()
         expect(page.get_by_text(re.compile(f"python sample.py.*{example} of this visitor")).first).to_be_visible()
         page.context.close()
 

@@ -1,19 +1,16 @@
 """Prompt to images, one after another, with previews while they form, and what was drawn before."""
 
-import time
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import streamlit as st
 import torch
 from PIL import Image
-from torch import Tensor
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.asking import requests, restore, settings_of, sketch
+from cxr_ldm.app.forming import Drawing
 from cxr_ldm.app.gallery import gallery
 from cxr_ldm.app.generation import Request, Result, animation
 from cxr_ldm.app.results import results
@@ -21,52 +18,6 @@ from cxr_ldm.app.viewer import viewer
 from cxr_ldm.app.visits import Generation, Visit
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.provenance import png_bytes, read_png
-from cxr_ldm.pipeline import TextToCXR
-
-EVERY = 0.15  # seconds between two previews: a browser shows no more
-OF_A_PREVIEW = 160  # pixels
-
-
-class Drawing:
-    """What the page shows of images that form one after another.
-
-    Args:
-        each: a request for each image.
-        bar, shown: places of the page for the progress and the pictures.
-    """
-
-    def __init__(self, each: list[Request], bar: Any, shown: Any) -> None:
-        self.each, self.bar, self.shown = each, bar, shown
-        self.drawn: list[Tensor] = []
-        self.frames: list[list[Tensor]] = []  # previews of each
-        self.spent, self.start, self.last = 0.0, 0.0, 0.0
-
-    def run(self, pipeline: TextToCXR) -> None:
-        """Draw them, each in a turn of its own."""
-        for one in self.each:
-            forming: list[Tensor] = []
-            with ui.turns().turn(ui.waiting(self.wait)):
-                self.start = time.monotonic()
-                image = one.generate(pipeline, preview=partial(self.preview, forming))
-                self.spent += time.monotonic() - self.start
-            self.frames.append(forming)
-            self.drawn.append(image)
-
-    def wait(self, text: str) -> None:
-        """Say how many are before this image."""
-        self.bar.progress(len(self.drawn) / len(self.each), text)
-
-    def preview(self, forming: list[Tensor], step: int, images: Tensor) -> None:
-        """Show a step of the image in work, and how long the rest will take."""
-        forming.append(images)
-        number, steps = len(self.drawn), self.each[0].steps
-        done, total = number * steps + step, len(self.each) * steps
-        left = about((self.spent + time.monotonic() - self.start) / done * (total - done))
-        self.bar.progress(done / total, f"Image {number + 1} of {len(self.each)}, step {step} of {steps}{left}")
-        if time.monotonic() - self.last > EVERY:
-            pictures = [ui.picture(image[0], OF_A_PREVIEW) for image in (*self.drawn, images)]
-            self.shown.image(pictures, width=OF_A_PREVIEW)
-            self.last = time.monotonic()
 
 
 def generate(wanted: list[Request]) -> None:
@@ -84,11 +35,6 @@ def generate(wanted: list[Request]) -> None:
     keep()
     for place in (bar, stop, shown):
         place.empty()
-
-
-def about(seconds: float) -> str:
-    """How long it will still take, where that is more than a moment."""
-    return f", about {seconds:.0f} s left" if seconds >= 2 else ""
 
 
 def keep() -> None:

@@ -57,7 +57,7 @@ def test_texts_in_blocks_have_the_ids_of_all_at_once(monkeypatch):
     monkeypatch.setattr("cxr_ldm.text.tokenizer.AT_ONCE", 2)
     for whole, apart in zip(together, Tokenizer(DEFINITION, 8)(texts), strict=True):
         assert torch.equal(whole, apart)
-    assert Tokenizer(DEFINITION, 8).cut(texts) == 1
+    assert Tokenizer(DEFINITION, 8).cut(texts) == 2
 
 
 @pytest.mark.parametrize("length", [-1, 2, 513, 10.0])
