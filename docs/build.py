@@ -123,7 +123,8 @@ def shown(path: PurePosixPath) -> str:
     text = (ROOT / path).read_text(encoding="utf-8").rstrip()
     if path.suffix == ".ipynb":
         cells = [("".join(cell["source"]), cell["cell_type"]) for cell in json.loads(text)["cells"]]
-        return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for text, kind in cells) + "\n"
+        blocks = [text if kind == "markdown" else f"```python\n{text}\n```" for text, kind in cells]
+        return "\n\n".join([*blocks, f"The notebook is `{path}`.", ""])
     return f"# {path}\n\n````{SHOWN.get(path.suffix, 'text')}\n{text}\n````\n"
 
 
