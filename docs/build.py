@@ -20,13 +20,16 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "build" / "pages"
-LINK = re.compile(r"(?P<start>!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()(?P<to>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
-FENCE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
+# Code, which stays as it is, or a link, whose text may have code in it.
+TOKEN = re.compile(
+    r"^```.*?^```|(?P<start>!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()(?P<to>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)|`[^`\n]+`",
+    re.DOTALL | re.MULTILINE,
+)
 COMPLAINT = re.compile(r"\b(warning|error|critical)\b|^griffe:", re.IGNORECASE)
 SHOWN = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "sh", ".cff": "yaml", ".ipynb": "python"}
 # Rooms whose docstrings are shown, each a page of the reference; all of them could be used from a notebook.
 ROOMS = {
-    "Python": ["pipeline", "editing", "bundle", "hub", "artifacts", "errors"],
+    "Python": ["pipeline", "commands/python", "editing", "bundle", "hub", "artifacts", "register", "ranges", "errors"],
     "Data": ["data", "text"],
     "Networks": ["networks"],
     "Diffusion": ["diffusion"],
@@ -35,7 +38,6 @@ ROOMS = {
     "Metrics": ["metrics"],
     "Images": ["imaging", "inspection"],
     "Other formats": ["portable", "as_diffusers", "foreign"],
-    "Settings": ["commands/schema", "ranges", "register"],
 }
 
 
@@ -73,17 +75,16 @@ class Site:
         """A Markdown file with its links as they are in the site."""
         here = self.written[path].parent
 
-        def moved(link: re.Match[str]) -> str:
-            to, anchor = link["to"], link["anchor"] or ""
+        def moved(token: re.Match[str]) -> str:
+            to, anchor = token["to"], token["anchor"] or ""
             if not to or "://" in to or to.startswith("mailto:"):
-                return link[0]
+                return token[0]
             meant = PurePosixPath(os.path.normpath(path.parent / to))
             if not (ROOT / meant).exists():
                 sys.exit(f"{path} links to {to}, which does not exist.")
-            return f"{link['start']}{os.path.relpath(self.place(meant), here)}{anchor})"
+            return f"{token['start']}{os.path.relpath(self.place(meant), here)}{anchor})"
 
-        parts = FENCE.split((ROOT / path).read_text(encoding="utf-8"))
-        return "".join(part if number % 2 else LINK.sub(moved, part) for number, part in enumerate(parts))
+        return TOKEN.sub(moved, (ROOT / path).read_text(encoding="utf-8"))
 
     def listing(self, folder: PurePosixPath) -> str:
         """A page of the files of a folder."""
@@ -93,11 +94,19 @@ class Site:
         )
         files = [PurePosixPath(line) for line in tracked.stdout.splitlines()]
         rows = [
-            f"- [{file.relative_to(folder)}]({os.path.relpath(self.place(file), here)})"
+            f"- [{file.relative_to(folder)}]({os.path.relpath(self.place(file), here)}){first_words(file)}"
             for file in files
             if file.suffix in {".md", *SHOWN}
         ]
         return "\n".join([f"# {folder}", "", *rows, ""])
+
+
+def first_words(path: PurePosixPath) -> str:
+    """What a file says of itself in its first comment or docstring, a line of it."""
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+    said = [line.lstrip("# ").removeprefix('"""') for line in lines[:3] if line.startswith(("# ", '"""'))]
+    said = [line.removesuffix('"""') for line in said if not line.startswith("@package")]
+    return f": {said[0]}" if said else ""
 
 
 def target_of(path: PurePosixPath) -> PurePosixPath:
