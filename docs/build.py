@@ -10,6 +10,7 @@ top, the README as its front page, and these rules for what else is linked:
 A link that leads to nothing, and whatever Zensical or mkdocstrings warns of, is an error.
 """
 
+import itertools
 import json
 import os
 import re
@@ -89,10 +90,7 @@ class Site:
     def listing(self, folder: PurePosixPath) -> str:
         """A page of the files of a folder."""
         here = self.written[folder].parent
-        tracked = subprocess.run(
-            ["git", "ls-files", "--", str(folder)], cwd=ROOT, text=True, capture_output=True, check=True
-        )
-        files = [PurePosixPath(line) for line in tracked.stdout.splitlines()]
+        files = [PurePosixPath(file.relative_to(ROOT)) for file in sorted((ROOT / folder).rglob("*")) if file.is_file()]
         rows = [
             f"- [{file.relative_to(folder)}]({os.path.relpath(self.place(file), here)}){first_words(file)}"
             for file in files
@@ -102,11 +100,12 @@ class Site:
 
 
 def first_words(path: PurePosixPath) -> str:
-    """What a file says of itself in its first comment or docstring, a line of it."""
-    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
-    said = [line.lstrip("# ").removeprefix('"""') for line in lines[:3] if line.startswith(("# ", '"""'))]
-    said = [line.removesuffix('"""') for line in said if not line.startswith("@package")]
-    return f": {said[0]}" if said else ""
+    """The first sentence of what a file says of itself, in a comment, a docstring or a heading."""
+    lines = [line for line in (ROOT / path).read_text(encoding="utf-8").splitlines() if "@package" not in line]
+    said = " ".join(line[2:] for line in itertools.takewhile(lambda line: line.startswith("# "), lines))
+    if lines and lines[0].startswith('"""'):
+        said = lines[0].strip('"')
+    return f": {said.split('. ')[0].rstrip('.:')}" if said else ""
 
 
 def target_of(path: PurePosixPath) -> PurePosixPath:

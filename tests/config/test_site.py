@@ -175,7 +175,7 @@ def test_the_navigation_has_every_page_and_the_results_every_result():
     written = {path.name for path in (ROOT / "docs").glob("*.md")}
     references = {f"reference/{title.lower().replace(' ', '_')}.md" for title in build.ROOMS}
     assert written | references | {"index.md", "DATA.md", "CONTRIBUTING.md", "CHANGELOG.md"} == places
-    listed = set(re.findall(r"\]\(results/([\w.]+)\)", (ROOT / "docs" / "results.md").read_text(encoding="utf-8")))
+    listed = set(re.findall(r"\]\(results/([\w.]+\.md)\)", (ROOT / "docs" / "results.md").read_text(encoding="utf-8")))
     assert listed == {path.name for path in (ROOT / "docs" / "results").glob("*.md")}
 
 
