@@ -179,6 +179,26 @@ def test_the_navigation_has_every_page_and_the_results_every_result():
     assert listed == {path.name for path in (ROOT / "docs" / "results").glob("*.md")}
 
 
+# What the issue on the docs names, and the section that answers it.
+TROUBLES = {
+    "NaN in fp16": "The loss becomes NaN",
+    "grey drift": "Images drift to grey, or are washed out",
+    "FID that cannot be reproduced": "A FID cannot be reproduced",
+    "latent scale": "What is the latent scale of my own VAE?",
+    "resume with EMA": "Quality drops after a resume",
+    "copies at small n": "It draws my training images",
+    "blur": "The images are blurred",
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_trouble_that_people_report_is_answered_with_where_they_do_and_a_command(trouble):
+    page = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
+    answer = page.split(f"\n## {TROUBLES[trouble]}\n")[1].split("\n## ")[0]
+    assert re.search(r"https://github\.com/[\w./-]+/(issues|pull)/\d+", answer)
+    assert "```sh" in answer or trouble == "latent scale"  # which is measured, and nothing to set
+
+
 def test_the_settings_name_every_folder_of_conf():
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     folders = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir() and not path.name.startswith("_")}
@@ -268,6 +288,10 @@ def test_the_dockerfile_passes_its_linter_and_copies_what_is_sent_to_it():
     assert ignored[1] == "*"
     assert {line[1:] for line in ignored if line.startswith("!")} == sources
     assert [source for source in sources if not (ROOT / source).exists()] == []
+    versions = re.findall(r"torch==[\d.]+", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert [f"\n{version}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8") for version in versions] == [
+        True
+    ]
     built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert {built["project"]["readme"], "setup.py", "conf", "cxr_ldm", "LICENSE"} <= sources
 
