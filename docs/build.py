@@ -7,6 +7,8 @@ top, the README as its front page, and these rules for what else is linked:
 - any other file of the repository becomes a page that shows it, below source/, a notebook cell by cell;
 - a folder becomes a page that lists its files, each of which is such a page.
 
+A comment behind a command stands above it there, since a screen is narrower than a terminal.
+
 A link that leads to nothing, and whatever Zensical or mkdocstrings warns of, is an error.
 """
 
@@ -26,6 +28,7 @@ TOKEN = re.compile(
     r"^```.*?^```|(?P<start>!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()(?P<to>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)|`[^`\n]+`",
     re.DOTALL | re.MULTILINE,
 )
+BEHIND = re.compile(r"^(\S.*?) +# (.*)$", re.MULTILINE)
 COMPLAINT = re.compile(r"\b(warning|error|critical)\b|^griffe:", re.IGNORECASE)
 SHOWN = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "sh", ".cff": "yaml", ".ipynb": "python"}
 # Rooms whose docstrings are shown, each a page of the reference; all of them could be used from a notebook.
@@ -77,6 +80,8 @@ class Site:
         here = self.written[path].parent
 
         def moved(token: re.Match[str]) -> str:
+            if token[0].startswith(("```sh", "```bash")):
+                return BEHIND.sub(r"# \2\n\1", token[0])
             to, anchor = token["to"], token["anchor"] or ""
             if not to or "://" in to or to.startswith("mailto:"):
                 return token[0]
@@ -153,7 +158,12 @@ def write_pages(pages: Path) -> None:
     """All pages of the site as Markdown."""
     shutil.rmtree(pages, ignore_errors=True)
     site = Site(pages)
-    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")):
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs").glob("*.css"),
+    ):
         site.place(PurePosixPath(path.relative_to(ROOT)))
     site.write_all()
     (pages / "reference").mkdir()

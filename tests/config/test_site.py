@@ -242,12 +242,12 @@ def test_a_link_of_the_repository_that_leads_nowhere_ends_the_build(tmp_path, mo
     monkeypatch.setattr(build, "ROOT", tmp_path)
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("[`b`](../b.py) `[c](c.md)`\n")
-    (tmp_path / "README.md").write_text("[a](docs/a.md#x)\n")
+    (tmp_path / "README.md").write_text("[a](docs/a.md#x)\n\n```sh\nmake it   # so\n# all\n```\n")
     (tmp_path / "CHANGELOG.md").write_text("")
     (tmp_path / "b.py").write_text("b = 1\n")
     monkeypatch.setattr(build, "ROOMS", {})
     build.write_pages(tmp_path / "pages")
-    assert (tmp_path / "pages" / "index.md").read_text() == "[a](a.md#x)\n"
+    assert (tmp_path / "pages" / "index.md").read_text() == "[a](a.md#x)\n\n```sh\n# so\nmake it\n# all\n```\n"
     assert (tmp_path / "pages" / "a.md").read_text() == "[`b`](source/b.py.md) `[c](c.md)`\n"
     assert "b = 1" in (tmp_path / "pages" / "source" / "b.py.md").read_text()
     (tmp_path / "b.py").unlink()
