@@ -1,9 +1,9 @@
-# make install | app | demo | demo-model | test | test-latest | campaign. All but test-latest set up .venv on their first
+# make install | app | docs | demo | demo-model | test | test-latest | campaign. All but test-latest set up .venv on their first
 # run and reuse it afterwards.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install app demo demo-model test test-latest campaign
+.PHONY: install app docs demo demo-model test test-latest campaign
 install: .venv/base.stamp
 
 .venv/base.stamp: pyproject.toml constraints.txt
@@ -16,9 +16,17 @@ install: .venv/base.stamp
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
+.venv/docs.stamp: .venv/base.stamp
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 # Opens with the model of the package; what is below outputs/ stands in its lists.
 app: install
 	$(BIN)/streamlit run cxr_ldm/app/main.py
+
+# The docs as a site, into build/site; what is wrong in them ends it.
+docs: .venv/docs.stamp
+	$(BIN)/python docs/build.py
 
 demo: install
 	$(BIN)/python train.py stage=vae

@@ -6,7 +6,7 @@ from pathlib import Path
 import grimp
 
 PAGE = Path(__file__).parent / "architecture.md"
-FIGURE = re.compile(r"```mermaid\n.*?```", re.DOTALL)
+FIGURE = re.compile(r"\| room \| leans on \|\n(?:\|.*\n)*")
 # What every room may lean on, and what is no room of its own.
 GROUND = {"artifacts", "assets", "content", "errors", "naming", "register", "card", "checkpoints", "loggers"}
 ADDRESSES = {"prepare", "export"}
@@ -35,13 +35,13 @@ def reached(room: str, arrows: dict[str, set[str]]) -> set[str]:
 
 
 def figure() -> str:
-    """The rooms as a Mermaid graph; an arrow that follows from others is left out."""
+    """The rooms as a table, from the top of the house down; what follows from others is left out."""
     arrows = rooms()
-    lines = ["```mermaid", "graph TD"]
-    for room in sorted(arrows):
+    lines = ["| room | leans on |", "| --- | --- |"]
+    for room in sorted(filter(arrows.get, arrows), key=lambda room: (-len(reached(room, arrows)), room)):
         implied = set().union(*(reached(other, arrows) for other in arrows[room]), set())
-        lines += [f"  {room} --> {other}" for other in sorted(arrows[room] - implied)]
-    return "\n".join([*lines, "```"])
+        lines.append(f"| `{room}` | {', '.join(f'`{other}`' for other in sorted(arrows[room] - implied))} |")
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
