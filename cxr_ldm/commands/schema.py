@@ -429,6 +429,16 @@ class Pack(Section):
     limit_mb: Positive
 
 
+class Card(Section):
+    nodes: ClassVar[tuple[str, ...]] = ()
+
+    paths: Paths
+    bundle: Place | None
+    out: Place | None
+    evaluation: Place | None
+    prepared: Place | None
+
+
 class Phantom(Section):
     nodes: ClassVar[tuple[str, ...]] = ()
 
@@ -456,4 +466,4 @@ class Download(Section):
     archives: dict[str, Archive]
 
 
-Declared = Command | Pack | Phantom | Download
+Declared = Command | Pack | Card | Phantom | Download

@@ -543,3 +543,18 @@ def test_the_detail_of_larger_images_is_drawn_where_it_is_asked_for(page):
     app.selectbox(key="resolution").set_value("the model's own")
     app.checkbox(key="upscale").uncheck()
     assert "upscale" not in generated(app, n=1, steps=2).session_state["result"]["request"].command()
+
+
+def test_cards_of_a_model_as_a_page(page, outputs):
+    app = page("cards")
+    assert [tab.label for tab in app.tabs] == ["Model card", "Synthetic data card"]
+    shown = "\n".join(each.value for each in app.markdown)
+    assert "Not measured: no metrics.json of exactly these weights" in shown
+    assert "| train |" in shown, "the collection behind the model is here"
+    app.selectbox(key="model").set_value(library.PACKAGED["phantom"]).run()
+    healthy(app)
+    shown = "\n".join(each.value for each in app.markdown)
+    assert "| adherence_side" in shown
+    assert "Not measured: no metrics.json" not in shown
+    assert "By sex: not measured." in shown
+    assert len(app.get("download_button")) == 4
