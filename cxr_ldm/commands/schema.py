@@ -383,6 +383,7 @@ class Sample(Command):
     upscale: Place | None
     upscale_from: Pixels | None
     watermark: bool
+    c2pa: Place | None
 
 
 class Export(Command):

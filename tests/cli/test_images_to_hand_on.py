@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from c2pa import Reader
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
@@ -198,3 +199,20 @@ def test_what_was_asked_is_in_the_name_and_a_judge_in_the_record(tmp_path):
     asked = json.loads((tmp_path / "samples" / "added" / "run.json").read_text())["settings"]
     assert asked["before"] == ["Normal."]
     assert "classifier" not in asked
+
+
+def test_signed_files_are_read_back_by_c2pa_and_by_the_checker(command, tmp_path):
+    words = ["sample.py", "prompt=Mass.", "n=1", "sampler.steps=1", "bundle=phantom", f"paths.outputs={tmp_path}"]
+    done = command(*words, "name=signed", "c2pa=self")
+    assert "signed by cxr_ldm, self-signed (C2PA)" in done.stdout
+    for name in ("0000.png", "grid.png"):
+        reader = Reader(tmp_path / "samples" / "signed" / name)
+        assert reader.get_validation_state() == "Valid"
+        assert "digitalsourcetype/trainedAlgorithmicMedia" in reader.json()
+    file = str(tmp_path / "samples" / "signed" / "0000.png")
+    assert "signed (C2PA) by cxr_ldm, self-signed, valid" in command("-m", "cxr_ldm", "verify", file, code=1).stdout
+    for wrong in (["c2pa=self", "format=dicom"], ["c2pa=nowhere"]):
+        said = command(*words, "name=wrong", *wrong, code=2).stderr
+        assert "c2pa=" in said
+        assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "samples" / "wrong").exists()
