@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[type[schema.Declared], list[str]]] = {
     "download": (schema.Download, []),
     "pack": (schema.Pack, []),
     "card": (schema.Card, []),
+    "quiz": (schema.Quiz, []),
     "phantom": (schema.Phantom, []),
 }
 

@@ -397,6 +397,20 @@ class Export(Command):
     guidance: GuidanceRule | NotNegative | Place  # type: ignore[assignment]
 
 
+class Quiz(Command):
+    nodes = ("data", "sampler")
+
+    kind: Literal["pair", "single"] | None
+    ask: Annotated[list[Literal["real", "finding", "side"]], Len(min_length=1)]
+    n: Annotated[int, Interval(ge=2, le=1000)]
+    teach: bool
+    bundle: Place | None
+    split: Literal["val", "test"]
+    phantom_size: Annotated[int, Interval(ge=32, le=1024)]
+    answers: Annotated[list[Place], Len(min_length=1)] | None
+    key: Place | None
+
+
 class Preparing(Section):
     dry_run: bool
     part: str | None

@@ -32,6 +32,7 @@ from cxr_ldm.metrics.results import Metric, run_entry, write_metrics
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.quiz.score import COLUMNS
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.reading import Reading
 
@@ -558,3 +559,41 @@ def test_cards_of_a_model_as_a_page(page, outputs):
     assert "Not measured: no metrics.json" not in shown
     assert "By sex: not measured." in shown
     assert len(app.get("download_button")) == 4
+
+
+def test_a_quiz_on_phantoms_and_the_score_of_its_answers(page, outputs):
+    app = page("quiz")
+    app.number_input(key="quiz_n").set_value(4).run()
+    app.button(key="quiz_make").click().run()
+    healthy(app)
+    quiz = app.session_state["quiz"]
+    assert quiz.teach
+    assert len(quiz.questions) == 4
+    assert len(app.get("download_button")) == 2
+    rows = [
+        [quiz.identity, "Ada", place + 1, 1, asked, right, 2.0]
+        for place, question in enumerate(quiz.questions)
+        for asked, right in question.answers.items()
+    ]
+    text = "\n".join(",".join(map(str, row)) for row in [COLUMNS, *rows])
+    app.get("file_uploader")[0].set_value(("a.csv", text.encode(), "text/csv")).run()
+    healthy(app)
+    shown = "\n".join(each.value for each in app.markdown)
+    assert "| finding | Ada | 4 of 4 | 1.0000 |" in shown
+    app.get("file_uploader")[0].set_value(("a.csv", text.replace(quiz.identity, "0" * 12).encode(), "text/csv")).run()
+    assert "is of the quiz 000000000000" in app.error[0].value
+
+
+def test_a_quiz_of_ones_own_collection_and_model(page, outputs):
+    app = page("quiz")
+    app.number_input(key="quiz_n").set_value(4).run()
+    app.radio(key="quiz_kind").set_value("Which is real?").run()
+    app.button(key="quiz_make").click().run()
+    healthy(app)
+    assert not app.error
+    quiz = app.session_state["quiz"]
+    assert [question.answers["which"] for question in quiz.questions].count("first") == 2
+    app.radio(key="quiz_kind").set_value("Real or not, which finding, which side?").run()
+    app.selectbox(key="quiz_model").set_value(library.PACKAGED["chest256"]).run()
+    app.button(key="quiz_make").click().run()
+    assert "could be told apart" in app.error[0].value

@@ -13,7 +13,9 @@ from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-CALL = re.compile(r"^(?:\.venv/bin/)?python (?:(?P<script>\w+)\.py|-m cxr_ldm\.(?:data\.)?(?P<module>\w+))(?: |$)")
+CALL = re.compile(
+    r"^(?:\.venv/bin/)?python (?:(?P<script>\w+)\.py|-m cxr_ldm(?:\.(?:data\.)?| )(?P<module>\w+))(?: |$)"
+)
 
 
 def lines():
@@ -21,7 +23,7 @@ def lines():
         for block in BLOCK.findall(page.read_text(encoding="utf-8")):
             for line in block.replace("\\\n", " ").splitlines():
                 call = CALL.match(line)
-                if call and (call["script"] or call["module"]) != "imaging":
+                if call and (call["script"] or call["module"]) not in ("imaging", "runs", "verify"):
                     yield pytest.param(line, call["script"] or call["module"], id=f"{page.name}: {line[:60]}")
 
 
