@@ -1,6 +1,5 @@
 """cxr-ldm card: the model card and the data card of a bundle, from its own files and its measurement."""
 
-import shutil
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -10,11 +9,9 @@ from cxr_ldm.bundle import verify
 from cxr_ldm.commands.checking import check
 from cxr_ldm.commands.schema import Card
 from cxr_ldm.errors import UserError
-from cxr_ldm.report.cards import model, synthetic
-from cxr_ldm.report.cards.facts import METRICS, WORST, Facts, facts_of
-from cxr_ldm.report.cards.pages import ENDINGS, write_cards
+from cxr_ldm.report.cards.facts import METRICS, facts_of
+from cxr_ldm.report.cards.pages import write_cards
 
-FILES = {f"{file}{end}" for file in (model.FILE, synthetic.FILE) for end in ENDINGS} | {WORST}
 STAGES = ("ldm", "distill", "vae", "classifier", "upscaler")
 
 
@@ -29,7 +26,7 @@ def main(cfg: DictConfig) -> None:
     evaluation = evaluation_folder(cfg.evaluation, outputs)
     facts = facts_of(bundle, outputs, evaluation, None if cfg.prepared is None else Path(cfg.prepared))
     folder = Path(cfg.out) if cfg.out is not None else outputs / "cards" / facts.name
-    for file in replaced(facts, folder):
+    for file in write_cards(facts, folder):
         print(f"  {file}")
 
 
@@ -42,13 +39,3 @@ def evaluation_folder(stated: str | None, outputs: Path) -> Path | None:
     if found is None:
         raise UserError(f"evaluation={stated} holds no {METRICS}; give the name or the folder of an evaluation.")
     return found
-
-
-def replaced(facts: Facts, folder: Path) -> list[Path]:
-    """Write the cards in place of older ones, and of nothing else."""
-    if folder.is_dir():
-        foreign = sorted(path.name for path in folder.iterdir() if path.name not in FILES)
-        if foreign:
-            raise UserError(f"out={folder} holds {foreign[0]}, which is no card; name another folder.")
-        shutil.rmtree(folder)
-    return write_cards(facts, folder)

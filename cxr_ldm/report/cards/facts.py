@@ -1,7 +1,7 @@
 """What a card is written from: a bundle, a metrics.json of exactly these weights, and the manifest behind them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from cxr_ldm.report.html import section_of, table
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS, WORST = "metrics.json", "worst.png"
+METRICS, WORST, READERS = "metrics.json", "worst.png", "readers"
 PACKAGED = MODELS | UPSCALERS | VAES
 NOT_MEASURED = "not measured"
 
@@ -36,6 +36,7 @@ class Facts:
         evaluation: what it is called; None as above.
         manifest: of the collection that the model was trained on; None where that is not here.
         record: of the training run; None where its folder is not here.
+        readers: quizzes of these weights by name, with the content of their metrics.json (see `cxr_ldm.quiz`).
         worst: a picture of the images that are least like a real one; None where there is none to be shown.
     """
 
@@ -47,6 +48,7 @@ class Facts:
     manifest: "pd.DataFrame | None" = None
     record: Mapping[str, Any] | None = None
     worst: Path | None = None
+    readers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -106,6 +108,7 @@ def facts_of(bundle: Path, outputs: Path, evaluation: Path | None = None, prepar
         manifest_of(read["info"].get("data", {}), outputs, prepared),
         record,
         worst_of(place, content),
+        dict(evaluations_of(sha256, outputs, READERS)),
     )
 
 
@@ -129,18 +132,22 @@ def measured(
     return max(found, key=lambda each: (each[2]["run"].get("split", "test") == "test", len(each[2])))
 
 
-def evaluations(outputs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and content of each metrics.json of an evaluation; one that breaks the contract is left out."""
-    for path in sorted((outputs / "evaluation").glob(f"*/{METRICS}")):
+def evaluations(outputs: Path, kind: str = "evaluation") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and content of each metrics.json of an evaluation; one that breaks the contract is left out.
+
+    Args:
+        kind: of the folder below `outputs`: evaluations, or READERS.
+    """
+    for path in sorted((outputs / kind).glob(f"*/{METRICS}")):
         try:
             yield path.parent.name, read_metrics(path)
         except UserError:
             continue
 
 
-def evaluations_of(sha256: str, outputs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def evaluations_of(sha256: str, outputs: Path, kind: str = "evaluation") -> Iterator[tuple[str, dict[str, Any]]]:
     """Those of exactly these weights."""
-    return (each for each in evaluations(outputs) if each[1]["run"].get("bundle_sha256") == sha256)
+    return (each for each in evaluations(outputs, kind) if each[1]["run"].get("bundle_sha256") == sha256)
 
 
 def shipped_metrics(bundle: Path) -> dict[str, Any] | None:

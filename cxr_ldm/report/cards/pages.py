@@ -1,19 +1,21 @@
 """The files of a bundle's cards."""
 
+import shutil
 from pathlib import Path
 
 from cxr_ldm.artifacts import building
-from cxr_ldm.report.cards.facts import Facts
-from cxr_ldm.report.cards.model import model_card
+from cxr_ldm.errors import UserError
+from cxr_ldm.report.cards import model, synthetic
+from cxr_ldm.report.cards.facts import WORST, Facts
 from cxr_ldm.report.cards.parts import Card, html, markdown
-from cxr_ldm.report.cards.synthetic import data_card
 
 ENDINGS = {".md": markdown, ".html": html}
+KNOWN = {f"{file}{end}" for file in (model.FILE, synthetic.FILE) for end in ENDINGS} | {WORST}
 
 
 def cards_of(facts: Facts) -> list[Card]:
     """The model card, and the card of its images where it draws any."""
-    return [model_card(facts), *([data_card(facts)] if facts.kind == "ldm" else [])]
+    return [model.model_card(facts), *([synthetic.data_card(facts)] if facts.kind == "ldm" else [])]
 
 
 def files(facts: Facts) -> dict[str, bytes]:
@@ -24,12 +26,18 @@ def files(facts: Facts) -> dict[str, bytes]:
 
 
 def write_cards(facts: Facts, folder: Path) -> list[Path]:
-    """Write the cards in a new folder, whole or not at all.
+    """Write the cards in a folder, whole or not at all, in place of older cards and of nothing else.
 
     Raises:
-        UserError: the folder holds something already.
+        UserError: the folder holds something that is no card.
     """
     made = files(facts)
+    if folder.is_dir():
+        foreign = sorted(path.name for path in folder.iterdir() if path.name not in KNOWN)
+        if foreign:
+            raise UserError(f"out={folder} holds {foreign[0]}, which is no card; name another folder.")
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with building(folder) as partial:
         for name, content in made.items():
             (partial / name).write_bytes(content)

@@ -15,6 +15,7 @@ from cxr_ldm.report.cards.facts import NOT_MEASURED, Facts
 from cxr_ldm.report.cards.model import GROUPS, NOT_USES, USES, failures, guidance
 from cxr_ldm.report.cards.parts import Block, Card, Section, listed
 from cxr_ldm.report.cards.tables import composition, figure_table, spelt, terms_blocks
+from cxr_ldm.report.html import table
 from cxr_ldm.report.terminal import cell, number
 
 FILE = "data_card"
@@ -131,9 +132,15 @@ def comprehension(facts: Facts) -> list[Block]:
     pairs = [
         ("documentation", "this card, the model card, config.json of the bundle, and provenance in each image"),
         ("clarity of the documentation", NOT_MEASURED),
-        ("readers who tell real from synthetic", NOT_MEASURED),
     ]
-    return [listed("", pairs)]
+    told = [
+        row
+        for content in facts.readers.values()
+        for row in table(content)
+        if row["name"].startswith(("accuracy_which_", "accuracy_real_", "kappa_which", "kappa_real"))
+    ]
+    about = "Accuracy is one half by chance; kappa is their agreement beyond it."
+    return [listed("", pairs), figure_table("Readers who tell real from synthetic", told, about)]
 
 
 def consistency(facts: Facts) -> list[Block]:

@@ -12,7 +12,7 @@ from PIL import Image
 from cxr_ldm.artifacts import write_json
 from cxr_ldm.assets import CARDS, CHEST, DEMO
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.results import read_metrics, with_seal
+from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, with_seal, write_metrics
 from cxr_ldm.report.cards.facts import METRICS, NOT_MEASURED, PACKAGED, facts_of, worst_of
 from cxr_ldm.report.cards.model import model_card
 from cxr_ldm.report.cards.pages import cards_of, files, write_cards
@@ -132,6 +132,21 @@ def test_the_evaluation_with_the_most_figures_on_test_is_taken_and_one_of_other_
     assert facts_of(CHEST, tmp_path).evaluation == "more"
     with pytest.raises(UserError, match="measured other weights"):
         facts_of(DEMO, tmp_path, tmp_path / "evaluation" / "more")
+
+
+def test_readers_of_a_quiz_of_these_weights_are_under_comprehension(facts, tmp_path):
+    metrics = {
+        "accuracy_which_Ada": Metric(0.6125, 40, True, (0.5, 0.7), {"chance": 0.5}, over="questions"),
+        "accuracy_finding_Ada": Metric(0.9375, 16, True, reason="few"),
+    }
+    for name, sha256 in {"own": facts.sha256, "other": "0" * 64}.items():
+        run = run_entry(composed={}, bundle_sha256=sha256, seed=0)
+        write_metrics(tmp_path / "readers" / name / METRICS, metrics, run)
+    text = section(markdown(data_card(facts_of(CHEST, tmp_path))), "Comprehension")
+    assert text.count("accuracy_which_Ada") == 1
+    assert "| 0.6125 | 0.5000 to 0.7000, over questions |" in text
+    assert "0.9375" not in text, "of findings, which is no comprehension of what is synthetic"
+    assert f"| {NOT_MEASURED} | – |" in section(markdown(data_card(facts)), "Comprehension")
 
 
 def test_the_manifest_says_who_is_in_the_training_images(facts):
