@@ -74,10 +74,7 @@ def card(facts: Mapping[str, Any]) -> str:
     info = facts["info"]
     size = f", {info['size']} pixels" if info.get("size") else ""
     lines = [f"# {info.get('run', facts['kind'])}", ""]
-    of = "chest radiographs"
-    if info.get("data", {}).get("kind") == "published":
-        of = "photographs" if "photographs" in info["data"]["name"] else "images"
-    lines.append(f"{KINDS.get(facts['kind'], 'A model')} of {of}{size}, by {facts['software']}.")
+    lines.append(f"{KINDS.get(facts['kind'], 'A model')} of {subject(info)}{size}, by {facts['software']}.")
     if facts["kind"] == "ldm":
         lines += ["", WARNING]
         guidance = info.get("guidance", {})
@@ -99,19 +96,37 @@ def card(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def subject(info: Mapping[str, Any]) -> str:
+    """What the images of a bundle show.
+
+    >>> subject({"data": {"kind": "nih"}}), subject({"data": {"kind": "published", "name": "photographs of X"}})
+    ('chest radiographs', 'photographs')
+    """
+    data = info.get("data", {})
+    if data.get("kind") != "published":
+        return "chest radiographs"
+    return "photographs" if "photographs" in data["name"] else "images"
+
+
 def sources(data: Mapping[str, Any]) -> list[str]:
     """A table of the collections behind a prepared folder, and their terms.
 
     >>> sources({"name": "a", "sources": {"hannover": 3}})[-1]
     '| Hannover COVID-19 radiographs | 3 | CC BY 3.0 | Winther et al. 2020, Hannover Medical School |'
     """
-    counts = data.get("sources")
-    if counts is None:
-        name = data.get("name", "images that nobody stated")
-        stated = data.get("kind") == "published"
-        return [f"{name}." if stated else f"{name}; no sources were counted when this was written."]
-    rows = ["| collection | images | terms | to name |", "| --- | ---: | --- | --- |"]
-    for source, count in counts.items():
-        known = COLLECTIONS.get(source, Collection(source, "its owner's", ""))
-        rows.append(f"| {known.title} | {count} | {known.terms} | {known.cite} |")
-    return rows
+    if data.get("sources") is None:
+        return [uncounted(data)]
+    rows = [f"| {known.title} | {count} | {known.terms} | {known.cite} |" for known, count in collections(data)]
+    return ["| collection | images | terms | to name |", "| --- | ---: | --- | --- |", *rows]
+
+
+def collections(data: Mapping[str, Any]) -> list[tuple[Collection, int]]:
+    """The collections behind a prepared folder with the training images of each; none where they were not counted."""
+    counts = data.get("sources") or {}
+    return [(COLLECTIONS.get(source, Collection(source, "its owner's")), count) for source, count in counts.items()]
+
+
+def uncounted(data: Mapping[str, Any]) -> str:
+    """What is said where no sources were counted."""
+    name = data.get("name", "images that nobody stated")
+    return f"{name}." if data.get("kind") == "published" else f"{name}; no sources were counted when this was written."

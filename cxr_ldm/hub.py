@@ -4,6 +4,7 @@ A bundle is data: what a hub sends is held against its SHA256SUMS and builds reg
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from cxr_ldm.errors import UserError
@@ -58,13 +59,17 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def published(folder: Path, name: str, private: bool) -> str:
+def published(folder: Path, name: str, private: bool, beside: Mapping[str, bytes]) -> str:
     """Upload a bundle as it is, its card as the repository's; returns the address of the commit.
+
+    Args:
+        beside: further files of the repository by name. They are no part of the bundle, whose SHA256SUMS lists all that
+            it consists of, and are not fetched with it.
 
     Raises:
         UserError: nobody is logged in, or the hub refuses.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     repository, revision = parted(name)
@@ -75,9 +80,10 @@ def published(folder: Path, name: str, private: bool) -> str:
         api.create_repo(repository, private=private, exist_ok=True)
         if private and not api.repo_info(repository).private:
             raise UserError(f"hub={name} is there already and public; say private=false, or name another.")
-        commit = api.upload_folder(
-            repo_id=repository, folder_path=folder, allow_patterns=FILES, commit_message="A bundle of cxr_ldm"
-        )
+        own = sorted({path for pattern in FILES for path in folder.glob(pattern)})
+        added = [CommitOperationAdd(path.name, path) for path in own]
+        added += [CommitOperationAdd(file, content) for file, content in beside.items()]
+        commit = api.create_commit(repository, added, commit_message="A bundle of cxr_ldm")
     except LocalTokenNotFoundError:
         raise UserError("nobody is logged in at the hub; run `hf auth login` first.") from None
     except (HfHubHTTPError, OSError, ValueError) as error:

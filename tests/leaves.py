@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[type[schema.Declared], list[str]]] = {
     "benchmark": (schema.Benchmark, ["suite=copies"]),
     "download": (schema.Download, []),
     "pack": (schema.Pack, []),
+    "card": (schema.Card, []),
+    "quiz": (schema.Quiz, []),
     "phantom": (schema.Phantom, []),
 }
 

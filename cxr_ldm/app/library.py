@@ -12,8 +12,7 @@ from cxr_ldm.assets import FIRST, MODELS
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import SAMPLER, STEPS
-from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.results import read_metrics
+from cxr_ldm.report.cards import facts
 
 # of the environment: the output folder, and the model that stands first
 OUTPUTS, BUNDLE = "CXR_LDM_OUTPUTS", "CXR_LDM_BUNDLE"
@@ -131,18 +130,11 @@ def collection_of(model: Model) -> Path | None:
 
 def evaluations() -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and content of each metrics.json of an evaluation; one that breaks the contract is left out."""
-    for path in sorted((outputs() / "evaluation").glob("*/metrics.json")):
-        try:
-            yield path.parent.name, read_metrics(path)
-        except UserError:
-            continue
+    return facts.evaluations(outputs())
 
 
 def measurements(model: Model) -> dict[str, dict[str, Any]]:
     """Evaluations of exactly these weights by name; of a model of the package also the one it was shipped with."""
-    sha256 = bundle_sha256(model.folder)
-    found = {name: content for name, content in evaluations() if content["run"]["bundle_sha256"] == sha256}
-    shipped = model.folder.parent / f"{model.folder.name}_metrics.json"
-    if model.run is None and shipped.is_file():
-        found["shipped with the package"] = read_metrics(shipped)
-    return found
+    found = dict(facts.evaluations_of(bundle_sha256(model.folder), outputs()))
+    shipped = facts.shipped_metrics(model.folder) if model.run is None else None
+    return found if shipped is None else found | {"shipped with the package": shipped}

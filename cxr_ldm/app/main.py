@@ -17,6 +17,8 @@ PAGES = {
     "edit": ("Edit", ":material/brush:"),
     "enhance": ("Enhance", ":material/tune:"),
     "dataset": ("Dataset", ":material/grid_view:"),
+    "quiz": ("Quiz", ":material/quiz:"),
+    "cards": ("Cards", ":material/badge:"),
     "model": ("Model", ":material/account_tree:"),
     "research": ("Research", ":material/science:"),
 }

@@ -8,6 +8,7 @@ CONF = next(place for place in (PACKAGE / "conf", PACKAGE.parent / "conf") if pl
 CHEST = Path(__file__).parent / "chest256"
 FAST = Path(__file__).parent / "chest256_fast"
 DEMO = Path(__file__).parent / "demo"
+CARDS = Path(__file__).parent / "cards"  # beside the models, whose SHA256SUMS list all that they consist of
 DRAW_ONNX = Path(__file__).parent / "draw_onnx.py"  # goes with a model that is exported as graphs
 DRAW_DIFFUSERS = Path(__file__).parent / "draw_diffusers.py"  # likewise, as folders of diffusers
 # by the name that `bundle=` takes; the first is what draws where nobody trained anything

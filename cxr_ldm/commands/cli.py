@@ -31,7 +31,7 @@ LITERAL = "prompt="
 # keys that hold a path, or a template of one, whose signs mean nothing to Hydra
 PLACES = {"prepared", "bundle", "vae_bundle", "classifier", "decoder", "prompts_file", "page", "before"}
 PLACES |= {"out", "folder", "file", "root", "paths.outputs", "data.root"}
-PLACES |= {"image", "mask", "real", "trained_on", "prompts"}
+PLACES |= {"image", "mask", "real", "trained_on", "prompts", "evaluation", "c2pa", "key"}
 COLUMNS = ("csv", "table", "image", "files", "pattern", "text", "patient", "study", "view", "age", "sex", "source")
 SAID = {"source", "add", "remove", "guidance.negative"}  # texts of sample.py
 LITERALS = PLACES | SAID | {f"data.reader.{column}" for column in COLUMNS}

@@ -16,6 +16,8 @@ COMMANDS = {
     "evaluate": "what was trained, to metrics.json and a report",
     "sample": 'images of a text: prompt="Right pleural effusion."',
     "export": "a bundle in half precision, or with the guidance that a curve chose",
+    "card": "a model card and a data card of a bundle, from what was measured: bundle=NAME",
+    "quiz": "a quiz for readers as one file, and what their answers say: teach=true or prepared=FOLDER",
     "benchmark": "a suite of measurements: suite=NAME",
     "phantom": "generated radiographs with reports, as a collection is published",
     "download": "the Indiana collection from its publisher",

@@ -20,6 +20,7 @@ from cxr_ldm.imaging.differences import coloured, difference
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import KEY, save_grid, to_uint8
 from cxr_ldm.imaging.provenance import provenance, save_png
+from cxr_ldm.imaging.signature import Signer
 from cxr_ldm.text.reading import Reading
 
 DIFFERENCE = "red: brighter, blue: darker"
@@ -61,10 +62,11 @@ def write(
     columns: int,
     form: str,
     readings: Mapping[str, Reading],
+    signer: Signer | None = None,
 ) -> None:
     """One file and one JSON for each image, and grid.png; the folder appears when all of it is there.
 
-    DICOM files of one call share a study. A difference is a PNG always.
+    DICOM files of one call share a study. A difference is a PNG always. A signer signs every PNG.
     """
     images, pairs = finish(batch.images), batch.pairs
     befores = finish(pairs.images) if pairs is not None and pairs.drawn else None
@@ -97,6 +99,9 @@ def write(
         else:
             unmarked = {key: value for key, value in facts.items() if key not in ("watermark", "label")}
             save_comparison(partial, images, pairs, batch.images, captions, unmarked)
+        if signer is not None:
+            for path in sorted(partial.glob("*.png")):
+                signer.sign(path)
         artifacts.write_record(partial, settings, complete=True)
 
 

@@ -30,6 +30,8 @@ from cxr_ldm.hub import published as published_on_hub
 from cxr_ldm.networks.foreign import autoencoder_kl
 from cxr_ldm.networks.tiny import PUBLISHED, published
 from cxr_ldm.portable import write_onnx
+from cxr_ldm.report.cards.facts import facts_of
+from cxr_ldm.report.cards.pages import files
 
 WRITTEN = {"onnx": write_onnx, "diffusers": write_diffusers}
 UNKNOWN = "images that its publisher names, with the terms"
@@ -73,7 +75,9 @@ def publish(cfg: DictConfig) -> None:
     bundle = naming.model_bundle(cfg.bundle, Path(cfg.paths.outputs), asked_data(cfg)).said()
     verify(bundle)
     print(card(read_config(bundle)))
-    print(f"  {published_on_hub(bundle, cfg.hub, cfg.private)}")
+    cards = files(facts_of(bundle, Path(cfg.paths.outputs)))
+    print(f"  {published_on_hub(bundle, cfg.hub, cfg.private, cards)}")
+    print(f"  with {', '.join(cards)}")
 
 
 def write_elsewhere(cfg: DictConfig) -> None:

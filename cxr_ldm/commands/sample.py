@@ -32,6 +32,7 @@ from cxr_ldm.evaluation.judge import Judge
 from cxr_ldm.imaging.enlarging import Enlarger
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.presets import presets
+from cxr_ldm.imaging.signature import signer_of
 from cxr_ldm.pipeline import TextToCXR
 
 
@@ -45,6 +46,9 @@ def main(cfg: DictConfig, prompt: str | None = None) -> None:
 def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     """Generate `cfg.n` images for each prompt, with seeds `cfg.seed`, `cfg.seed + 1`, …"""
     finish = finish_of(cfg)
+    signer = signer_of(cfg.c2pa)
+    if signer is not None and cfg.format != "png":
+        raise UserError("c2pa= signs PNG files; leave it out, or write format=png.")
     for key in ("add", "remove", "source"):
         check_text(key, cfg[key])
     texts = read_prompts(prompt, cfg.prompts_file)
@@ -75,6 +79,9 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     settings = {"prompts": texts, "n": cfg.n, "seed": cfg.seed, **common, "sampler": plain(cfg.sampler)}
     if cfg.format != "png":
         settings["format"] = cfg.format
+    if signer is not None:
+        settings["c2pa"] = signer.name
+        print(f"signed by {signer.name} (C2PA)")
     if given is not None:
         settings["given"] = given.digest()
     judge = None
@@ -94,7 +101,7 @@ def sample(cfg: DictConfig, bundle: Path, prompt: str | None) -> None:
     else:
         befores = None if changed is None else [text for text in plain_texts for _ in range(cfg.n)]
         batch = drawn_batch(pipeline, prompts, seeds, sampling, patient, given, befores, judge, cfg.batch_size)
-        write(folder, batch, finish, common, settings, cfg.n, cfg.format, readings)
+        write(folder, batch, finish, common, settings, cfg.n, cfg.format, readings, signer)
         for line in editing.table(batch.judged):
             print(line)
     for name in sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".dcm")):

@@ -385,6 +385,7 @@ class Sample(Command):
     upscale: Place | None
     upscale_from: Pixels | None
     watermark: bool
+    c2pa: Place | None
 
 
 class Export(Command):
@@ -396,6 +397,20 @@ class Export(Command):
     decoder: Place | None
     # also an evaluation's folder, or a scale
     guidance: GuidanceRule | NotNegative | Place  # type: ignore[assignment]
+
+
+class Quiz(Command):
+    nodes = ("data", "sampler")
+
+    kind: Literal["pair", "single"] | None
+    ask: Annotated[list[Literal["real", "finding", "side"]], Len(min_length=1)]
+    n: Annotated[int, Interval(ge=2, le=1000)]
+    teach: bool
+    bundle: Place | None
+    split: Literal["val", "test"]
+    phantom_size: Annotated[int, Interval(ge=32, le=1024)]
+    answers: Annotated[list[Place], Len(min_length=1)] | None
+    key: Place | None
 
 
 class Preparing(Section):
@@ -431,6 +446,16 @@ class Pack(Section):
     limit_mb: Positive
 
 
+class Card(Section):
+    nodes: ClassVar[tuple[str, ...]] = ()
+
+    paths: Paths
+    bundle: Place | None
+    out: Place | None
+    evaluation: Place | None
+    prepared: Place | None
+
+
 class Phantom(Section):
     nodes: ClassVar[tuple[str, ...]] = ()
 
@@ -458,4 +483,4 @@ class Download(Section):
     archives: dict[str, Archive]
 
 
-Declared = Command | Pack | Phantom | Download
+Declared = Command | Pack | Card | Phantom | Download

@@ -8,10 +8,15 @@ Multi-frame Grayscale Byte SC would be right for a stack; here each image has a 
 Why 8 bits: the decoder was trained on 8-bit grey, the PNG beside it has them, and both must hold the same pixels. The
 window is written so that every viewer shows them as they are; without one, some stretch what they find.
 
-Synthetic Data (0008,001C), the attribute that newer editions add to SOP Common for this, is left out: validators of
-the installed base, among them the dciodvfy that our tests ask, take an unknown standard tag for an error. Conversion
-Type SYN, Image Type DERIVED, the descriptions and the name of the patient who does not exist say it to every reader.
-Left out as untrue: Quality Control Image (0028,0300), which means a phantom or a test of a device.
+Synthetic Data (0008,001C) of SOP Common says YES: for systems that know it, the one place to look. Older ones pass
+over it. Conversion Type SYN, Image Type DERIVED, the descriptions and the name of the patient who does not exist say
+the same to every reader. dciodvfy of 2022, which our tests ask, is older than the attribute and calls it unknown;
+they except that one line. Left out as untrue: Quality Control Image (0028,0300), which means a phantom or a test of a
+device.
+
+Why not highdicom's SCImage: it writes Conversion Type DI, as of a device, demands an orientation that nobody states of
+a lateral, takes the machine's clock for the time of capture, and would have to be imported before any DICOM is written.
+What is left to take from it is less than what would be written over; a test holds its header beside ours.
 
 Our own reader (`cxr_ldm.data.pixels.dicom`) refuses these files, since their modality is OT: a training set must not
 fill with generated images unseen.
@@ -118,6 +123,7 @@ def dataset(levels: np.ndarray, facts: Mapping[str, Any], study: Study, number: 
         patient_module(patient, study, "edit" in facts),
         study_and_series(study, "edit" in facts),
         equipment(),
+        {"SyntheticData": "YES"},  # SOP Common (C.12.1)
         image_module(facts, patient, study, number),
         pixel_module(levels),
     ):

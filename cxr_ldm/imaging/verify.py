@@ -1,7 +1,8 @@
 """python -m cxr_ldm.imaging.verify FILE…: does a file say that it is synthetic, and do its pixels?
 
-For each file a line: the provenance in its text, the watermark in its pixels, and whether that outlives another JPEG at
-quality 80. Exit code 0 where every file has the watermark, 1 where one has not, 2 for bad input.
+For each file a line: the provenance in its text, its signature (C2PA), the watermark in its pixels, and whether that
+outlives another JPEG at quality 80. Exit code 0 where every file has the watermark, 1 where one has not, 2 for bad
+input.
 """
 
 import json
@@ -19,6 +20,7 @@ from cxr_ldm.data.pixels.images import UnreadableImage, read_grey, to_uint8
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.dicom import provenance_of, read_header
 from cxr_ldm.imaging.grids import KEY
+from cxr_ldm.imaging.signature import signed
 from cxr_ldm.imaging.watermark import THRESHOLD, as_jpeg, false_alarm, score
 
 QUALITY = 80
@@ -33,11 +35,13 @@ class Finding:
         provenance: the facts in its text, None without.
         score: of the watermark in its pixels.
         after_jpeg: the same after a JPEG of quality 80.
+        signed: by whom by C2PA, and whether the file is still the same; None without, or where c2pa-python is not here.
     """
 
     provenance: dict[str, Any] | None
     score: float
     after_jpeg: float
+    signed: tuple[str, str] | None = None
 
     @property
     def marked(self) -> bool:
@@ -51,7 +55,7 @@ class Finding:
 def examine(path: Path) -> Finding:
     """Read a PNG, JPEG or DICOM file; raises UnreadableImage where it cannot be read."""
     facts, levels = picture(path) if begins(path).startswith(PICTURES) else dicom(path)
-    return Finding(facts, score(levels), score(as_jpeg(levels, QUALITY)))
+    return Finding(facts, score(levels), score(as_jpeg(levels, QUALITY)), signed(path))
 
 
 def begins(path: Path) -> bytes:
@@ -99,6 +103,8 @@ def line(path: Path, found: Finding) -> str:
     origin = f"provenance of {facts.get('software', '?')}, {seed}" if facts else "no provenance"
     # the bound underflows for large images
     chance = f"score {found.score:.1f}, by chance at most {max(false_alarm(found.score), 1e-300):.1e}"
+    if found.signed is not None:
+        origin += f"; signed (C2PA) by {found.signed[0]}, {found.signed[1].lower()}"
     if not found.marked:
         return f"{path}: {origin}; no watermark ({chance})"
     return f"{path}: {origin}; watermark found ({chance}); {kept} JPEG at quality {QUALITY} ({found.after_jpeg:.1f})"

@@ -53,28 +53,36 @@ def write_html(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def render(content: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
-    """The page of a metrics.json; `pictures` maps names of PICTURES to PNG files, which are embedded."""
-    environment = Environment(
+def environment() -> Environment:
+    """Templates of this folder, in which every text is escaped and a name that is missing is an error."""
+    return Environment(
         autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True
     )
+
+
+def render(content: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
+    """The page of a metrics.json; `pictures` maps names of PICTURES to PNG files, which are embedded."""
     run, findings = content["run"], by_finding(content)
     filled, absent = measured(findings)
-    return environment.get_template(TEMPLATE).render(
-        title=report.title(content),
-        about=about(run),
-        split=sentence(run),
-        headline=headline_table(content),
-        tables=[table for table in (finding_table(content), reference_table(content)) if table is not None],
-        sections=list(sections(content, pictures)),
-        findings=findings,
-        about_findings=ABOUT,
-        measures=filled,
-        absent=absent,
-        notes=notes(findings),
-        not_measured=list(run.get("not_measured", {}).items()),
-        settings=report.rows(content),
-        run=[(key, report.plain(value)) for key, value in run.items() if key != "not_measured"],
+    return (
+        environment()
+        .get_template(TEMPLATE)
+        .render(
+            title=report.title(content),
+            about=about(run),
+            split=sentence(run),
+            headline=headline_table(content),
+            tables=[table for table in (finding_table(content), reference_table(content)) if table is not None],
+            sections=list(sections(content, pictures)),
+            findings=findings,
+            about_findings=ABOUT,
+            measures=filled,
+            absent=absent,
+            notes=notes(findings),
+            not_measured=list(run.get("not_measured", {}).items()),
+            settings=report.rows(content),
+            run=[(key, report.plain(value)) for key, value in run.items() if key != "not_measured"],
+        )
     )
 
 
@@ -96,7 +104,7 @@ def about(run: Mapping[str, Any]) -> str:
 def sections(content: Mapping[str, Any], pictures: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
     """Sections with their rows and pictures; those without either are left out."""
     rows = table(content)
-    images = [(*PICTURES[name], _data_uri(path, "png")) for name, path in pictures.items()]
+    images = [(*PICTURES[name], data_uri(path, "png")) for name, path in pictures.items()]
     for axis, label in AXES.items():
         drawing = curve_figure(content, axis)
         if drawing is not None:
@@ -135,7 +143,8 @@ def table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _data_uri(path: Path, kind: str) -> str:
+def data_uri(path: Path, kind: str) -> str:
+    """An image file as text that a page holds within itself; raises UserError where it cannot be read."""
     try:
         return _uri(path.read_bytes(), kind)
     except OSError as error:

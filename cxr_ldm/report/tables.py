@@ -31,13 +31,17 @@ BY_FINDING = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under headings; `marked` are the numbers of the rows that miss their aim."""
+    """Rows of text under headings; `marked` are the numbers of the rows that miss their aim.
+
+    `words`: whether all columns hold words, and are set to the left.
+    """
 
     title: str
     about: str
     headings: list[str]
     rows: list[list[str]]
     marked: set[int] = field(default_factory=set)
+    words: bool = False
 
 
 def headline_table(content: Content) -> Table | None:
@@ -110,9 +114,14 @@ def markdown(table: Table | None) -> list[str]:
     """
     if table is None:
         return []
-    lines = ["", f"## {table.title}", "", table.about, "", f"| {' | '.join(table.headings)} |"]
-    lines.append("| --- |" + " ---: |" * (len(table.headings) - 1))
+    return ["", f"## {table.title}", "", table.about, "", *lines(table)]
+
+
+def lines(table: Table) -> list[str]:
+    """Lines of a Markdown table without its heading; numbers are set to the right."""
+    side = " --- |" if table.words else " ---: |"
+    found = [f"| {' | '.join(table.headings)} |", "| --- |" + side * (len(table.headings) - 1)]
     for place, row in enumerate(table.rows):
         cells = [f"**{text}**" for text in row] if place in table.marked else row
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        found.append(f"| {' | '.join(cells)} |")
+    return found

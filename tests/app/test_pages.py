@@ -33,6 +33,7 @@ from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metri
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.pipeline import TextToCXR
+from cxr_ldm.quiz.score import COLUMNS
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.reading import Reading
 
@@ -645,3 +646,56 @@ def test_the_detail_of_larger_images_is_drawn_where_it_is_asked_for(page):
     app.selectbox(key="resolution").set_value("the model's own")
     app.checkbox(key="upscale").uncheck()
     assert "upscale" not in generated(app, n=1, steps=2).session_state["result"].requests[0].command()
+
+
+def test_cards_of_a_model_as_a_page(page, outputs):
+    app = page("cards")
+    assert [tab.label for tab in app.tabs] == ["Model card", "Synthetic data card"]
+    shown = "\n".join(each.value for each in app.markdown)
+    assert "Not measured: no metrics.json of exactly these weights" in shown
+    assert "| train |" in shown, "the collection behind the model is here"
+    app.selectbox(key="model").set_value(library.PACKAGED["phantom"]).run()
+    healthy(app)
+    shown = "\n".join(each.value for each in app.markdown)
+    assert "| adherence_side" in shown
+    assert "Not measured: no metrics.json" not in shown
+    assert "By sex: not measured." in shown
+    assert len(app.get("download_button")) == 4
+
+
+def test_a_quiz_on_phantoms_and_the_score_of_its_answers(page, outputs):
+    app = page("quiz")
+    app.number_input(key="quiz_n").set_value(4).run()
+    app.button(key="quiz_make").click().run()
+    healthy(app)
+    quiz = app.session_state["quiz"]
+    assert quiz.teach
+    assert len(quiz.questions) == 4
+    assert len(app.get("download_button")) == 2
+    rows = [
+        [quiz.identity, "Ada", place + 1, 1, asked, right, 2.0]
+        for place, question in enumerate(quiz.questions)
+        for asked, right in question.answers.items()
+    ]
+    text = "\n".join(",".join(map(str, row)) for row in [COLUMNS, *rows])
+    app.get("file_uploader")[0].set_value(("a.csv", text.encode(), "text/csv")).run()
+    healthy(app)
+    shown = "\n".join(each.value for each in app.markdown)
+    assert "| finding | Ada | 4 of 4 | 1.0000 |" in shown
+    app.get("file_uploader")[0].set_value(("a.csv", text.replace(quiz.identity, "0" * 12).encode(), "text/csv")).run()
+    assert "is of the quiz 000000000000" in app.error[0].value
+
+
+def test_a_quiz_of_ones_own_collection_and_model(page, outputs):
+    app = page("quiz")
+    app.number_input(key="quiz_n").set_value(4).run()
+    app.radio(key="quiz_kind").set_value("Which is real?").run()
+    app.button(key="quiz_make").click().run()
+    healthy(app)
+    assert not app.error
+    quiz = app.session_state["quiz"]
+    assert [question.answers["which"] for question in quiz.questions].count("first") == 2
+    app.radio(key="quiz_kind").set_value("Real or not, which finding, which side?").run()
+    app.selectbox(key="quiz_model").set_value(library.PACKAGED["chest256"]).run()
+    app.button(key="quiz_make").click().run()
+    assert "could be told apart" in app.error[0].value

@@ -37,6 +37,8 @@ RUNS: dict[str, tuple[list[str], list[str]]] = {
     "benchmark": (["-m", "cxr_ldm.benchmark", "suite=copies"], [f"suite.run.{word}" for word in SIMULATED]),
     "phantom": (["-m", "cxr_ldm.data.phantom"], ["n=1", "size=16"]),
     "pack": (["-m", "cxr_ldm.data.pack"], []),
+    "card": (["-m", "cxr_ldm", "card"], []),
+    "quiz": (["-m", "cxr_ldm", "quiz", "teach=true"], ["n=2", "phantom_size=32"]),
 }
 WRITTEN = ("paths.outputs", "out", "page")  # places below the working directory, so that these run in one of their own
 
@@ -76,16 +78,16 @@ def line(name, key, value, outputs, number):
         stage = stages.get(part, "ldm")
         words += [f"stage={stage}"] + (["vae=sharp", *small] if stage == "vae" else [])
         words += [f"vae_bundle={outputs}/vae/vae/bundle"] if stage == "ldm" else []
-    if name in ("train", "evaluate", "sample", "prepare", "export", "benchmark"):
+    if name in ("train", "evaluate", "sample", "prepare", "export", "benchmark", "card", "quiz"):
         words += [f"paths.outputs={outputs}"]
-    if name in ("train", "evaluate", "sample"):
+    if name in ("train", "evaluate", "sample", "quiz"):
         words += [f"name=trial{number}"]
     if name == "prepare":
         words += [f"data.root={outputs}/raw", "data.reader.csv=table.csv", "data.reader.image=file"]
         words += ["data.reader.text=note", "data.reader.patient=person", f"name=trial{number}"]
     if name in ("export", "phantom"):
         words += [f"out={outputs}/{name}{number}"]
-    if name in ("evaluate", "sample", "export"):
+    if name in ("evaluate", "sample", "export", "card"):
         words += [f"bundle={outputs}/ldm/ldm/bundle"]
     return [*words, f"{key}={value}"]
 

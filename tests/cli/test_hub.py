@@ -120,6 +120,9 @@ def test_a_bundle_goes_to_the_hub_and_comes_back_the_same(server, call, tmp_path
     assert "What it draws is synthetic" in done.stdout, "the card, with its terms, before it goes"
     assert handler.private == {"lab/phantom": True}
     assert handler.files["lab/phantom"]["config.json"] == (DEMO / "config.json").read_bytes()
+    cards = {name: content.decode() for name, content in handler.files["lab/phantom"].items() if "_card." in name}
+    assert set(cards) == {f"{kind}_card.{end}" for kind in ("model", "data") for end in ("md", "html")}
+    assert bundle_sha256(DEMO) in cards["model_card.md"], "they are of exactly these weights"
     draw = [
         "sample.py",
         "prompt=Nodule.",

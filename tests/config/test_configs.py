@@ -50,7 +50,7 @@ GROUPS = [file for file in FILES if not file.startswith("experiment/")]
 @cache
 def composed(command: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(command, [*COMMANDS[command], *overrides])
+        return compose(command, [*COMMANDS.get(command, []), *overrides])
 
 
 def nodes_with_target(cfg):
@@ -258,7 +258,7 @@ def test_the_split_is_test_unless_the_numbers_choose_something():
             with_split(composed("evaluate", f"split={wrong}"))
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "prepare", "export", "benchmark"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "prepare", "export", "benchmark", "card", "quiz"])
 def test_help_shows_keys_and_groups_that_are_there(command):
     """Those that the command uses, its own keys first; each group with all that can be chosen."""
     text = OmegaConf.load(CONF / f"{command}.yaml").hydra.help.template

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(?P<kind>\w*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`]+)`")
-PROGRAM = re.compile(r"^(?:\.venv/bin/)?python (?:(?P<script>\w+)\.py|-m cxr_ldm\.(?:data\.)?(?P<module>\w+)) ")
+PROGRAM = re.compile(r"^(?:\.venv/bin/)?python (?:(?P<script>\w+)\.py|-m cxr_ldm(?:\.(?:data\.)?| )(?P<module>\w+)) ")
 COMMAND = re.compile(
     r"^(\.venv/bin/)?(python|cxr-ldm|make|pip|torchrun|sbatch|docker|wandb|scontrol|split|bash|streamlit) "
 )
@@ -63,7 +63,9 @@ def composed(line):
         line = shlex.split(line)[shlex.split(line).index("--wrap") + 1].replace("$SLURM_ARRAY_TASK_ID", "1")
     line = re.sub(r"^docker run .*? cxr-ldm ", "cxr-ldm ", line)
     line = re.sub(r"^cxr-ldm (?=train|evaluate|sample)(\w+)", r"python \1.py", line)
-    line = re.sub(r"^cxr-ldm (?=prepare|export|benchmark|phantom|download|pack)(\w+)", r"python -m cxr_ldm.\1", line)
+    line = re.sub(
+        r"^cxr-ldm (?=prepare|export|card|quiz|benchmark|phantom|download|pack)(\w+)", r"python -m cxr_ldm.\1", line
+    )
     call = PROGRAM.match(f"{line} ")
     command = call and (call["script"] or call["module"])
     if command not in console.COMMANDS or command in ("verify", "runs", "app"):

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "cxr_ldm"
 # What a parameter with a mapping of anything may be called: all of it is JSON on disk, or what a library hands over.
 JSON = {"content", "facts", "made_by", "stated", "entry", "run", "record", "info", "spec", "figure", "composed"}
 JSON |= {"architecture", "base", "chosen", "claim", "noise_levels", "needed", "opened", "parts", "patient", "row"}
-JSON |= {"processing", "splits", "targets", "trained", "found", "checkpoint", "state_dict", "data"}
+JSON |= {"processing", "splits", "targets", "trained", "found", "checkpoint", "state_dict", "data", "key"}
 
 
 def outside():

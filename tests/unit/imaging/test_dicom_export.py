@@ -49,6 +49,7 @@ def test_it_says_that_it_is_synthetic_and_nobodys(batch):
     header = pydicom.dcmread(paths[0])
     assert header.SOPClassUID == SECONDARY_CAPTURE
     assert (header.ConversionType, header.Modality) == ("SYN", "OT")
+    assert header[0x0008001C].value == header.SyntheticData == "YES"
     assert list(header.ImageType) == ["DERIVED", "SECONDARY"]
     assert str(header.PatientName) == "SYNTHETIC^CXR_LDM"
     assert header.PatientID.startswith("SYNTHETIC-")
@@ -116,6 +117,10 @@ def test_a_batch_shares_a_study_and_each_file_has_its_own_uid(batch):
     assert other.identifier != headers[0].PatientID
 
 
+# dciodvfy of 2022 is older than the attribute that says so; nothing else is excepted
+UNKNOWN = "Attribute with an even group number is not a recognized standard attribute - (0x0008,0x001c)"
+
+
 def errors_of(path):
     """Lines in which dciodvfy calls a file wrong; it checks every attribute against the standard's object."""
     validator = shutil.which("dciodvfy")
@@ -123,7 +128,7 @@ def errors_of(path):
     done = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False)
     said = (done.stdout + done.stderr).splitlines()
     assert "SCImage" in said, said
-    return [line for line in said if "Error" in line or "Abort" in line]
+    return [line for line in said if ("Error" in line or "Abort" in line) and UNKNOWN not in line]
 
 
 def test_a_validator_accepts_it(batch):
