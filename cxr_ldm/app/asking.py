@@ -176,9 +176,9 @@ def settings_of(wanted: list[Request]) -> dict[str, Any]:
     return stated | ({"negative": first.negative} if first.negative else {})
 
 
-def link(settings: Mapping[str, Any]) -> str:
+def link(stated: Mapping[str, Any]) -> str:
     """Address of the page with these settings in it."""
-    return f"{(st.context.url or '').partition('?')[0]}?{urlencode(settings)}"
+    return f"{(st.context.url or '').partition('?')[0]}?{urlencode(stated)}"
 
 
 def restore(stated: Mapping[str, Any]) -> None:

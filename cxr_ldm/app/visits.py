@@ -60,11 +60,11 @@ class Visit:
                 found.append(Generation(int(folder.name), read_json(folder / SETTINGS), pictures))
         return found
 
-    def keep(self, settings: Mapping[str, Any], pictures: Sequence[bytes]) -> Generation:
+    def keep(self, stated: Mapping[str, Any], pictures: Sequence[bytes]) -> Generation:
         """Write a generation, and delete what is beyond KEPT and VISITORS.
 
         Args:
-            settings: JSON values.
+            stated: the settings of the page, JSON values.
             pictures: PNG files.
         """
         number = max((int(folder.name) for folder in self.folder.glob("[0-9]*")), default=-1) + 1
@@ -73,7 +73,7 @@ class Visit:
         partial.mkdir(parents=True)
         for index, content in enumerate(pictures):
             (partial / f"{index:04d}.png").write_bytes(content)
-        write_json(partial / SETTINGS, dict(settings))
+        write_json(partial / SETTINGS, dict(stated))
         partial.rename(folder)
         self.folder.touch()
         for old in sorted(self.folder.glob("[0-9]*"), reverse=True)[KEPT:]:
@@ -81,4 +81,4 @@ class Visit:
         visitors = sorted(self.all.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
         for old in visitors[VISITORS:]:
             shutil.rmtree(old)
-        return Generation(number, dict(settings), sorted(folder.glob("*.png")))
+        return Generation(number, dict(stated), sorted(folder.glob("*.png")))
