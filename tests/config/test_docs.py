@@ -1,6 +1,7 @@
 """Every command of README and docs composes with settings that pass their declaration, or is known to be there."""
 
 import ast
+import functools
 import importlib
 import re
 import shlex
@@ -56,6 +57,7 @@ def case(page, line):
     return pytest.param(" ".join(word for word in typed if "…" not in word), id=f"{page.name}: {line[:70]}")
 
 
+@functools.cache
 def composed(line):
     """Whether a line, or what it hands to other machines, is a command of Hydra's; such a one must compose."""
     line = re.sub(r"^torchrun .*? (?=train\.py)", "python ", line)
