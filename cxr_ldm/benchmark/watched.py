@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cxr_ldm.errors import UserError
 
@@ -42,10 +43,7 @@ def watch(command: Sequence[str], log: Path, interval: float = INTERVAL) -> Watc
     Raises:
         UserError: psutil is not installed; the command fails, whose last words are said.
     """
-    try:
-        import psutil
-    except ImportError:
-        raise UserError("memory is watched with psutil; run `pip install psutil`.") from None
+    psutil = installed()
     times: list[float] = []
     sizes: list[int] = []
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +52,7 @@ def watch(command: Sequence[str], log: Path, interval: float = INTERVAL) -> Watc
         root = psutil.Process(running.pid)
         while running.poll() is None:
             times.append(time.perf_counter() - start)
-            sizes.append(_resident(root))
+            sizes.append(resident(root))
             time.sleep(interval)
     if running.returncode:
         words = log.read_text(encoding="utf-8", errors="replace").strip()[-SHOWN:]
@@ -62,10 +60,18 @@ def watch(command: Sequence[str], log: Path, interval: float = INTERVAL) -> Watc
     return Watched(time.perf_counter() - start, times, sizes)
 
 
-def _resident(root: "psutil.Process") -> int:  # type: ignore[name-defined]  # noqa: F821
-    """Bytes of a process and its descendants; the proportional share of what they share, where the system tells it."""
-    import psutil
+def installed() -> Any:
+    """The library psutil; raises UserError where it is not there."""
+    try:
+        import psutil
+    except ImportError:
+        raise UserError("memory is watched with psutil; run `pip install psutil`.") from None
+    return psutil
 
+
+def resident(root: Any) -> int:
+    """Bytes of a process and its descendants; the proportional share of what they share, where the system tells it."""
+    psutil = installed()
     total = 0
     for process in [root, *_descendants(root)]:
         try:
@@ -76,10 +82,24 @@ def _resident(root: "psutil.Process") -> int:  # type: ignore[name-defined]  # n
     return total
 
 
-def _descendants(root: "psutil.Process") -> "list[psutil.Process]":  # type: ignore[name-defined]  # noqa: F821
-    import psutil
-
+def _descendants(root: Any) -> list[Any]:
     try:
-        return root.children(recursive=True)  # type: ignore[no-any-return]
-    except psutil.Error:
+        return list(root.children(recursive=True))
+    except installed().Error:
         return []
+
+
+def children(word: str) -> list[Any]:
+    """Processes that this one has started and whose command holds a word.
+
+    Raises:
+        UserError: psutil is not installed.
+    """
+    return [each for each in _descendants(installed().Process()) if word in _command(each)]
+
+
+def _command(process: Any) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except installed().Error:  # it has ended meanwhile
+        return ""

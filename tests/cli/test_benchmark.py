@@ -127,3 +127,15 @@ def test_the_scale_suite_goes_through_all_commands_and_goes_on_where_it_was(comm
     again = read_metrics(tmp_path / "benchmark" / "scale" / "metrics.json")
     assert again["minutes_ldm"] == metrics["minutes_ldm"]
     assert again["minutes_sample"] != metrics["minutes_sample"]
+
+
+@pytest.mark.campaign
+def test_the_load_suite_serves_every_visitor_its_own_images(command, tmp_path):
+    small = [f"suite.run.{value}" for value in ("visitors=3", "images=1", "steps=3", "many=16")]
+    model = "suite.run.model='phantom (of the package)'"
+    command(*BENCHMARK, "suite=load", *small, model, f"page={tmp_path}/page.md", f"paths.outputs={tmp_path}")
+    metrics = read_metrics(tmp_path / "benchmark" / "load" / "metrics.json")
+    assert (metrics["visitors_served"]["value"], metrics["visitors_of_another"]["value"]) == (3, 0)
+    assert 0.2 < metrics["server_memory_gb"]["value"] < 2
+    assert metrics["short_behind_long"]["value"] < 4, "behind one image of the long job, not behind sixteen"
+    assert "visitors_served" in (tmp_path / "page.md").read_text()
