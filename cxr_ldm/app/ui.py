@@ -15,6 +15,7 @@ from torch import Tensor
 from cxr_ldm.app import library
 from cxr_ldm.app.examples import examples_of
 from cxr_ldm.app.generation import Request
+from cxr_ldm.app.sharing import InTurns
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.assets import CONF, UPSCALERS
 from cxr_ldm.data.prepared.browse import Catalogue
@@ -94,6 +95,11 @@ def loaded(model: library.Model) -> TextToCXR:
     found = pipeline(model.folder, sha256)
     in_memory().add(sha256)
     return found
+
+
+def shared(model: library.Model, show: Callable[[str], Any]) -> InTurns:
+    """The pipeline of a model in the list, for many images; `show` says how many are ahead."""
+    return InTurns(loaded(model), turns(), waiting(show))
 
 
 def ready(model: library.Model) -> TextToCXR | None:

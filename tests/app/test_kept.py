@@ -5,19 +5,21 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from cxr_ldm.app import ui, visits
 from cxr_ldm.app.forming import Drawing
 from cxr_ldm.app.gallery import number_of
+from cxr_ldm.app.sharing import InTurns
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.app.visits import Visit
+from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.provenance import png_bytes
+from cxr_ldm.pipeline import TextToCXR
 
 
 @pytest.fixture
 def picture():
-    import torch
-
     return png_bytes(torch.zeros(1, 8, 8), {"prompt": "Clear lungs.", "seed": 0})
 
 
@@ -88,3 +90,22 @@ def test_a_short_job_waits_for_one_image_of_a_long_one(monkeypatch):
         thread.join(20)
     assert drawn == ["long 0", "short 0", "long 1", "short 1", "long 2", "long 3"]
     assert "Waiting: 1 before you." in said
+
+
+def test_a_shared_model_draws_the_same_images_in_a_turn_each():
+    pipeline, begun = TextToCXR.from_bundle("phantom"), []
+
+    class Counted(Turns):
+        def turn(self, tell):
+            begun.append(tell)
+            return super().turn(tell)
+
+    shared = InTurns(pipeline, Counted(), print)
+    prompts, seeds = ["Left pneumothorax.", "Cardiomegaly.", "Clear lungs."], [3, 1, 2]
+    steps: list[int] = []
+    drawn = shared(prompts, seeds=seeds, steps=2, progress=steps.append)
+    assert begun == [print] * 3
+    assert steps == [1] * 6
+    torch.testing.assert_close(drawn, pipeline(prompts, seeds=seeds, steps=2), rtol=0, atol=1e-4)
+    with pytest.raises(UserError, match="3 prompts and 2 seeds"):
+        shared(prompts, seeds=seeds[:2], steps=2)

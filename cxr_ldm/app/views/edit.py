@@ -140,7 +140,8 @@ def draw(edit: Edit) -> Edited:
     """Wait for the turn, draw, and keep what the page shows."""
     if not edit.prompt:
         raise UserError("The prompt is empty: write what the image should show.")
-    bar, pipeline = st.progress(0.0, "Waiting …"), ui.loaded(edit.model)
+    bar = st.progress(0.0, "Waiting …")
+    pipeline = ui.shared(edit.model, lambda text: bar.progress(0.0, text))
     total, done = edit.n * edit.steps * (1 if edit.before is None else 2), 0
 
     def progress(count: int) -> None:
@@ -148,15 +149,14 @@ def draw(edit: Edit) -> Edited:
         done += count
         bar.progress(min(done / total, 1.0), f"Drawing, {done} of {total} image-steps")
 
-    with ui.turns().turn(ui.waiting(lambda text: bar.progress(0.0, text))):
-        sampling = edit.sampling()
-        after = pipeline.draw([edit.prompt] * edit.n, edit.seeds, sampling, progress=progress, original=edit.original)
-        if edit.original is not None:
-            pixels, hole = edit.original.pixels, edit.original.hole
-            after = pasted(after, pixels, hole) if edit.paste and hole is not None else after
-            before = pixels.expand(edit.n, -1, -1, -1)
-        else:
-            before = pipeline.draw([str(edit.before)] * edit.n, edit.seeds, sampling, progress=progress)
+    sampling = edit.sampling()
+    after = pipeline.draw([edit.prompt] * edit.n, edit.seeds, sampling, progress=progress, original=edit.original)
+    if edit.original is not None:
+        pixels, hole = edit.original.pixels, edit.original.hole
+        after = pasted(after, pixels, hole) if edit.paste and hole is not None else after
+        before = pixels.expand(edit.n, -1, -1, -1)
+    else:
+        before = pipeline.draw([str(edit.before)] * edit.n, edit.seeds, sampling, progress=progress)
     bar.empty()
     facts = sampling.facts() | {"bundle_sha256": pipeline.sha256}
     finish = MARKED if edit.original is not None else Finish()

@@ -28,7 +28,8 @@ def made() -> Quiz:
         return of_phantoms(n, SIDE, seed)
     model = next(each for each in library.models() if each.name == st.session_state["quiz_model"])
     prepared = ui.opened(library.collections()[st.session_state["quiz_collection"]]).prepared
-    pipeline = ui.loaded(model)
+    place = st.empty()
+    pipeline = ui.shared(model, place.caption)
     draw = drawing(pipeline, prepared, seed, precision="auto")
     kind = "pair" if st.session_state["quiz_kind"] == PAIRS else "single"
     ask = [name for name, word in ASKED.items() if word in st.session_state.get("quiz_ask", [])]
@@ -36,8 +37,7 @@ def made() -> Quiz:
         raise UserError("choose what is asked of an image.")
     facts: dict[str, Any] = {"bundle_sha256": pipeline.sha256}
     teach = bool(st.session_state["quiz_teach"])
-    place = st.empty()
-    with ui.turns().turn(ui.waiting(place.caption)), st.spinner("Drawing the model's images …"):
+    with st.spinner("Drawing the model's images …"):
         return of_collection(prepared, "test", draw, kind, ask, n, seed, teach, facts)  # type: ignore[arg-type]
 
 

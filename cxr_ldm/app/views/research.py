@@ -94,10 +94,9 @@ def run_grid(
     ]
     bar = st.progress(0.0)
     images = []
-    with ui.turns().turn(ui.waiting(lambda text: bar.progress(0.0, text))):
-        for number, request in enumerate(requests, 1):
-            images.append(request.generate(ui.loaded(request.model)))
-            bar.progress(number / len(requests), f"{number} of {len(requests)}")
+    for number, request in enumerate(requests, 1):
+        images.append(request.generate(ui.shared(request.model, lambda text: bar.progress(0.0, text))))
+        bar.progress(number / len(requests), f"{number} of {len(requests)}")
     bar.empty()
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
