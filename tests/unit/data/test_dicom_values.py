@@ -9,7 +9,8 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRBigEndian
 
 from cxr_ldm.data.pixels.dicom import load_dicom, read_dicom
-from cxr_ldm.data.pixels.images import UnreadableImage, display
+from cxr_ldm.data.pixels.dicom_tone import is_blank
+from cxr_ldm.data.pixels.images import UnreadableImage, Window, display
 
 
 def shown(header: Dataset, tmp_path, **options) -> np.ndarray:
@@ -172,3 +173,14 @@ def test_a_decimal_that_is_no_number_is_named(tmp_path, text):
     path = with_text(file_of(picture(), window="none"), tmp_path / "image.dcm", WindowCenter=text, WindowWidth="400")
     with pytest.raises(UnreadableImage, match=rf"image\.dcm: WindowCenter '{text}' is not a number"):
         read_dicom(path)
+
+
+def test_a_large_picture_is_blank_only_where_every_pixel_is_alike():
+    """A few pixels are looked at first, which may miss what is elsewhere."""
+    values, tone = np.full((1200, 1100), 7, np.uint16), Window(0, 100)
+    assert is_blank(tone, values, None)
+    values[3, 5] = 90
+    assert not is_blank(tone, values, None)
+    values[:] = np.arange(1100)
+    assert not is_blank(tone, values, None)
+    assert is_blank(Window(2000, 3000), values, None)
