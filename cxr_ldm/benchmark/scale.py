@@ -45,7 +45,8 @@ prepared collection after another one was shown, so with its libraries loaded; a
 def page(content: Mapping[str, Any]) -> str:
     """Markdown page of the suite's metrics.json."""
     picture = content["memory_gb_prepare"]["settings"]["picture"]
-    return render_markdown(content, "As many images as the largest public collection", INTRO, image=picture)
+    heading = "As many images as the largest public collection"
+    return render_markdown(content, heading, INTRO, image=picture, alt="memory of each command over time")
 
 
 def run(rows: Count, size: Count, steps: Count, folder: str, picture: str | None = None) -> dict[str, Metric]:

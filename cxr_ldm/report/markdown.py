@@ -74,19 +74,20 @@ def render_markdown(
     heading: str,
     intro: str = "",
     image: str | None = None,
+    alt: str = "generated images",
     earlier: Mapping[str, str] | None = None,
 ) -> str:
     """A page for docs/results.
 
     Args:
         intro: text without numbers.
-        image: path relative to the page.
+        image: path relative to the page; `alt` says what it shows.
         earlier: value of a metric in an earlier evaluation, in a column of their own.
     """
     lines, split = [f"# {heading}", ""], sentence(content["run"])
     lines += [split, ""] if split else []
     lines += [intro, ""] if intro else []
-    lines += [f"![generated images]({image})", ""] if image else []
+    lines += [f"![{alt}]({image})", ""] if image else []
     top = markdown(headline_table(content))
     lines += [*top[1:], "", "## All figures", ""] if top else []
     before = ("| before ", "| ---: ") if earlier else ("", "")
