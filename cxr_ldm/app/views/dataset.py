@@ -24,7 +24,7 @@ def query(catalogue: Catalogue) -> Query:
     """The filters."""
     text = st.text_input("Text holds", key="text", help="All of these words or parts of words, in any case.")
     findings = st.multiselect("Findings", catalogue.names(), key="findings")
-    certainty = st.multiselect("of which the report is", CERTAINTIES, default=["present"], key="certainty")
+    certainty = st.multiselect("said to be", CERTAINTIES, default=["present"], key="certainty")
     side = st.selectbox("on the side", [ANY, "right", "left", "bilateral"], key="side")
     chosen = {
         f"{name}s" if name != "sex" else "sexes": st.multiselect(name.capitalize(), values, key=name)
