@@ -21,6 +21,8 @@ LARGEST_SEED = 2**31 - 1
 MOST = 16  # images of one generation
 LONGEST = 2000  # letters of all prompts
 FIRST = "pleural effusion"  # example that stands in a new page
+UNSTATED = "not stated"
+SIZES = {"the model's own": None, **{f"{side} × {side}": side for side in (128, 256, 512, 1024)}}
 # whole numbers that a link may state, with their ends
 WHOLE = {"n": (1, MOST), "seed": (0, LARGEST_SEED), "steps": (1, 1000)}
 
@@ -39,7 +41,7 @@ def requests() -> list[Request]:
     st.pills("Examples", list(prompts), key="example", wrap=True, on_change=lambda: take_example(prompts))
     with st.expander("Advanced"):
         request = advanced()
-    lines = [line.strip() for line in written.splitlines() if line.strip()] or [""]
+    lines = list(dict.fromkeys(line.strip() for line in written.splitlines() if line.strip())) or [""]
     wanted = [replace(request, prompt=line) for line in lines]
     with said:
         readings(wanted)
@@ -56,7 +58,7 @@ def readings(wanted: list[Request]) -> None:
     if pipeline is None:
         return
     for sentence in dict.fromkeys(said for each in wanted for said in pipeline.reading(each.prompt).sentences()):
-        st.warning(sentence)
+        st.warning(ui.literal(sentence))
 
 
 def prompted(prompts: Mapping[str, str]) -> None:
@@ -120,19 +122,18 @@ def patient(model: library.Model) -> dict[str, object]:
     """View, age and sex, where the model was trained on them."""
     if "attributes" not in library.read_json(model.folder / "config.json")["parts"]:
         return {}
-    view = st.selectbox("View", ["not stated", *CLASSES["view"]], key="view")
-    sex = st.selectbox("Sex", ["not stated", *CLASSES["sex"]], key="sex")
+    view = st.selectbox("View", [UNSTATED, *CLASSES["view"]], key="view")
+    sex = st.selectbox("Sex", [UNSTATED, *CLASSES["sex"]], key="sex")
     age = st.number_input("Age in years", 0, 120, None, key="age")
     stated = {"view": view, "sex": sex, "age": age}
-    return {name: value for name, value in stated.items() if value not in ("not stated", None)}
+    return {name: value for name, value in stated.items() if value not in (UNSTATED, None)}
 
 
 def finish() -> Finish:
     """What happens to the images before they are handed on."""
     found = {preset.label: preset for preset in presets().values()}
     label = st.selectbox("Enhancement", ["none", *found], key="enhance")
-    sizes = {"the model's own": None, **{f"{side} × {side}": side for side in (128, 256, 512, 1024)}}
-    resolution = sizes[st.selectbox("Size of the files", list(sizes), key="resolution")]
+    resolution = SIZES[st.selectbox("Size of the files", list(SIZES), key="resolution")]
     drawn = st.checkbox(
         "Draw the detail of larger images",
         key="upscale",
@@ -172,8 +173,13 @@ def settings_of(wanted: list[Request]) -> dict[str, Any]:
         "sampler": first.sampler,
         "steps": first.steps,
         "guidance": first.rule.scale,
+        "negative": first.negative,
+        "watermark": int(first.finish.watermark),
+        "upscale": int(first.finish.enlarger is not None),
     }
-    return stated | ({"negative": first.negative} if first.negative else {})
+    size = next((label for label, side in SIZES.items() if side == first.finish.resolution), None)
+    enhanced = next((each.label for each in presets().values() if each.name == first.finish.enhance), "none")
+    return stated | {"resolution": size, "enhance": enhanced} | dict(first.patient)
 
 
 def link(stated: Mapping[str, Any]) -> str:
@@ -207,8 +213,19 @@ def restore(stated: Mapping[str, Any]) -> None:
     guidance = number_in(stated.get("guidance"), 0.0, HIGHEST)
     if guidance is not None:
         state["guidance"] = guidance
-    if stated.get("sampler") in ui.options("sampler"):
-        state["sampler"] = stated["sampler"]
+    choices = {"sampler": ui.options("sampler"), "resolution": list(SIZES)}
+    choices |= {"enhance": ["none", *(each.label for each in presets().values())]}
+    choices |= {key: [UNSTATED, *CLASSES[key]] for key in ("view", "sex")}
+    for key, possible in choices.items():
+        if stated.get(key) in possible:
+            state[key] = stated[key]
+    for key in ("watermark", "upscale"):
+        switched = number_in(stated.get(key), 0, 1)
+        if switched is not None:
+            state[key] = bool(switched)
+    age = number_in(stated.get("age"), 0, 120)
+    if age is not None:
+        state["age"] = int(age)
 
 
 def number_in(value: Any, low: float, high: float) -> float | None:

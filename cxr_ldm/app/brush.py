@@ -31,6 +31,7 @@ export default function ({ data, parentElement, setStateValue }) {
   const image = parentElement.querySelector("img"), canvas = parentElement.querySelector("canvas");
   const width = parentElement.querySelector("input"), clear = parentElement.querySelector("button");
   if (image.dataset.of !== data.image) {
+    if (image.dataset.of) setStateValue("mask", null);  // strokes of another picture
     image.dataset.of = image.src = data.image;
     canvas.width = canvas.height = data.side;
   }

@@ -13,8 +13,11 @@ PAUSE = 1.0  # seconds after a wrong one, so that guessing takes long
 def admitted() -> bool:
     """Whether this visitor may see the pages: nobody asked for a password, or it was given."""
     wanted = os.environ.get(PASSWORD)
-    if not wanted or st.session_state.get("admitted"):
+    if wanted is None or st.session_state.get("admitted"):
         return True
+    if not wanted:
+        st.error(f"The page was started with an empty password ({PASSWORD}), and stays closed.")
+        return False
     given = st.text_input("Password", type="password", key="password")
     if not given:
         return False

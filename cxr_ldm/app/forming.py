@@ -12,6 +12,7 @@ from cxr_ldm.pipeline import TextToCXR
 
 EVERY = 0.15  # seconds between two previews: a browser shows no more
 OF_A_PREVIEW = 160  # pixels
+FRAMES = 40  # previews of an image that are kept for its moving picture, about
 
 
 class Drawing:
@@ -26,6 +27,7 @@ class Drawing:
         self.each, self.bar, self.shown = each, bar, shown
         self.drawn: list[Tensor] = []
         self.frames: list[list[Tensor]] = []  # previews of each
+        self.stride = max(1, self.each[0].steps // FRAMES)
         self.spent, self.start, self.last = 0.0, 0.0, 0.0
 
     def run(self, pipeline: TextToCXR) -> None:
@@ -45,7 +47,8 @@ class Drawing:
 
     def preview(self, forming: list[Tensor], step: int, images: Tensor) -> None:
         """Show a step of the image in work, and how long the rest will take."""
-        forming.append(images)
+        if step % self.stride == 0 or step == self.each[0].steps:
+            forming.append(images)
         number, steps = len(self.drawn), self.each[0].steps
         done, total = number * steps + step, len(self.each) * steps
         left = about((self.spent + time.monotonic() - self.start) / done * (total - done))

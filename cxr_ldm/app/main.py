@@ -29,7 +29,8 @@ STYLE = """<style>
 [data-testid=stImage] img { border-radius: 0; }
 </style>"""
 # widgets of a page lose their values when another one is opened; these are kept for the way back
-KEPT = ("prompt", "negative", "n", "seed", "locked", "steps", "sampler", "guidance", "model")
+KEPT = ["prompt", "negative", "n", "seed", "locked", "steps", "sampler", "guidance", "model"]
+KEPT += ["view", "sex", "age", "enhance", "resolution", "upscale", "watermark"]
 
 # a picture of ours: the browser would fetch a named icon from a host of fonts
 st.set_page_config(page_title="cxr_ldm", page_icon=str(Path(__file__).parent / "icon.png"), layout="wide")

@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 from torch import Tensor
 
+from cxr_ldm.app import ui
 from cxr_ldm.app.asking import link, settings_of
 from cxr_ldm.app.generation import Result, animation, zip_bytes
 from cxr_ldm.app.viewer import viewer
@@ -47,15 +48,14 @@ def closeness(result: Result) -> None:
     for index in range(len(said)):
         if near.copied[index]:
             likeness = float(near.correlation[index])
-            st.error(
-                f"{said[index]} is too close to a training image (correlation {likeness:.3f}, limit {near.limit:.3f})."
-            )
+            alike = f"correlation {likeness:.3f}, limit {near.limit:.3f}"
+            st.error(f"{ui.literal(said[index])} is too close to a training image ({alike}).")
     with st.expander("Nearest training images"):
         pictures = [to_uint8(each[0]) for each in catalogue.prepared.pixels(rows)]
-        alike = [f"of {each}: {float(near.correlation[index]):.3f}" for index, each in enumerate(said)]
-        viewer(pictures, alike, "nearest", columns=4)
+        correlations = [f"of {each}: {float(near.correlation[index]):.3f}" for index, each in enumerate(said)]
+        viewer(pictures, correlations, "nearest", columns=4)
         for each, text in zip(said, catalogue.prepared.texts(rows), strict=True):
-            st.caption(f"{each}: {text}")
+            st.caption(ui.literal(f"{each}: {text}"))
 
 
 def downloads(images: Tensor, facts: list[dict[str, Any]], frames: list[Tensor], moving: bytes) -> None:

@@ -1,6 +1,7 @@
 """What the pages share: the banner, errors as sentences, choices, pictures, and what is kept in memory."""
 
 import html
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,15 @@ def header(title: str, of_patients: bool = False) -> None:
     """The top of every page: its name, and what its images are."""
     st.subheader(title)
     st.warning(PATIENTS if of_patients else BANNER, icon=":material/warning:")
+
+
+def literal(text: str) -> str:
+    """Text of a visitor as Markdown that shows it letter for letter: no picture is fetched, and no link made.
+
+    >>> print(literal("![x](https://a.b)"))
+    \\!\\[x\\]\\(https\\:\\/\\/a\\.b\\)
+    """
+    return re.sub(r"([^\w\s,;])", r"\\\1", text)
 
 
 @contextmanager

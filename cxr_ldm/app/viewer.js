@@ -107,6 +107,7 @@ export default function ({ data, parentElement }) {
     if (act) reset(); else all();
   };
 
+  grid.draw = all;
   if (grid.of !== of) {
     grid.of = of; grid.view = fresh(); grid.classList.remove("one");
     grid.replaceChildren(...data.pictures.map((picture) => {
@@ -131,7 +132,8 @@ export default function ({ data, parentElement }) {
       listen(canvas, figure);
       return figure;
     }));
-    new ResizeObserver(all).observe(grid);
+    if (!grid.watched) grid.watched = new ResizeObserver(() => grid.draw());
+    grid.watched.observe(grid);
   }
   all();
 }

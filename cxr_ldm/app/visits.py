@@ -3,6 +3,7 @@
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 from PIL import Image
 
 from cxr_ldm.artifacts import read_json, write_json
+from cxr_ldm.errors import UserError
 
 KEPT = 24  # generations of a visitor; the oldest goes
 VISITORS = 200  # who generated last; all that the others had kept goes
 TOKEN = re.compile(r"[0-9a-f]{16}")
-SETTINGS = "settings.json"
+SETTINGS, SMALL = "settings.json", "small.png"
+SIDE = 96  # pixels of the small picture
+WRITING = threading.Lock()  # the visitors are threads of one server
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,21 @@ class Generation:
     pictures: list[Path]
 
     def picture(self, index: int) -> np.ndarray:
-        """Picture `index` as uint8 `[H,W]`."""
-        with Image.open(self.pictures[index]) as file:
+        """Picture `index` as uint8 `[H,W]`; black where it has been deleted meanwhile."""
+        return levels(self.pictures[index])
+
+    def small(self) -> np.ndarray:
+        """The first picture, small, likewise."""
+        return levels(self.pictures[0].with_name(SMALL))
+
+
+def levels(path: Path) -> np.ndarray:
+    """A picture's grey levels, uint8 `[H,W]`; black where it is gone or damaged."""
+    try:
+        with Image.open(path) as file:
             return np.asarray(file.convert("L"))
+    except OSError:
+        return np.zeros((SIDE, SIDE), np.uint8)
 
 
 class Visit:
@@ -55,9 +71,13 @@ class Visit:
         """The newest first; one that cannot be read is passed over."""
         found = []
         for folder in sorted(self.folder.glob("[0-9]*"), reverse=True):
-            pictures = sorted(folder.glob("*.png"))
-            if pictures and (folder / SETTINGS).is_file():
-                found.append(Generation(int(folder.name), read_json(folder / SETTINGS), pictures))
+            pictures = sorted(folder.glob("[0-9]*.png"))
+            try:
+                stated = read_json(folder / SETTINGS)
+            except (UserError, OSError):  # damaged, or deleted by another tab meanwhile
+                continue
+            if pictures and isinstance(stated, dict):
+                found.append(Generation(int(folder.name), stated, pictures))
         return found
 
     def keep(self, stated: Mapping[str, Any], pictures: Sequence[bytes]) -> Generation:
@@ -67,18 +87,23 @@ class Visit:
             stated: the settings of the page, JSON values.
             pictures: PNG files.
         """
-        number = max((int(folder.name) for folder in self.folder.glob("[0-9]*")), default=-1) + 1
-        partial, folder = self.folder / f".{number:06d}", self.folder / f"{number:06d}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for index, content in enumerate(pictures):
-            (partial / f"{index:04d}.png").write_bytes(content)
-        write_json(partial / SETTINGS, dict(stated))
-        partial.rename(folder)
-        self.folder.touch()
+        with WRITING:  # two tabs may be one visitor
+            number = max((int(folder.name) for folder in self.folder.glob("[0-9]*")), default=-1) + 1
+            partial, folder = self.folder / f".{number:06d}", self.folder / f"{number:06d}"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            for index, content in enumerate(pictures):
+                (partial / f"{index:04d}.png").write_bytes(content)
+            Image.fromarray(levels(partial / "0000.png")).resize((SIDE, SIDE)).save(partial / SMALL)
+            write_json(partial / SETTINGS, dict(stated))
+            partial.rename(folder)
+            self.folder.touch()
+            self._forget()
+        return Generation(number, dict(stated), sorted(folder.glob("[0-9]*.png")))
+
+    def _forget(self) -> None:
         for old in sorted(self.folder.glob("[0-9]*"), reverse=True)[KEPT:]:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
         visitors = sorted(self.all.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
         for old in visitors[VISITORS:]:
-            shutil.rmtree(old)
-        return Generation(number, dict(stated), sorted(folder.glob("*.png")))
+            shutil.rmtree(old, ignore_errors=True)

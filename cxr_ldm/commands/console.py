@@ -69,6 +69,8 @@ def for_streamlit(words: Sequence[str]) -> list[str]:
     ours = {"bundle": library.BUNDLE, "paths.outputs": library.OUTPUTS, "app.password": door.PASSWORD}
     for word in words:
         key, _, value = word.partition("=")
+        if word == "app.password=":
+            stop("app.password= is empty; give a word, or leave it out where nobody else can reach this machine.")
         if key in ours:
             os.environ[ours[key]] = value
     naming.model_bundle(os.environ.get(library.BUNDLE), library.outputs()).said()

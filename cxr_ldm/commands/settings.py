@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 def check_values(cfg: DictConfig, command: type[Command]) -> None:
     """Raises UserError where a setting is not what it is declared to be; before anything heavy."""
     check(cfg, command)
-    guidance_of(cfg, Guidance())
+    stated = plain(cfg.guidance)
+    if stated.get("scale") is None:  # the model's own is not known yet, and a negative text depends on it
+        stated["negative"] = None
+    Guidance().with_stated(**stated)
     feature_nodes(cfg)
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from cxr_ldm.metrics.results import Metric
-from cxr_ldm.quiz.questions import NONE, Question, Quiz, Shown
+from cxr_ldm.quiz.questions import NONE, SIDES, Question, Quiz, Shown
 from cxr_ldm.quiz.score import Scores
 from cxr_ldm.report.tables import Table, lines
 from cxr_ldm.report.terminal import number
@@ -50,7 +50,7 @@ def render(quiz: Quiz) -> str:
 
 def sided(quiz: Quiz) -> list[str]:
     """Findings of which a side is asked: those that have one in any image."""
-    return sorted({image.finding for question in quiz.questions for image in question.images if image.side})
+    return sorted({image.finding for question in quiz.questions for image in question.images if image.side in SIDES})
 
 
 def asked_of(question: Question, teach: bool) -> dict[str, Any]:

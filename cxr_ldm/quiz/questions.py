@@ -196,7 +196,9 @@ def answer(image: Shown, asked: Asked) -> str | None:
     """What is right of an image; None where it is not asked of it."""
     if asked == "real":
         return None if image.real is None else REAL[not image.real]
-    return image.finding if asked == "finding" else image.side
+    if asked == "finding":
+        return image.finding
+    return image.side if image.side in SIDES else None  # both sides are no answer
 
 
 def choices(findings: Sequence[str], ask: Sequence[Asked]) -> dict[Asked, Sequence[str]]:

@@ -4,6 +4,7 @@ Only a reader's first answer to a question counts: what was asked again after a 
 """
 
 import csv
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ def read_answers(paths: Sequence[Path], key: Mapping[str, Any]) -> list[Answer]:
         if again:
             raise UserError(f"{path}: the reader {again[0]!r} answered in another file already; give each a name.")
         found += [each for each in own if each is not None]
+    named: dict[str, str] = {"all": "all"}
+    for reader in sorted({each.reader for each in found}):
+        other = named.setdefault(plain_name(reader), reader)
+        if other != reader or reader == "all":
+            raise UserError(f"the readers {other!r} and {reader!r} would share a name; give one of them another.")
     seen: set[tuple[str, int, str]] = set()
     for each in found:
         place_of = (each.reader, each.question, each.asked)
@@ -79,7 +85,12 @@ def _answer(row: Mapping[str, str], line: int, path: Path, key: Mapping[str, Any
         question, turn, seconds = int(row["question"]) - 1, int(row["round"]), float(row["seconds"])
         right = key["questions"][question] if question >= 0 else {}
         known = row["asked"] in key["choices"] and row["asked"] in {*right, "side"}
-        if not known or row["answer"] not in {*key["choices"][row["asked"]], ""} or not seconds >= 0:
+        if (
+            not known
+            or row["answer"] not in {*key["choices"][row["asked"]], ""}
+            or not 0 <= seconds < math.inf
+            or question < 0
+        ):
             raise ValueError("no such answer")
     except (ValueError, IndexError, TypeError) as error:
         raise UserError(f"answers={path}, line {line} is no answer to this quiz ({error}).") from None

@@ -109,3 +109,33 @@ def test_a_shared_model_draws_the_same_images_in_a_turn_each():
     torch.testing.assert_close(drawn, pipeline(prompts, seeds=seeds, steps=2), rtol=0, atol=1e-4)
     with pytest.raises(UserError, match="3 prompts and 2 seeds"):
         shared(prompts, seeds=seeds[:2], steps=2)
+
+
+def test_two_tabs_of_one_visitor_write_at_once(tmp_path, picture):
+    tabs = [Visit(tmp_path, "0123456789abcdef") for _ in range(2)]
+    failed: list[BaseException] = []
+
+    def keep(tab):
+        try:
+            for _ in range(30):
+                tab.keep({}, [picture])
+                [each.small() for each in tab.generations()]
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=keep, args=[tab]) for tab in tabs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert [each.number for each in tabs[0].generations()] == list(range(59, 59 - visits.KEPT, -1))
+
+
+def test_damaged_settings_are_passed_over_and_a_picture_that_is_gone_is_black(tmp_path, picture):
+    visit = Visit(tmp_path, None)
+    first = visit.keep({"seed": 1}, [picture])
+    (visit.keep({}, [picture]).pictures[0].parent / visits.SETTINGS).write_text("{")
+    assert [each.settings for each in visit.generations()] == [{"seed": 1}]
+    first.pictures[0].unlink()
+    assert first.picture(0).max() == 0

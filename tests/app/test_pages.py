@@ -19,6 +19,7 @@ from streamlit.testing.v1 import AppTest
 from cxr_ldm import artifacts, content
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.brush import mask_of
+from cxr_ldm.app.forming import Drawing
 from cxr_ldm.app.generation import Request, animation
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.app.visits import Visit
@@ -87,9 +88,11 @@ def test_the_page_says_what_the_model_does_not_read_or_know(page):
     app = generated(page("generate"), prompt="A photo of a dog. " + "Clear lungs. " * 40)
     said = [each.value for each in app.warning]
     assert any(text.startswith("The prompt is longer than the 64 tokens") for text in said)
-    assert "The model's vocabulary does not know: photo, dog." in said
+    assert ui.literal("The model's vocabulary does not know: photo, dog.") in said
     app = generated(page("generate"), prompt="A photo of a dog.")
-    assert "The prompt names no finding that the model was trained on." in [each.value for each in app.warning]
+    assert ui.literal("The prompt names no finding that the model was trained on.") in [
+        each.value for each in app.warning
+    ]
     app = generated(page("generate"))
     assert len(app.warning) == 1, "the banner alone"
 
@@ -113,8 +116,10 @@ def test_several_prompts_are_drawn_one_after_another_and_their_commands_make_the
     assert result.images.shape[0] == len(result.facts()) == 4
     assert [facts["seed"] for facts in result.facts()] == [0, 1, 0, 1]
     assert result.captions()[3] == "seed 1, Cardiomegaly."
+    twice = generated(page("generate"), prompt="Cardiomegaly.\nCardiomegaly.", n=1, steps=2)
+    assert len(twice.session_state["result"].requests) == 1, "a line that stands twice is drawn once"
     assert [code.value for code in app.code][:2] == [request.command() for request in result.requests]
-    app = generated(page("generate"), prompt="\n".join(["Cardiomegaly."] * 9), n=2)
+    app = generated(page("generate"), prompt="\n".join(f"Nodule {place}." for place in range(9)), n=2)
     assert [error.value for error in app.error] == ["9 prompts of 2 images are more than 16; ask for fewer."]
 
 
@@ -159,15 +164,46 @@ def test_what_was_drawn_is_there_after_a_reload_and_nobody_elses(page, outputs):
     healthy(reloaded)
     assert any(each.value == "**Drawn before**" for each in reloaded.markdown)
     assert not any(each.value == "**Drawn before**" for each in page("generate").markdown)
+    app.switch_page("views/model.py").run()
+    app.query_params.clear()  # as a browser does between pages
+    app.switch_page("views/generate.py").run()
+    assert app.query_params["visit"] == token
+
+
+def test_what_was_done_is_kept_where_another_generation_begins(page):
+    """As after Stop, or a click on Generate while images form."""
+    app = generated(page("generate"), n=2, steps=2)
+    drawn = app.session_state["result"]
+    half = Drawing(drawn.requests[0].each(), None, None)
+    half.drawn, half.frames = [drawn.images[:1]], [[drawn.images[:1]]]
+    app.session_state["unfinished"] = half
+    app.run()
+    healthy(app)
+    assert len(app.session_state["result"].images) == 1
+    assert "unfinished" not in app.session_state
+
+
+def test_words_of_a_link_make_no_picture_and_no_link(page):
+    app = generated(page("generate"), prompt="Clear lungs. " * 40 + "![x](https://evil.example/p.png)", n=1)
+    (said,) = [each.value for each in app.warning if "cut off" in each.value]
+    assert "evil" in said
+    assert "![x](" not in said
+    assert "https://" not in said
 
 
 def test_a_link_states_settings_and_what_is_impossible_in_it_is_left_out(outputs):
     stated = {"prompt": "Cardiomegaly.", "seed": "12", "steps": "9", "guidance": "2.5", "sampler": "ddim", "n": "3"}
+    files = {"watermark": "1", "upscale": "0", "resolution": "128 × 128", "enhance": presets()["balanced"].label}
     app = AppTest.from_file(str(MAIN), default_timeout=180)
-    for key, value in stated.items():
+    for key, value in (stated | files).items():
         app.query_params[key] = value
     app.run()
     healthy(app)
+    assert (app.checkbox(key="watermark").value, app.checkbox(key="upscale").value) == (True, False)
+    assert [app.selectbox(key=key).value for key in ("resolution", "enhance")] == [
+        files["resolution"],
+        files["enhance"],
+    ]
     found = {"prompt": app.text_area(key="prompt").value, "guidance": app.slider(key="guidance").value}
     found |= {key: app.number_input(key=key).value for key in ("seed", "steps", "n")}
     found["sampler"] = app.selectbox(key="sampler").value
@@ -193,6 +229,8 @@ def test_a_password_stands_before_every_page(outputs, monkeypatch):
     app.text_input(key="password").set_value("très secret").run()
     healthy(app)
     assert app.button(key="generate")
+    monkeypatch.setenv("CXR_LDM_PASSWORD", "")
+    assert not AppTest.from_file(str(MAIN), default_timeout=180).run().button, "an unset variable opens nothing"
 
 
 def test_a_model_says_how_good_it_is(page):

@@ -97,9 +97,9 @@ def detail(catalogue: Catalogue, row: int) -> None:
             progress = st.empty()
             pipeline = ui.loaded(model)
             with ui.turns().turn(ui.waiting(progress.info)), st.spinner("Generating"):
-                st.session_state["beside_image"] = row, request.generate(pipeline)[0]
+                st.session_state["beside_image"] = (catalogue.prepared.folder, row), request.generate(pipeline)[0]
             progress.empty()
-    if st.session_state.get("beside_image", (None,))[0] == row:
+    if st.session_state.get("beside_image", (None,))[0] == (catalogue.prepared.folder, row):
         with left:
             drawn = to_uint8(st.session_state["beside_image"][1][0])
             viewer([drawn], ["synthetic, drawn from the same text"], "beside_drawn", columns=1)

@@ -38,12 +38,16 @@ def generate(wanted: list[Request]) -> None:
 
 
 def keep() -> None:
-    """What was drawn becomes the result of the page, and goes into the visitor's history."""
-    drawing: Drawing = st.session_state.pop("unfinished")
+    """What was drawn becomes the result of the page, and goes into the visitor's history; then it is finished.
+
+    Streamlit may end the script at any look at its state, so all is made before any of that changes.
+    """
+    drawing: Drawing = st.session_state["unfinished"]
     if not drawing.drawn:
+        del st.session_state["unfinished"]
         return
     done, images = drawing.each[: len(drawing.drawn)], torch.cat(drawing.drawn)
-    pipeline = ui.loaded(done[0].model)
+    pipeline, history = ui.loaded(done[0].model), visit()
     by_prompt = [list(found) for _, found in groupby(done, key=lambda one: one.prompt)]
     wanted = [replace(found[0], n=len(found)) for found in by_prompt]
     steps = [torch.cat(step) for step in zip(*drawing.frames, strict=True)]
@@ -58,16 +62,19 @@ def keep() -> None:
         numbers=ui.measured(images),
         moving=animation(steps, min(4, len(images))),
     )
+    pngs = [png_bytes(image, facts) for image, facts in zip(result.finished, result.facts(), strict=True)]
+    history.keep(settings_of(wanted), pngs)
     st.session_state["result"] = result
     st.session_state.pop("looked_at", None)
-    pngs = [png_bytes(image, facts) for image, facts in zip(result.finished, result.facts(), strict=True)]
-    visit().keep(settings_of(wanted), pngs)
+    st.session_state.pop("unfinished", None)
 
 
 def visit() -> Visit:
     """The visitor's history, found again after a reload by what stands in the address."""
-    found = Visit(library.outputs() / "app" / "visits", st.query_params.get("visit"))
-    st.query_params["visit"] = found.token
+    # another page of ours takes it out of the address
+    token = st.query_params.get("visit") or st.session_state.get("visit")
+    found = Visit(library.outputs() / "app" / "visits", token)
+    st.query_params["visit"] = st.session_state["visit"] = found.token
     return found
 
 
@@ -84,7 +91,7 @@ def history(kept: list[Generation]) -> None:
         st.session_state["looked_at"] = kept[number].number
 
     said = [f"{each.number + 1}. {each.settings.get('prompt', '')}" for each in kept]
-    gallery([each.picture(0) for each in kept], said, "strip", chosen=place, line=True, side=96, on_click=back)
+    gallery([each.small() for each in kept], said, "strip", chosen=place, line=True, side=96, on_click=back)
     if len(kept) > 1:
         numbers = {f"{each.number + 1}": each for each in kept}
         pair = st.multiselect("Compare two", list(numbers), max_selections=2, key="compared")
@@ -134,7 +141,7 @@ with left, ui.messages():
     wanted = requests()
 with right, ui.messages():
     asked = bool(wanted) and st.session_state["generate"]
-    if not asked and "unfinished" in st.session_state:
+    if "unfinished" in st.session_state:
         keep()
     if asked:
         generate(wanted)

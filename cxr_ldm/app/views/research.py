@@ -10,6 +10,7 @@ import torch
 from PIL.PngImagePlugin import PngInfo
 
 from cxr_ldm.app import library, ui
+from cxr_ldm.app.asking import LARGEST_SEED
 from cxr_ldm.app.generation import Request
 from cxr_ldm.data.readers.columns import defused
 from cxr_ldm.errors import UserError
@@ -42,8 +43,9 @@ def values(axis: str, key: str) -> list[Any]:
         found = [kind(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UserError(f"{axis}: {text!r} is no list of numbers parted by commas.") from None
-    if any(value < (1 if axis == "steps" else 0) for value in found):
-        raise UserError(f"{axis}: {text!r} holds a number that is too small.")
+    low, high = {"steps": (1, 1000), "seed": (0, LARGEST_SEED), "guidance scale": (0, 100)}[axis]
+    if not all(low <= value <= high for value in found):
+        raise UserError(f"{axis}: {text!r} holds a number that is not from {low} to {high}.")
     return found
 
 

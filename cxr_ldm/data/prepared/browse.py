@@ -106,7 +106,8 @@ class Catalogue:
     def counts(self, rows: np.ndarray) -> dict[str, pd.DataFrame]:
         """How often each value occurs among `rows`: tables of value and images for findings, view, sex, split, age."""
         among = self.mentions[self.mentions["row"].isin(rows) & (self.mentions["certainty"] == "present")]
-        tables = {"finding": among.drop_duplicates(["row", "name"])["name"].value_counts()}
+        found = among.drop_duplicates(["row", "name"])["name"].value_counts()
+        tables = {"finding": found[found > 0]}
         for name in ("view", "sex", "split", "source"):
             if name in self._columns:
                 counted = self._columns[name].iloc[rows].value_counts()
