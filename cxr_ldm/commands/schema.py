@@ -434,6 +434,8 @@ class Benchmark(Command):
     nodes = ("data", "suite")
 
     suite: Suite | None = None
+    bundle: Place | None
+    external: bool
     page: Place | None
 
 

@@ -8,6 +8,7 @@ and compared all the same, which can only take from AUROC what their calibration
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,15 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.fitting import Pixels, Recipe, fit, scores
 
 Keep = Callable[[int, Callable[[], Tensor]], Tensor]
+Score = Callable[[int, np.ndarray, np.ndarray], Tensor]
+
+
+def compute_anew(number: int, compute: Callable[[], Tensor]) -> Tensor:
+    """What nothing keeps."""
+    return compute()
+
+
+KEEP: Keep = compute_anew
 
 
 def folds(patients: Sequence[str], count: int) -> np.ndarray:
@@ -37,7 +47,7 @@ def crossfit(
     patients: Sequence[str],
     count: int = 5,
     seed: int = 0,
-    keep: Keep = lambda fold, compute: compute(),
+    keep: Keep = KEEP,
 ) -> np.ndarray:
     """Probability of each class in every image, by the classifier that saw no image of its patient, float32 [N,C].
 
@@ -51,21 +61,38 @@ def crossfit(
     Raises:
         UserError: there are fewer than 2 folds, or one of them holds no image.
     """
+
+    def score(number: int, inside: np.ndarray, outside: np.ndarray) -> Tensor:
+        network = fit(recipe, lambda rows: pixels(outside[rows]), targets[outside], classes, seed + number)
+        return scores(recipe, network, pixels, inside)
+
+    return out_of_fold(patients, count, len(classes), score, keep)
+
+
+def out_of_fold(
+    patients: Sequence[str], count: int, width: int, score: Score, keep: Keep = KEEP, key: str = "metrics.folds"
+) -> np.ndarray:
+    """The scores of each fold's images by what was made of all other images, float32 [N,C].
+
+    Args:
+        patients: of each image, N.
+        count: K, folds.
+        width: C.
+        score: number of the fold, its images and all others -> float32 [n,C].
+        keep: as of `crossfit`.
+        key: of the setting of `count`.
+
+    Raises:
+        UserError: there are fewer than 2 folds, or one of them holds no image.
+    """
     if count < 2:
-        raise UserError(f"metrics.folds={count} must be 2 or more.")
+        raise UserError(f"{key}={count} must be 2 or more.")
     fold = folds(patients, count)
     empty = sorted(set(range(count)) - set(fold.tolist()))
     if empty:
-        raise UserError(
-            f"{len(set(patients))} patients leave {len(empty)} of {count} folds empty; lower metrics.folds."
-        )
-    result = torch.empty(targets.shape, dtype=torch.float32)
+        raise UserError(f"{len(set(patients))} patients leave {len(empty)} of {count} folds empty; lower {key}.")
+    result = torch.empty((len(fold), width), dtype=torch.float32)
     for number in range(count):
         inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-
-        def compute(inside: np.ndarray = inside, outside: np.ndarray = outside, number: int = number) -> Tensor:
-            network = fit(recipe, lambda rows: pixels(outside[rows]), targets[outside], classes, seed + number)
-            return scores(recipe, network, pixels, inside)
-
-        result[torch.from_numpy(inside)] = keep(number, compute)
+        result[torch.from_numpy(inside)] = keep(number, partial(score, number, inside, outside))
     return result.numpy()

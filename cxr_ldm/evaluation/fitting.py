@@ -3,7 +3,7 @@
 No augmentation, average of weights or early stopping: what is compared is what the images teach, all else equal.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +50,21 @@ class Recipe:
         return pixels.to(self.device)
 
 
-def fit(recipe: Recipe, pixels: Pixels, targets: np.ndarray, classes: Sequence[str], seed: int = 0) -> Classifier:
+def fit(
+    recipe: Recipe,
+    pixels: Pixels,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    seed: int = 0,
+    steps: int | None = None,
+) -> Classifier:
     """A classifier fitted to images; the same seed and images give the same weights on one device.
 
     Args:
         pixels: places among the N images -> `[B,1,H,W]` in [-1, 1].
         targets: float [N,C]: 1 shown, 0 not shown, NaN unknown.
         classes: C names.
+        steps: of the optimiser, in place of the recipe's epochs: as many for sets of whatever size.
 
     Raises:
         UserError: nothing is known of any image, or the loss is not finite.
@@ -67,25 +75,38 @@ def fit(recipe: Recipe, pixels: Pixels, targets: np.ndarray, classes: Sequence[s
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = recipe.network(classes).to(recipe.device).train()
-    order, steps = np.random.default_rng([seed, 5]), -(-len(known) // recipe.batch_size)
-    total = steps * recipe.epochs
+    order = np.random.default_rng([seed, 5])
+    total = steps or -(-len(known) // recipe.batch_size) * recipe.epochs
     made: Any = optimisation([(network.parameters(), 1.0)], recipe.optimizer, min(50, total // 10), total, LAST_RATE)
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     with tqdm(total=total, desc="fitting a classifier", unit="step") as bar, torch.enable_grad():
-        for _ in range(recipe.epochs):
-            for rows in np.array_split(order.permutation(known), steps):
-                loss = masked_cross_entropy(
-                    network(recipe.shown(pixels(rows))), torch.from_numpy(targets[rows]).float().to(recipe.device)
-                )
-                if not torch.isfinite(loss):
-                    raise UserError(f"the loss is {loss.item()} while a classifier is fitted; lower its learning rate.")
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                bar.update()
+        for rows in batches(known, recipe, order, steps):
+            loss = masked_cross_entropy(
+                network(recipe.shown(pixels(rows))), torch.from_numpy(targets[rows]).float().to(recipe.device)
+            )
+            if not torch.isfinite(loss):
+                raise UserError(f"the loss is {loss.item()} while a classifier is fitted; lower its learning rate.")
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            bar.update()
     return network.eval()
+
+
+def batches(known: np.ndarray, recipe: Recipe, order: np.random.Generator, steps: int | None) -> Iterator[np.ndarray]:
+    """Rows of each step: parts of alike size of each pass, or `steps` whole batches, which may span two passes."""
+    if steps is None:
+        for _ in range(recipe.epochs):
+            yield from np.array_split(order.permutation(known), -(-len(known) // recipe.batch_size))
+        return
+    left = known[:0]
+    for _ in range(steps):
+        while len(left) < recipe.batch_size:
+            left = np.concatenate([left, order.permutation(known)])
+        yield left[: recipe.batch_size]
+        left = left[recipe.batch_size :]
 
 
 def scores(recipe: Recipe, network: Classifier, pixels: Pixels, rows: np.ndarray) -> Tensor:

@@ -177,8 +177,11 @@ def all_targets(manifest: "pd.DataFrame", classes: Sequence[str] | None = None) 
     return Targets(list(classes), values, sources.astype(np.int64))
 
 
-def learnable(targets: Targets, train: np.ndarray, least: int) -> Targets:
+def learnable(targets: Targets, train: np.ndarray, least: int, key: str = "classifier_network.min_images") -> Targets:
     """The classes that at least `least` training images show, and as many do not; the two sides only together.
+
+    Args:
+        key: of the setting of `least`.
 
     Raises:
         UserError: there is none.
@@ -191,7 +194,7 @@ def learnable(targets: Targets, train: np.ndarray, least: int) -> Targets:
     kept = [name for name in targets.classes if name in enough - broken]
     if not kept:
         raise UserError(
-            f"no finding has classifier_network.min_images={least} training images that show it and as many that do "
+            f"no finding has {key}={least} training images that show it and as many that do "
             "not; lower it, or take more images."
         )
     columns = [targets.classes.index(name) for name in kept]

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.crossfit import crossfit, folds
-from cxr_ldm.evaluation.fitting import Recipe, fit, scores
+from cxr_ldm.evaluation.fitting import Recipe, batches, fit, scores
 from cxr_ldm.metrics.faithfulness.trained_on import trained_on
 from cxr_ldm.networks.classifier import Classifier
 
@@ -39,6 +39,12 @@ def test_a_fit_learns_what_is_there_and_is_the_same_again():
     assert roc_auc_score(truth[:, 0], found[0][:, 0]) > 0.95
     with pytest.raises(UserError, match="no image is known"):
         fit(RECIPE, pixels, np.full((96, 1), np.nan), CLASSES)
+
+
+def test_stated_steps_are_of_whole_batches_that_span_passes():
+    found = list(batches(np.arange(20), RECIPE, np.random.default_rng(0), 5))
+    assert [len(rows) for rows in found] == [16] * 5
+    assert np.bincount(np.concatenate(found)).tolist() == [4] * 20  # five batches of sixteen are four passes
 
 
 def test_images_above_the_size_are_averaged_down():
