@@ -99,10 +99,10 @@ def test_one_step_of_a_flow_that_knows_the_mean_draws_it():
 
 
 def test_the_strength_of_detail_is_measured():
-    """Pictures whose detail is 0.01 of grain, and half of a contrast that is nothing on the left and grows."""
+    """Detail of 0.01 of grain, and half of a contrast that is nothing in the leftmost tenth and grows."""
     made = torch.Generator().manual_seed(1)
     rough = torch.rand(2, 1, 64, 64, generator=made, dtype=torch.float64) - 0.5
-    small = rough * torch.linspace(-0.2, 0.8, 64, dtype=torch.float64).clamp(min=0)
+    small = rough * torch.linspace(-0.1, 0.9, 64, dtype=torch.float64).clamp(min=0)
     network = random_upscaler(4, grain=0.01, texture=0.5)
     detail = without_mean(torch.randn(2, 1, 256, 256, generator=made, dtype=torch.float64), 4) * (16 / 15) ** 0.5
     grain, texture = strength_of(network.enlarge(small, detail), 4)

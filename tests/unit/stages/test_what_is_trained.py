@@ -1,5 +1,6 @@
 """What reaches the networks in training and what a run ends with, step by step and by hand."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.randomness import BatchGenerator
 from cxr_ldm.stages.caches import moments_of
+from cxr_ldm.stages.ldm import whitening_of
 from cxr_ldm.stages.optimisation import warmup_cosine
 
 OTHER_WHITE = ((0.5, -1.0), (2.0, 0.25))
@@ -156,3 +158,16 @@ def test_moments_are_those_of_their_row_and_of_their_vae(tmp_path):
     assert np.abs(found["first"].astype(np.float32) - found["second"]).max() > 0.1
     kept = moments_of(second, images, tmp_path, {"images": 1, "vae": "first"}, device)  # known by its settings
     np.testing.assert_array_equal(kept, found["first"])
+
+
+@pytest.mark.parametrize(("spread", "told"), [(0.3, True), (3.0, False)])
+def test_a_vae_that_says_little_of_its_images_is_told(spread, told):
+    """Var(mean) / (Var(mean) + 1) is 0.08 or 0.9; rows that are not for training do not count."""
+    made = np.random.default_rng(0)
+    moments = np.concatenate([spread * made.normal(size=(40, 1, 4, 4)), np.zeros((40, 1, 4, 4))], axis=1)
+    moments[20:] *= 50
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        whitening = whitening_of(moments.astype(np.float32), np.arange(20), 0.25)
+    assert any("says little about its images" in str(each.message) for each in said) is told
+    assert whitening.arguments["std"][0] == pytest.approx((spread**2 + 1) ** 0.5, rel=0.1)
