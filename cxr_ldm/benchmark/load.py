@@ -79,14 +79,14 @@ def prompt(number: int) -> str:
     return f"Cardiomegaly of visitor {number}."
 
 
-def short_behind_long(browser: Any, address: str, wanted: Mapping[str, Any], many: int) -> float:
+def short_behind_long(browser: Any, address: str, stated: Mapping[str, Any], many: int) -> float:
     """Seconds of one image while another visitor draws many, over those on an idle page.
 
     Raises:
         UserError: the long job was too short.
     """
     alone, long, behind = (
-        Visitor(browser, address, {**wanted, "prompt": f"Cardiomegaly, {who}.", "n": n})
+        Visitor(browser, address, {**stated, "prompt": f"Cardiomegaly, {who}.", "n": n})
         for who, n in (("alone", 1), ("many", many), ("behind", 1))
     )
     idle = alone.served()
