@@ -183,6 +183,21 @@ def test_what_was_done_is_kept_where_another_generation_begins(page):
     assert "unfinished" not in app.session_state
 
 
+def test_a_damaged_collection_does_not_cost_the_images(page, outputs, monkeypatch, tmp_path):
+    """What was drawn is shown and kept; why nearness is not known is said, and the next generation goes on."""
+    damaged = tmp_path / "outputs"
+    shutil.copytree(outputs, damaged)
+    monkeypatch.setenv("CXR_LDM_OUTPUTS", str(damaged))
+    images = damaged / "prepared" / "phantoms" / IMAGES
+    images.write_bytes(images.read_bytes()[:-50] + bytes(50))
+    app = generated(page("generate"), n=1, steps=2)
+    assert any("damaged" in error.value for error in app.error)
+    assert app.session_state["result"].found is None
+    app.button(key="generate").click().run()
+    token = app.query_params["visit"]
+    assert len(Visit(damaged / "app" / "visits", token).generations()) == 2
+
+
 def test_words_of_a_link_make_no_picture_and_no_link(page):
     app = generated(page("generate"), prompt="Clear lungs. " * 40 + "![x](https://evil.example/p.png)", n=1)
     (said,) = [each.value for each in app.warning if "cut off" in each.value]

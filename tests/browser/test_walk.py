@@ -4,12 +4,14 @@ import io
 import re
 import socket
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pydicom
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 from cxr_ldm.imaging.grids import KEY
 
@@ -80,9 +82,36 @@ def in_sight(page: Page, button: Locator) -> None:
     assert box["y"] + box["height"] < page.viewport_size["height"]
 
 
+def downloaded(page: Page, button: Locator) -> Path:
+    """The file behind a button, pressed again where a page that was still being made took the click away."""
+    for _ in range(4):
+        with suppress(TimeoutError):
+            with page.expect_download(timeout=20_000) as waiting:
+                button.click()
+            return waiting.value.path()
+    raise AssertionError("no file came")
+
+
 def test_walk(visit):
     page, open_page, picture = visit
-    # generate
+    image = generates(page, picture)
+    open_page("Enhance")
+    enhances(page, picture)
+    open_page("Edit")
+    edits(page, picture, image)
+    open_page("Dataset")
+    explores(page, picture)
+    open_page("Model")
+    expect(page.get_by_text("Architecture")).to_be_visible()
+    expect(page.locator(".graphviz, [data-testid=stGraphVizChart]").first).to_be_visible()
+    no_sideways_scrolling(page)
+    picture("model")
+    open_page("Research")
+    compares(page, picture)
+
+
+def generates(page: Page, picture: Callable[[str], None]) -> Image.Image:
+    """Draw four images and take them home; the first of them."""
     expect(page.get_by_role("heading", name="Generate", exact=True)).to_be_visible()
     expect(page.get_by_text("Not for diagnosis")).to_be_visible()
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(
@@ -97,7 +126,6 @@ def test_walk(visit):
     no_sideways_scrolling(page)
     picture("generate")
 
-    # download
     with page.expect_download() as waiting:
         page.get_by_role("button", name="ZIP of all").click()
     with zipfile.ZipFile(waiting.value.path()) as archive:
@@ -108,9 +136,11 @@ def test_walk(visit):
         assert '"synthetic": true' in image.info[KEY]
         header = pydicom.dcmread(io.BytesIO(archive.read("0003.dcm")))
         assert header.pixel_array.shape == (256, 256)
+    return image
 
-    # enhance: what was just made, through a preset; the divider moves by the keyboard
-    open_page("Enhance")
+
+def enhances(page: Page, picture: Callable[[str], None]) -> None:
+    """What was just made, through a preset; the divider moves by the keyboard. Then a file, and one that is none."""
     expect(page.get_by_text("Edge enhancement").first).to_be_visible()
     frame = page.frame_locator("iframe").first
     line = frame.get_by_role("slider")
@@ -122,7 +152,6 @@ def test_walk(visit):
     no_sideways_scrolling(page)
     picture("enhance")
 
-    # a file of the visitor's own, and one that is none
     page.get_by_text("a file of mine").click()
     own = io.BytesIO()
     Image.new("L", (64, 48), 99).save(own, "PNG")
@@ -133,8 +162,9 @@ def test_walk(visit):
     upload.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": b"hello, world" * 50})
     expect(page.get_by_text("is no PNG, JPEG or DICOM file")).to_be_visible()
 
-    # edit: paint over the lower left lung of the file, and draw that part anew
-    open_page("Edit")
+
+def edits(page: Page, picture: Callable[[str], None], image: Image.Image) -> None:
+    """Paint over the lower left lung of a file, and draw that part anew."""
     page.get_by_text("a file of mine").click()
     chest = io.BytesIO()
     image.save(chest, "PNG")
@@ -148,17 +178,16 @@ def test_walk(visit):
     paint(page, canvas, draw)
     draw.click()
     expect(page.get_by_text(re.compile("seed 1; red: brighter"))).to_be_visible()
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="PNG (ZIP)").click()
-    with zipfile.ZipFile(waiting.value.path()) as archive:
+    with zipfile.ZipFile(downloaded(page, page.get_by_role("button", name="PNG (ZIP)"))) as archive:
         drawn = Image.open(io.BytesIO(archive.read("0001.png")))
         assert '"label": "SYNTHETIC"' in drawn.info[KEY]
         assert '"edit": {' in drawn.info[KEY]
     no_sideways_scrolling(page)
     picture("edit")
 
-    # dataset
-    open_page("Dataset")
+
+def explores(page: Page, picture: Callable[[str], None]) -> None:
+    """Filter a collection by a word, and open an image in place."""
     expect(page.get_by_text(re.compile(r"of 120 images"))).to_be_visible()
     page.get_by_role("textbox", name="Text holds").fill("effusion")
     page.get_by_role("textbox", name="Text holds").press("Enter")
@@ -170,15 +199,9 @@ def test_walk(visit):
     expect(page.get_by_role("dialog").locator(".frame canvas")).to_be_visible()
     page.keyboard.press("Escape")
 
-    # model
-    open_page("Model")
-    expect(page.get_by_text("Architecture")).to_be_visible()
-    expect(page.locator(".graphviz, [data-testid=stGraphVizChart]").first).to_be_visible()
-    no_sideways_scrolling(page)
-    picture("model")
 
-    # compare
-    open_page("Research")
+def compares(page: Page, picture: Callable[[str], None]) -> None:
+    """Images by two axes, and their table as a file."""
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("button", name="Data (CSV)").first).to_be_visible()
     with page.expect_download() as waiting:

@@ -38,9 +38,10 @@ def generate(wanted: list[Request]) -> None:
 
 
 def keep() -> None:
-    """What was drawn becomes the result of the page, and goes into the visitor's history; then it is finished.
+    """What was drawn becomes the result of the page, and goes into the visitor's history.
 
-    Streamlit may end the script at any look at its state, so all is made before any of that changes.
+    A click may end the script at any look at the page's state: until `unfinished` is gone this is done again, and
+    behind that the state is not looked at any more.
     """
     drawing: Drawing = st.session_state["unfinished"]
     if not drawing.drawn:
@@ -48,9 +49,12 @@ def keep() -> None:
         return
     done, images = drawing.each[: len(drawing.drawn)], torch.cat(drawing.drawn)
     pipeline, history = ui.loaded(done[0].model), visit()
-    by_prompt = [list(found) for _, found in groupby(done, key=lambda one: one.prompt)]
-    wanted = [replace(found[0], n=len(found)) for found in by_prompt]
+    by_prompt = [list(same) for _, same in groupby(done, key=lambda one: one.prompt)]
+    wanted = [replace(same[0], n=len(same)) for same in by_prompt]
     steps = [torch.cat(step) for step in zip(*drawing.frames, strict=True)]
+    found = None
+    with ui.messages():  # a damaged collection must not keep the images from who drew them
+        found = ui.nearest(wanted[0].model, images)
     result = Result(
         requests=wanted,
         images=images,
@@ -58,15 +62,16 @@ def keep() -> None:
         sha256=pipeline.sha256,
         readings=[pipeline.reading(request.prompt) for request in wanted],
         finished=wanted[0].finish(images),
-        found=ui.nearest(wanted[0].model, images),
+        found=found,
         numbers=ui.measured(images),
         moving=animation(steps, min(4, len(images))),
     )
     pngs = [png_bytes(image, facts) for image, facts in zip(result.finished, result.facts(), strict=True)]
-    history.keep(settings_of(wanted), pngs)
+    stated = settings_of(wanted)
     st.session_state["result"] = result
     st.session_state.pop("looked_at", None)
     st.session_state.pop("unfinished", None)
+    history.keep(stated, pngs)
 
 
 def visit() -> Visit:
