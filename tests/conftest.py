@@ -8,8 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from cxr_ldm.benchmark.browser import chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -96,6 +99,16 @@ def command(request: pytest.FixtureRequest) -> Command:
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, one for all tests of this worker: Playwright refuses a second driver in one thread.
+
+    Where it is missing the tests fail, and say how to install it.
+    """
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
-"""A server with an output folder of its own, and a browser."""
+"""A server with an output folder of its own."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from cxr_ldm.benchmark.browser import chromium, serving
+from cxr_ldm.benchmark.browser import serving
 
 
 @pytest.fixture(scope="session")
@@ -15,13 +15,6 @@ def server(tmp_path_factory, command):
     command("-m", "cxr_ldm.prepare", "data=phantom", "data.reader.n=120", f"paths.outputs={folder}", "name=phantoms")
     with serving(folder) as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Debian's Chromium; where it is missing the tests fail, and say how to install it."""
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import expect
 
 from cxr_ldm.artifacts import read_json
-from cxr_ldm.benchmark.browser import chromium
 from cxr_ldm.metrics.results import read_metrics
 
 
@@ -27,12 +26,6 @@ def made(outputs, command):
     command("-m", "cxr_ldm", "quiz", "n=4", "name=pairs", *own)
     command("-m", "cxr_ldm", "quiz", "kind=single", "n=6", "name=single", *own)
     return {name: outputs / "quiz" / name for name in ("lesson", "pairs", "single")}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(params=[(1280, 800), (390, 844)], ids=["desktop", "phone"])

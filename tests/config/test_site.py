@@ -22,7 +22,6 @@ import pytest
 from PIL import Image
 
 from cxr_ldm import OFFERED
-from cxr_ldm.benchmark.browser import chromium
 from tests.conftest import ROOT
 
 SITE = ROOT / "build" / "site"
@@ -139,10 +138,10 @@ def test_no_page_loads_anything_of_another_host(pages):
         assert [url for url in urls if not url.startswith("data:") and not local(url)] == [], style
 
 
-def test_a_browser_asks_no_other_host_and_no_page_is_wider_than_its_screen(pages):
+def test_a_browser_asks_no_other_host_and_no_page_is_wider_than_its_screen(pages, browser):
     handler = functools.partial(Quiet, directory=str(SITE))
     asked, missing, wide = set(), [], []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, chromium() as browser:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for width in WIDTHS:
             page = browser.new_context(viewport={"width": width, "height": 800}).new_page()
