@@ -26,12 +26,12 @@ Command = Callable[..., Done]
 class Warm:
     """A process that has loaded the libraries and forks for each command, see `warm.py`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **surroundings: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "warm.py")],
             cwd=ROOT,
-            env=os.environ | SURROUNDINGS,
+            env=os.environ | SURROUNDINGS | surroundings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

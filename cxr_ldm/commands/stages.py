@@ -27,11 +27,11 @@ from cxr_ldm.commands.settings import (
     device_of,
     filled,
     guidance_of,
-    overrides,
     plain,
     run_folder,
     stage_of,
 )
+from cxr_ldm.commands.starting import ancestor_named, ancestor_of, tuned, vae_named
 from cxr_ldm.data.batches.captions import Wording
 from cxr_ldm.data.batches.transforms import Augment
 from cxr_ldm.data.prepared.folder import Prepared
@@ -54,13 +54,6 @@ from cxr_ldm.stages.upscaler import UpscalerPlan
 from cxr_ldm.stages.vae import VAEPlan
 from cxr_ldm.training.fit import Machine, MakeLogger, on_gpu
 
-# what a bundle that a stage starts from brings, in place of these groups, and the keys of them that stay free
-BROUGHT = {
-    "vae": ("vae_bundle", "vae"),
-    "ldm": ("vae_bundle", "vae", "denoiser", "text_encoder"),
-    "classifier": ("classifier_network",),
-}
-FREE = ("vae.kl_weight.", "vae.adversary.", "vae.reconstruction.", "classifier_network.min_images.")
 OURS = (
     *("accelerator", "devices", "precision", "gradient_clip", "log_every", "max_minutes", "compile"),
     *("memory_gb", "checkpointing"),
@@ -87,46 +80,6 @@ def built(cfg: DictConfig, plan: Plan, word: str, recipe: DictConfig, more: dict
     return Built(plan, settings, run_folder(cfg, plan.kind, word, plan.prepared, settings))
 
 
-def ancestor_of(cfg: DictConfig, prepared: Prepared) -> Bundle | None:
-    """The bundle that init= names, for the chosen stage; None where it names none.
-
-    Raises:
-        UserError: it is of another size, or something else is asked for that it brings itself.
-    """
-    stage = stage_of(cfg)
-    if cfg.init is None:
-        asked = next((word.partition("=")[0] for word in overrides() if word.startswith(("tune=", "tune."))), None)
-        if asked:
-            raise UserError(f"{asked}= says how a bundle learns on; name that by init=BUNDLE.")
-        return None
-    brought = BROUGHT.get(stage)
-    if brought is None:
-        raise UserError(f"init= is for stage={', '.join(BROUGHT)}; stage={stage} has its own start.")
-    for word in overrides():
-        key = word.partition("=")[0]
-        if key.split(".")[0] in brought and not f"{key}.".startswith(FREE):
-            raise UserError(f"init={cfg.init} brings its own {key.split('.')[0]}; leave {key}= out.")
-    outputs = Path(cfg.paths.outputs)
-    if stage == "vae":
-        place = naming.bundle_named(cfg.init, outputs, "vae", "ldm", key="init")
-        ancestor = load_vae(place.said(), cfg.bundle_packages)
-    else:
-        place = naming.bundle_named(cfg.init, outputs, stage, key="init")
-        ancestor = load_bundle(place.said(), stage, cfg.bundle_packages)
-    tuning.check_size(ancestor, prepared)
-    return ancestor
-
-
-def tuned(cfg: DictConfig, ancestor: Bundle | None) -> tuple[tuning.Tuning | None, dict[str, Any]]:
-    """How an ancestor learns on, and what that adds to the settings of a run; nothing where there is none."""
-    if ancestor is None:
-        return None, {}
-    stated = plain(cfg.tune)
-    if stated["rank"] is not None and cfg.stage.name != "ldm":
-        raise UserError(f"tune=lora changes a denoiser; stage={cfg.stage.name} takes tune=full.")
-    return tuning.Tuning(**stated), {"init": ancestor.sha256, "tune": stated}
-
-
 def vae(cfg: DictConfig, prepared: Prepared) -> Built:
     """stage=vae"""
     recipe, more = cfg.training.vae, {"vae": plain(cfg.vae)}
@@ -141,8 +94,7 @@ def vae(cfg: DictConfig, prepared: Prepared) -> Built:
         more["vae"] |= {"network": spec}
         network = partial(copy.deepcopy, trained)
     elif cfg.vae_bundle:
-        place = naming.bundle_named(cfg.vae_bundle, Path(cfg.paths.outputs), "vae", "ldm", key="vae_bundle")
-        source = load_vae(place.said(), cfg.bundle_packages)
+        source = load_vae(vae_named(cfg, None).said(), cfg.bundle_packages)
         if source.spec["autoencoder"] != register.named(plain(cfg.vae.network)):
             raise UserError(
                 f"vae_bundle={cfg.vae_bundle} holds another network than vae.network; choose the vae= it was trained "
@@ -173,12 +125,7 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
     ancestor = ancestor_of(cfg, prepared)
     if ancestor is not None:
         return tuned_ldm(cfg, prepared, ancestor)
-    chosen = any(word.startswith(("vae=", "vae.")) for word in overrides())  # a VAE that was asked for must be that one
-    needed = {"vae": plain(cfg.vae)} if chosen else None
-    outputs = Path(cfg.paths.outputs)
-    place = cfg.vae_bundle and naming.bundle_named(cfg.vae_bundle, outputs, "vae", "ldm", key="vae_bundle")
-    chosen_vae = place or naming.newest_bundle(outputs, "vae", prepared.name, needed)
-    source = load_vae(chosen_vae.said(), cfg.bundle_packages)
+    source = load_vae(vae_named(cfg, prepared.name).said(), cfg.bundle_packages)
     more = {
         "vae_bundle": source.sha256,
         **inpaint_stated(cfg),
@@ -408,6 +355,18 @@ def check(cfg: DictConfig) -> None:
         if value != needed:
             raise UserError(f"trainer.graphs=true and {key}={value} do not go together; take {key}={needed or 'null'}.")
     check_stop(cfg.stop, cfg.stage.name if cfg.get("stage") else None, cfg.training.ldm.copies.samples)
+
+
+def check_start(cfg: DictConfig) -> None:
+    """Raises UserError where what the stage starts from is not there: before hours of preparing, not after them."""
+    stage = stage_of(cfg)
+    if ancestor_named(cfg) is None and (stage == "ldm" or (stage == "vae" and cfg.vae_bundle)):
+        vae_named(cfg, None)
+    if stage == "ldm":
+        inpaint_stated(cfg)
+        denoiser_node(cfg)
+    if stage == "distill":
+        naming.model_bundle(cfg.teacher, Path(cfg.paths.outputs), key="teacher")
 
 
 def check_stop(stop: str | None, stage: str | None, samples: int) -> None:

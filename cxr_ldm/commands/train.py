@@ -19,7 +19,6 @@ from cxr_ldm.commands.settings import (
     overrides,
     part_of_stage,
     prepared_data,
-    stage_of,
 )
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.errors import UserError
@@ -32,7 +31,7 @@ def main(cfg: DictConfig) -> Path:
     check_values(cfg, Train)
     check_logger(cfg.logger)
     stages.check(cfg)
-    stage_of(cfg)
+    stages.check_start(cfg)
     if cfg.split != "val":
         raise UserError(f"split={cfg.split}: train.py measures on split=val; evaluate.py opens the test split.")
     return in_as_many(cfg, lambda: train(cfg))
@@ -40,13 +39,13 @@ def main(cfg: DictConfig) -> Path:
 
 def train(cfg: DictConfig) -> Path:
     """A run of a checked config, which several processes may share; its folder."""
+    machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
     prepared = ranks.first_alone(lambda: prepared_data(cfg))
     check_split_sizes(prepared)
     built: stages.Built = part_of_stage(cfg, "plan")(cfg, prepared)
     built.plan.check(built.folder)
     composed = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(overrides())}
     config = OmegaConf.to_container(cfg, resolve=False)
-    machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
     machine = replace(machine, callbacks=(*machine.callbacks, *pruning()))
     first = run(built.plan, built.folder, built.settings, machine, logger, composed, config, arm=is_swept())
     ranks.leave()

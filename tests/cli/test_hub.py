@@ -3,10 +3,7 @@
 import base64
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,8 +14,8 @@ from cxr_ldm.assets import DEMO
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.errors import UserError
 from cxr_ldm.hub import parted
+from tests.conftest import Warm
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0" * 39 + "1"
 
 
@@ -87,33 +84,46 @@ class Hub(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
 
-@pytest.fixture
-def server():
+@pytest.fixture(scope="module")
+def running():
     handler = type("Own", (Hub,), {"files": {}, "private": {}})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield handler, f"http://127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield handler, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @pytest.fixture
-def call(server, tmp_path):
-    """A command that knows this hub alone, and whom it belongs to."""
-    _, address = server
-    surroundings = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
-    surroundings |= {"HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+def handler(running):
+    """A hub that holds nothing."""
+    running[0].files.clear()
+    running[0].private.clear()
+    return running[0]
 
-    def run(*words, token="hf_test", code=0, **more):
-        known = surroundings | ({"HF_TOKEN": token} if token else {}) | more
-        done = subprocess.run([sys.executable, *words], cwd=ROOT, env=known, capture_output=True, text=True)
+
+@pytest.fixture(scope="module")
+def surroundings(running, tmp_path_factory):
+    """Of commands that know this hub alone."""
+    known = {"HF_ENDPOINT": running[1], "HF_HOME": str(tmp_path_factory.mktemp("hf")), "HF_HUB_DISABLE_XET": "1"}
+    return known | {"HF_HUB_OFFLINE": "0", "HF_TOKEN_PATH": known["HF_HOME"] + "/token"}
+
+
+@pytest.fixture(scope="module")
+def call(surroundings, tmp_path_factory):
+    """A command that knows this hub alone, and whom it belongs to."""
+    warm = Warm(tmp_path_factory.mktemp("warm"), **surroundings)
+
+    def run(*words, token="hf_test", code=0):
+        Path(surroundings["HF_TOKEN_PATH"]).write_text(token)
+        done = warm.run(list(words))
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
-    return run
+    yield run
+    warm.process.communicate(timeout=60)
 
 
-def test_a_bundle_goes_to_the_hub_and_comes_back_the_same(server, call, tmp_path):
-    handler, _ = server
+def test_a_bundle_goes_to_the_hub_and_comes_back_the_same(handler, call, command, surroundings, tmp_path):
     send = ["-m", "cxr_ldm.export", "hub=lab/phantom", "bundle=phantom", f"paths.outputs={tmp_path}"]
     done = call(*send)
     assert "commit/0000" in done.stdout
@@ -131,16 +141,16 @@ def test_a_bundle_goes_to_the_hub_and_comes_back_the_same(server, call, tmp_path
         f"paths.outputs={tmp_path}",
         "bundle=hf:lab/phantom",
     ]
-    done = call(*draw, token=None)
+    done = call(*draw, token="")
     assert "using hf:lab/phantom of the hub" in done.stdout
     facts = json.loads(next((tmp_path / "samples").glob("*/0000.json")).read_text())
     assert facts["bundle_sha256"] == bundle_sha256(DEMO)
     handler.files.clear()
-    assert "complete already" in call(*draw, token=None, HF_HUB_OFFLINE="1").stdout, "from the cache"
+    done = command(*draw, **surroundings | {"HF_HUB_OFFLINE": "1"})
+    assert "complete already" in done.stdout, "from the cache"
 
 
-def test_what_is_not_there_or_was_changed_is_refused_in_a_sentence(server, call, tmp_path):
-    handler, _ = server
+def test_what_is_not_there_or_was_changed_is_refused_in_a_sentence(handler, call, tmp_path):
     draw = ["sample.py", "prompt=x", "n=1", f"paths.outputs={tmp_path}"]
     assert "no such repository" in call(*draw, "bundle=hf:lab/nowhere", code=2).stderr
     assert "names no repository" in call(*draw, "bundle=hf:lab", code=2).stderr

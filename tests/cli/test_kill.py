@@ -42,11 +42,17 @@ LDM = [
 
 @pytest.fixture(scope="module")
 def undisturbed(command, tmp_path_factory):
-    """The folder of a run of each stage that nobody killed."""
+    """The folder of an autoencoder that nobody killed."""
     folder = tmp_path_factory.mktemp("outputs")
     command("train.py", "stage=vae", *VAE, "name=undisturbed", f"paths.outputs={folder}")
-    command("train.py", *ldm(folder, "undisturbed"), f"paths.outputs={folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def with_model(undisturbed, command):
+    """The same folder, with a model beside it that nobody killed either."""
+    command("train.py", *ldm(undisturbed, "undisturbed"), f"paths.outputs={undisturbed}")
+    return undisturbed
 
 
 def ldm(outputs: Path, name: str) -> list[str]:
@@ -91,44 +97,42 @@ def killed_at(
     return process.wait(timeout=120), log.read_text()
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("stretches", [2, 5], ids=["before unfreezing", "after unfreezing"])
-def test_killed_and_started_again_ends_with_the_same_weights(undisturbed, command, stretches):
+def test_killed_and_started_again_ends_with_the_same_weights(with_model, command, stretches):
     chance = random.Random(stretches)  # the step at which it dies is anywhere between two checkpoints
     name = f"killed{stretches}"
-    run = undisturbed / "ldm" / name
+    run = with_model / "ldm" / name
     wait = chance.uniform(0.0, 0.25)
-    killed_at(undisturbed, ldm(undisturbed, name), run, stretches, wait)
+    killed_at(with_model, ldm(with_model, name), run, stretches, wait)
     assert not (run / "bundle").exists()
-    command("train.py", *ldm(undisturbed, name), f"paths.outputs={undisturbed}")
-    for expected in (undisturbed / "ldm" / "undisturbed" / "bundle").glob("*.safetensors"):
+    command("train.py", *ldm(with_model, name), f"paths.outputs={with_model}")
+    for expected in (with_model / "ldm" / "undisturbed" / "bundle").glob("*.safetensors"):
         assert (run / "bundle" / expected.name).read_bytes() == expected.read_bytes(), expected.name
     assert (run / "samples" / "training.gif").is_file()
 
 
-def test_a_killed_autoencoder_ends_with_the_same_weights(undisturbed, command):
-    run = undisturbed / "vae" / "killed"
-    arguments = [*VAE, "training.vae.checkpoint_every=16", "training.vae.validate_every=32"]
-    killed_at(undisturbed, ["stage=vae", *arguments, "name=killed"], run, 1, 0.05)
-    command("train.py", "stage=vae", *arguments, "name=killed", f"paths.outputs={undisturbed}")
+@pytest.mark.parametrize("gently", [False, True], ids=["killed", "terminated"])
+def test_an_autoencoder_that_was_stopped_ends_with_the_same_weights(undisturbed, command, gently):
+    """Exit code 0 would tell a queue that a terminated run succeeded; 75 says that it is to be started again."""
+    name = "terminated" if gently else "killed"
+    run = undisturbed / "vae" / name
+    more = ["training.vae.checkpoint_every=16", "training.vae.validate_every=32"]
+    arguments = ["stage=vae", *VAE, *more, f"name={name}"]
+    code, output = killed_at(undisturbed, arguments, run, 1, 0.05, gently)
+    if gently:
+        assert code == 75, output
+        assert "stopped by SIGTERM at step" in output
+        assert "Traceback" not in output
+    command("train.py", *arguments, f"paths.outputs={undisturbed}")
     expected = (undisturbed / "vae" / "undisturbed" / "bundle" / "autoencoder.safetensors").read_bytes()
     assert (run / "bundle" / "autoencoder.safetensors").read_bytes() == expected
 
 
-def test_a_terminated_run_says_that_it_is_not_at_its_end(undisturbed, command):
-    """Exit code 0 would tell a queue that the run succeeded; 75 that it is to be started again."""
-    run = undisturbed / "ldm" / "terminated"
-    code, output = killed_at(undisturbed, ldm(undisturbed, "terminated"), run, 1, 0.1, gently=True)
-    assert code == 75, output
-    assert "stopped by SIGTERM at step" in output
-    assert "Traceback" not in output
-    command("train.py", *ldm(undisturbed, "terminated"), f"paths.outputs={undisturbed}")
-    expected = undisturbed / "ldm" / "undisturbed" / "bundle" / "network.safetensors"
-    assert (run / "bundle" / "network.safetensors").read_bytes() == expected.read_bytes()
-
-
-def test_killed_when_its_bundle_stood_and_the_run_was_not_marked_complete(undisturbed, command, tmp_path):
+@pytest.mark.campaign
+def test_killed_when_its_bundle_stood_and_the_run_was_not_marked_complete(with_model, command, tmp_path):
     """One of 240 random kills fell there, and the same command refused to go on."""
-    outputs = shutil.copytree(undisturbed, tmp_path / "outputs", symlinks=True)
+    outputs = shutil.copytree(with_model, tmp_path / "outputs", symlinks=True)
     run = outputs / "ldm" / "undisturbed"
     record = artifacts.read_record(run)
     facts = {name: record[name] for name in ("data", "prepared")}
@@ -136,7 +140,7 @@ def test_killed_when_its_bundle_stood_and_the_run_was_not_marked_complete(undist
     shutil.copytree(run / "bundle", run / ".bundle.building.partial")  # as far as the next one came
     command("train.py", *ldm(outputs, "undisturbed"), f"paths.outputs={outputs}")
     assert artifacts.read_record(run)["complete"]
-    expected = undisturbed / "ldm" / "undisturbed" / "bundle"
+    expected = with_model / "ldm" / "undisturbed" / "bundle"
     assert sorted(path.name for path in (run / "bundle").iterdir()) == sorted(path.name for path in expected.iterdir())
     assert (run / "bundle" / "SHA256SUMS").read_bytes() == (expected / "SHA256SUMS").read_bytes()
     assert not list(run.glob(".*.partial"))

@@ -17,6 +17,7 @@ OWN = {"train/images_per_second", "train/memory_gb", "val/text_spread"}
 
 
 TOLERANCE = 1e-9  # in float64; in float32 weights differ by 3e-5 and losses by 1e-6
+pytestmark = pytest.mark.campaign
 
 
 @pytest.fixture(scope="module")
