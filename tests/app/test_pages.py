@@ -596,7 +596,8 @@ def test_research_grid_attention_and_bad_lists(page):
     app.number_input(key="base_steps").set_value(2)
     app.button(key="compare").click().run()
     healthy(app)
-    figure, data = app.session_state["comparison"]
+    compared = app.session_state["comparison"]
+    figure, data = compared.figure, compared.data
     assert data[["seed", "guidance"]].values.tolist() == [[0, 1.0], [0, 3.0], [7, 1.0], [7, 3.0]]
     picture = Image.open(io.BytesIO(figure))
     name, prompt = data.loc[0, ["model", "prompt"]]
@@ -607,6 +608,8 @@ def test_research_grid_attention_and_bad_lists(page):
     captions = [f"seed {seed} | guidance scale {scale:g}" for seed, scale in cells]
     assert np.array_equal(np.asarray(picture), np.asarray(grid(torch.cat(drawn), 2, captions)))
     assert '"synthetic": true' in picture.info[KEY]
+    assert np.array_equal(compared.pictures, to_uint8(torch.cat(drawn)[:, 0])), "what the viewer opens"
+    assert (compared.captions, compared.columns) == (captions, 2)
     app.text_input(key="values_rows_seed").set_value("0, x").run()
     healthy(app)
     assert "is no list of numbers parted by commas" in app.error[0].value

@@ -13,6 +13,7 @@ from cxr_ldm.app import library, ui
 from cxr_ldm.app.brush import brush
 from cxr_ldm.app.generation import zip_bytes
 from cxr_ldm.app.sources import source
+from cxr_ldm.app.viewer import viewer
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.editing import REGIONS, Original, hole_of, pasted, square_of
@@ -193,6 +194,9 @@ def results(result: Edited) -> None:
         with columns[0]:
             before, after = (ui.picture(images[index], 512) for images in (result.before, result.finished))
             ui.compare_slider(before, after)
+            with st.expander("Look closely"):
+                pair = [to_uint8(images[index][0]) for images in (result.before, result.finished)]
+                viewer(pair, ["before", "after"], f"edited_{index}")
         shown, words = np.moveaxis(to_uint8(changes[index]), 0, -1), f"seed {seed}; red: brighter, blue: darker"
         columns[1].image(shown, caption=words, width="stretch")
         if result.judged is not None:

@@ -2,8 +2,10 @@
 
 import io
 import json
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 import torch
@@ -12,14 +14,34 @@ from PIL.PngImagePlugin import PngInfo
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.asking import LARGEST_SEED
 from cxr_ldm.app.generation import Request
+from cxr_ldm.app.viewer import viewer
 from cxr_ldm.data.readers.columns import defused
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.curves import points
-from cxr_ldm.imaging.grids import KEY, grid
+from cxr_ldm.imaging.grids import KEY, grid, to_uint8
 from cxr_ldm.inspection.attention import attention_maps
 from cxr_ldm.report.figures import AXES, curve_figure
 
 MOST = 36  # images of one comparison
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison drew.
+
+    Attributes:
+        figure: the grid as PNG.
+        data: settings, statistics and command of each image.
+        pictures: uint8 `[H,W]` each, row by row.
+        captions: of each.
+        columns: images in a row.
+    """
+
+    figure: bytes
+    data: pd.DataFrame
+    pictures: list[np.ndarray]
+    captions: list[str]
+    columns: int
 
 
 def values(axis: str, key: str) -> list[Any]:
@@ -82,13 +104,11 @@ def compare() -> None:
             raise UserError(f"{len(rows)} × {len(across_values)} images: choose at least one and at most {MOST}.")
         st.session_state["comparison"] = run_grid(base, (down, rows), (across, across_values))
     if "comparison" in st.session_state:
-        show_grid(*st.session_state["comparison"])
+        show_grid(st.session_state["comparison"])
 
 
-def run_grid(
-    base: dict[str, Any], down: tuple[str, list[Any]], across: tuple[str, list[Any]]
-) -> tuple[bytes, pd.DataFrame]:
-    """The figure as PNG, and its data: settings, statistics and command of each image."""
+def run_grid(base: dict[str, Any], down: tuple[str, list[Any]], across: tuple[str, list[Any]]) -> Compared:
+    """Draw an image for each pair of values, and nothing else different."""
     requests = [
         Request(**{**base, FIELDS[down[0]]: row, FIELDS[across[0]]: column}, n=1)
         for row in down[1]
@@ -127,16 +147,18 @@ def run_grid(
         }
         for request, numbers in zip(requests, ui.measured(pixels), strict=True)
     )
-    return buffer.getvalue(), data
+    return Compared(buffer.getvalue(), data, [to_uint8(each[0]) for each in pixels], captions, len(across[1]))
 
 
-def show_grid(figure: bytes, data: pd.DataFrame) -> None:
-    """The figure, its numbers, and both as files."""
-    st.image(figure)
-    st.dataframe(data, hide_index=True)
+def show_grid(compared: Compared) -> None:
+    """The figure, its images in the viewer, its numbers, and both as files."""
+    st.image(compared.figure)
+    with st.expander("Look closely"):
+        viewer(compared.pictures, compared.captions, "compared", compared.columns)
+    st.dataframe(compared.data, hide_index=True)
     row = st.container(horizontal=True)
-    row.download_button("Figure (PNG)", figure, "comparison.png")
-    row.download_button("Data (CSV)", as_csv(data), "comparison.csv")
+    row.download_button("Figure (PNG)", compared.figure, "comparison.png")
+    row.download_button("Data (CSV)", as_csv(compared.data), "comparison.csv")
 
 
 def as_csv(table: pd.DataFrame) -> str:
