@@ -2,12 +2,14 @@
 
 import hmac
 import os
+import threading
 import time
 
 import streamlit as st
 
 PASSWORD = "CXR_LDM_PASSWORD"  # of the environment; cxr-ldm app app.password=… sets it
 PAUSE = 1.0  # seconds after a wrong one, so that guessing takes long
+WRONG = threading.Lock()  # held meanwhile, so that guessing in many sessions at once takes as long
 
 
 def admitted() -> bool:
@@ -22,7 +24,8 @@ def admitted() -> bool:
     if not given:
         return False
     if not hmac.compare_digest(given.encode(), wanted.encode()):
-        time.sleep(PAUSE)
+        with WRONG:
+            time.sleep(PAUSE)
         st.error("This is not the password.")
         return False
     st.session_state["admitted"] = True

@@ -17,7 +17,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cxr_ldm import artifacts, content
-from cxr_ldm.app import library, ui
+from cxr_ldm.app import door, library, ui
 from cxr_ldm.app.brush import mask_of
 from cxr_ldm.app.forming import Drawing
 from cxr_ldm.app.generation import Request, animation
@@ -235,11 +235,13 @@ def test_a_link_states_settings_and_what_is_impossible_in_it_is_left_out(outputs
 
 def test_a_password_stands_before_every_page(outputs, monkeypatch):
     monkeypatch.setenv("CXR_LDM_PASSWORD", "très secret")
-    monkeypatch.setattr("cxr_ldm.app.door.PAUSE", 0)
+    paused = []
+    monkeypatch.setattr("cxr_ldm.app.door.time.sleep", lambda seconds: paused.append((seconds, door.WRONG.locked())))
     app = AppTest.from_file(str(MAIN), default_timeout=180).run()
     assert not app.button
     app.text_input(key="password").set_value("tres secret").run()
     assert [error.value for error in app.error] == ["This is not the password."]
+    assert (door.PAUSE, True) in paused, "guesses wait for each other, whatever their sessions"
     assert not app.button
     app.text_input(key="password").set_value("très secret").run()
     healthy(app)
