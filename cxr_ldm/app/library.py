@@ -14,8 +14,8 @@ from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import SAMPLER, STEPS
 from cxr_ldm.report.cards import facts
 
-# of the environment: the output folder, and the model that stands first
-OUTPUTS, BUNDLE = "CXR_LDM_OUTPUTS", "CXR_LDM_BUNDLE"
+# of the environment: the output folder, the model that stands first, and what networks are compiled by
+OUTPUTS, BUNDLE, COMPILE = "CXR_LDM_OUTPUTS", "CXR_LDM_BUNDLE", "CXR_LDM_COMPILE"
 FAR = 2.0  # times the distance between two halves of the real images, above which a model is called not good yet
 PACKAGED = {name: f"{name} (of the package)" for name in MODELS}
 

@@ -1,6 +1,7 @@
 """What the pages share: the banner, errors as sentences, choices, pictures, and what is kept in memory."""
 
 import html
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,7 +69,8 @@ def messages() -> Iterator[None]:
 @st.cache_resource(max_entries=3, show_spinner="Loading the model …")
 def pipeline(folder: Path, sha256: str) -> TextToCXR:
     """A model in memory, by its folder and what is in it."""
-    return TextToCXR.from_bundle(folder)
+    found, backend = TextToCXR.from_bundle(folder), os.environ.get(library.COMPILE)
+    return found.compile(backend) if backend else found
 
 
 @st.cache_resource

@@ -139,11 +139,11 @@ class Shapes:
         """Diffusers' with the same weights."""
         return Twin(ours, shape, self.width)
 
-    def graph(self, ours: UNet, batch: int, runtime: str) -> Exported:
-        """The same network as a graph in a runtime, for a batch of this size."""
+    def graph(self, ours: UNet, batch: int) -> Exported:
+        """The same network as a graph in onnxruntime, for a batch of this size."""
         states, mask = self.text(batch)
         inputs = {"x": torch.randn(batch, *self.latent), "label": torch.full((batch,), 500.0)}
-        return Exported(ours, inputs | {"context": states, "mask": mask}, runtime)
+        return Exported(ours, inputs | {"context": states, "mask": mask})
 
     def text(self, batch: int) -> tuple[Tensor, Tensor]:
         """States and mask."""

@@ -22,7 +22,7 @@ from cxr_ldm.benchmark.diffusers_peers import (
     dpm_solver,
     twin_autoencoder,
 )
-from cxr_ldm.benchmark.graph_peers import Decoder, Exported, installed
+from cxr_ldm.benchmark.graph_peers import Exported, installed
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds, timed
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.flow_map import FlowMap
@@ -34,13 +34,15 @@ from cxr_ldm.evaluation.cost import peak_bytes
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import texts_once
-from cxr_ldm.networks.precision import dtype_of, has_bf16, in_precision
+from cxr_ldm.networks.compiled import CompiledDecoder, CompiledDenoiser, Decoder, has_openvino
+from cxr_ldm.networks.precision import dtype_of, has_bf16, in_precision, resolved
 from cxr_ldm.networks.unet import UNet
 from cxr_ldm.ranges import Count, Precision, Seed
 from cxr_ldm.report.markdown import render_markdown
 
 Draw = Callable[[Condition, Condition], Tensor]
 Image = Callable[[], Tensor]
+Decodes = Autoencoder | Exported | CompiledDecoder
 SCALE = 3.0  # of guidance, on all sides
 EMPTY = 2  # tokens of the empty text, its beginning and its end
 FEW = 5  # steps of a comparison within one image
@@ -52,9 +54,10 @@ given states of a text.
   heads at every level (`step_speed_…`), with our shape and weights (`step_speed_alike_…`), and against itself
   (`step_self_check`), which shows the error of these ratios. `step_speed_4x4_…`: of the network that the original's
   code builds, with attention at 4×4 alone.
-- `…onnxruntime…`, `…openvino…`, where they are installed: our weights as an ONNX graph of fixed shapes in these
-  runtimes; OpenVINO computes in bfloat16 by itself where the processor has it. Of a whole image they run the denoiser
-  and the decoder.
+- `…compiled…`, where OpenVINO is installed: ours by `compile=openvino precision=auto`, denoiser and decoder; the making
+  of its graphs, some seconds for each new shape, is not in these times. `step_compiled_speed_…`: beside ours in
+  PyTorch's best format.
+- `…onnxruntime…`, where it is installed: our weights as an ONNX graph of fixed shapes in this runtime.
 - `…bf16…`, where the processor has bfloat16: ours in it (`precision=auto`) beside the peer in float32, as diffusers
   loads its networks; in `…alike_bf16…` and `image_speed_bf16_to_diffusers_bf16` both run in bfloat16.
   `step_bf16_speed_…`: ours beside ours in float32.
@@ -117,16 +120,22 @@ def steps_of(shapes: Shapes, as_coded: UNetShape, batches: Sequence[int], repeat
         compared(f"step_speed_b{batch}", ours, peer, batch)
         compared(f"step_speed_alike_b{batch}", ours, alike, batch)
         compared(f"step_speed_4x4_b{batch}", ours, coded, batch)
-        graphs = {runtime: shapes.graph(ours, 2 * batch, runtime) for runtime in installed()}
-        for runtime, graph in graphs.items():
-            compared(f"step_speed_{runtime}_b{batch}", ours, graph, batch)
+        graph = shapes.graph(ours, 2 * batch) if installed() else None
+        if graph is not None:
+            compared(f"step_speed_onnxruntime_b{batch}", ours, graph, batch)
+        best = ours
         if has_bf16("cpu"):
-            narrow, narrow_peer = in_precision(ours, "bf16"), in_precision(alike, "bf16")
-            compared(f"step_speed_bf16_b{batch}", narrow, peer, batch)
-            compared(f"step_speed_alike_bf16_b{batch}", narrow, narrow_peer, batch)
-            compared(f"step_bf16_speed_b{batch}", narrow, ours, batch)
-            for runtime, graph in graphs.items():
-                compared(f"step_speed_bf16_{runtime}_b{batch}", narrow, graph, batch)
+            best, narrow_peer = in_precision(ours, "bf16"), in_precision(alike, "bf16")
+            compared(f"step_speed_bf16_b{batch}", best, peer, batch)
+            compared(f"step_speed_alike_bf16_b{batch}", best, narrow_peer, batch)
+            compared(f"step_bf16_speed_b{batch}", best, ours, batch)
+            if graph is not None:
+                compared(f"step_speed_bf16_onnxruntime_b{batch}", best, graph, batch)
+        if has_openvino():
+            compiled = CompiledDenoiser(ours, resolved("auto", "cpu"))
+            compared(f"step_speed_compiled_b{batch}", compiled, peer, batch)
+            compared(f"step_speed_alike_compiled_b{batch}", compiled, alike, batch)
+            compared(f"step_compiled_speed_b{batch}", compiled, best, batch)
     compared("step_self_check", peer, peer, batches[0])
     step = guided_step(shapes, ours, batches[0])
     pairs = in_turns(lambda: known_text(ours, step), lambda: anew(step), repeats, "texts_once_speed")
@@ -218,11 +227,22 @@ class Whole:
         draw = as_the_original(self.shapes, self.shapes.vae(), denoiser, leading(self.original_steps))
         return self.read(draw, self.padded, self.padded)
 
-    def graph(self, runtime: str) -> Image:
-        """Ours, with denoiser and decoder as graphs in a runtime."""
+    def compiled(self, student: bool = False) -> Image:
+        """Ours, or the student, by `compile=openvino` in the processor's best format."""
+        torch.manual_seed(self.seed)
+        precision = resolved("auto", "cpu")
+        decoder = CompiledDecoder(self.shapes.vae(), precision)
+        network = CompiledDenoiser(self.shapes.student() if student else self.network(), precision)
+        denoiser = (FlowMap if student else Denoiser)(network, RectifiedFlow(), Velocity())
+        times = trailing(self.student_steps if student else self.steps)
+        draw = drawing(self.shapes, decoder, denoiser, flow_map if student else dpmpp_2m, times)
+        return self.read(draw, self.shapes.tokens, EMPTY)
+
+    def onnxruntime(self) -> Image:
+        """Ours, with denoiser and decoder as graphs in onnxruntime."""
         shapes, latents = self.shapes, {"latents": torch.randn(1, *self.shapes.latent)}
-        denoiser = Denoiser(shapes.graph(self.network(), 2, runtime), RectifiedFlow(), Velocity())
-        decoder = Exported(Decoder(shapes.vae()), latents, runtime)
+        denoiser = Denoiser(shapes.graph(self.network(), 2), RectifiedFlow(), Velocity())
+        decoder = Exported(Decoder(shapes.vae()), latents)
         return self.read(drawing(shapes, decoder, denoiser, dpmpp_2m, trailing(self.steps)), shapes.tokens, EMPTY)
 
     def network(self) -> UNet:
@@ -251,8 +271,13 @@ class Whole:
             "student_bf16": partial(self.student, "bf16"),
             "diffusers_bf16": partial(self.diffusers, "bf16"),
         }
+        compiled: dict[str, Callable[[], Image]] = {
+            "ours_compiled": self.compiled,
+            "student_compiled": partial(self.compiled, student=True),
+        }
         kinds = {"ours": self.own, "student": self.student, "diffusers": self.diffusers, "original": self.original}
-        return kinds | (narrow if has_bf16("cpu") else {})
+        kinds |= (narrow if has_bf16("cpu") else {}) | (compiled if has_openvino() else {})
+        return kinds | ({"onnxruntime": self.onnxruntime} if installed() else {})
 
 
 PAIRS = {
@@ -264,6 +289,14 @@ PAIRS = {
     "student_speed_bf16_to_original": ("student_bf16", "original"),
     "image_speed_bf16_to_diffusers": ("ours_bf16", "diffusers"),
     "image_speed_bf16_to_diffusers_bf16": ("ours_bf16", "diffusers_bf16"),
+    "image_speed_to_onnxruntime": ("ours", "onnxruntime"),
+    "image_speed_bf16_to_onnxruntime": ("ours_bf16", "onnxruntime"),
+    "image_speed_compiled_to_original": ("ours_compiled", "original"),
+    "student_speed_compiled_to_original": ("student_compiled", "original"),
+    "image_speed_compiled_to_diffusers": ("ours_compiled", "diffusers"),
+    "image_speed_compiled_to_diffusers_bf16": ("ours_compiled", "diffusers_bf16"),
+    "image_speed_compiled_to_bf16": ("ours_compiled", "ours_bf16"),
+    "image_speed_compiled_to_onnxruntime": ("ours_compiled", "onnxruntime"),
 }
 
 
@@ -273,14 +306,8 @@ def images_of(whole: Whole, repeats: int) -> dict[str, Metric]:
     stated = {"steps": whole.steps, "student_steps": whole.student_steps, "original_steps": whole.original_steps}
     metrics = {}
     for name, (ours, theirs) in PAIRS.items():
-        if ours in draws:
+        if ours in draws and theirs in draws:
             pairs = in_turns(draws[ours], draws[theirs], repeats, name)
-            metrics[name] = ratio(pairs, 1, stated | seconds(pairs))
-    for runtime in installed():
-        graph = whole.graph(runtime)
-        for kind in [kind for kind in ("ours", "ours_bf16") if kind in draws]:
-            name = f"image_speed{kind.removeprefix('ours')}_to_{runtime}"
-            pairs = in_turns(draws[kind], graph, repeats, name)
             metrics[name] = ratio(pairs, 1, stated | seconds(pairs))
     for name in draws:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -298,7 +325,11 @@ def memory(whole: Whole, name: str) -> float:
 
 
 def drawing(
-    shapes: Shapes, vae: Autoencoder | Exported, denoiser: Denoiser, sampler: Callable[..., Tensor], times: Tensor
+    shapes: Shapes,
+    vae: Decodes,
+    denoiser: Denoiser,
+    sampler: Callable[..., Tensor],
+    times: Tensor,
 ) -> Draw:
     """An image from text states and those of the empty text."""
 

@@ -24,7 +24,8 @@ COMMANDS = {
     "pack": "a prepared folder as one file, and back",
     "runs": "what was trained and measured: a list, compare A B, rm NAME",
     "verify": "whether image files carry our mark: FILE…",
-    "app": "the page in a browser: [bundle=NAME] [paths.outputs=DIR] [app.password=WORD] [options of streamlit run]",
+    "app": "the page in a browser: [bundle=NAME] [paths.outputs=DIR] [app.password=WORD] [app.compile=openvino] "
+    "[options of streamlit run]",
 }
 
 
@@ -65,15 +66,20 @@ def for_streamlit(words: Sequence[str]) -> list[str]:
     """The words without those that are ours, which reach the page by its environment; says what it opens."""
     from cxr_ldm import naming
     from cxr_ldm.app import door, library
+    from cxr_ldm.networks.compiled import check_backend
 
-    ours = {"bundle": library.BUNDLE, "paths.outputs": library.OUTPUTS, "app.password": door.PASSWORD}
+    ours = {"bundle": library.BUNDLE, "paths.outputs": library.OUTPUTS}
+    ours |= {"app.password": door.PASSWORD, "app.compile": library.COMPILE}
     for word in words:
         key, _, value = word.partition("=")
         if word == "app.password=":
             stop("app.password= is empty; give a word, or leave it out where nobody else can reach this machine.")
         if key in ours:
             os.environ[ours[key]] = value
-    naming.model_bundle(os.environ.get(library.BUNDLE), library.outputs()).said()
+    chosen = naming.model_bundle(os.environ.get(library.BUNDLE), library.outputs())
+    if os.environ.get(library.COMPILE):
+        check_backend(os.environ[library.COMPILE])
+    chosen.said()
     return [word for word in words if word.partition("=")[0] not in ours]
 
 

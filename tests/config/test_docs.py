@@ -30,7 +30,7 @@ COMMAND = re.compile(
 )
 # What needs a GPU, Slurm, the network, or another machine, and holds no command of ours that could be composed.
 ELSEWHERE = re.compile(
-    r"^(bash (docs/one_gpu/)?there\.sh|pip wheel|pip (un)?install (openvino|torchvision|\.)$|wandb sync|split -b)"
+    r"^(bash (docs/one_gpu/)?there\.sh|pip wheel|pip (un)?install (torchvision|\.)$|wandb sync|split -b)"
     r"|scontrol requeue"
 )
 
