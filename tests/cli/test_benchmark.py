@@ -58,6 +58,7 @@ def test_help_imports_nothing_heavy(command):
     assert "HEAVY []" in command("-c", program).stdout
 
 
+@pytest.mark.campaign
 def test_the_prepare_suite_measures_both_ratios(command, tmp_path):
     small = [f"suite.run.{value}" for value in ("images=12", "repeats=1", "size=64")]
     page = tmp_path / "page.md"
@@ -82,6 +83,7 @@ def test_the_text_encoder_suite_measures_speed_and_memory(command, tmp_path):
     assert all(metrics[name]["value"] > 0 and f"`{name}`" in page.read_text() for name in names)
 
 
+@pytest.mark.campaign
 def test_the_distances_suite_measures_speed_and_memory_and_agrees_with_its_peers(command, tmp_path):
     small = ("images=300", "features=32", "subsets=1", "subset_size=300")
     page = tmp_path / "page.md"

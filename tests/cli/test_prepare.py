@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PHANTOM = ["-m", "cxr_ldm.prepare", "data=phantom", "data.size=48", "data.reader.n=700", "name=p", "workers=2"]
 
 
+@pytest.mark.campaign
 def test_killed_with_all_its_workers_and_started_again_the_result_is_the_same(command, tmp_path):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     command(*PHANTOM, f"paths.outputs={straight}")

@@ -256,7 +256,7 @@ def down():
     os._exit(139)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.campaign), 2])
 def test_an_image_that_brings_its_process_down_is_rejected_and_the_rest_goes_on(reader, tmp_path, workers):
     def change(record):
         crashes = record.image_id in ("images/02.png", "images/03.png", "images/20.png")

@@ -278,7 +278,13 @@ def test_slices_continue_each_other_exactly(tmp_path):
     assert all(torch.equal(value, expected[name]) for name, value in stage.state_dict().items())
 
 
-@pytest.mark.parametrize("make", [ldm_stage, lambda _: adversarial_stage()], ids=["ldm", "vae with an adversary"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(ldm_stage, marks=pytest.mark.campaign, id="ldm"),
+        pytest.param(lambda _: adversarial_stage(), id="vae with an adversary"),
+    ],
+)
 def test_compiling_keeps_the_keys_of_checkpoints_and_the_result(tmp_path, make):
     """Traced, but run as before (the backend "eager"): what is compared is that nothing else changes."""
     plain, data = make(tmp_path)
