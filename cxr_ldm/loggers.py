@@ -1,4 +1,4 @@
-"""W&B as the logger: offline unless told otherwise, without advertisements, and never without a key."""
+"""The loggers: W&B, offline unless told otherwise, without advertisements, and never without a key; and TensorBoard."""
 
 import os
 import re
@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+import numpy as np
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
 
 from cxr_ldm import artifacts
 from cxr_ldm.errors import UserError
@@ -40,6 +42,32 @@ def wandb_logger(
     )
     made.takes_bundle = bundle  # type: ignore[attr-defined]  # asked for by `log_bundle`
     return made
+
+
+def tensorboard_logger(save_dir: str) -> TensorBoardLogger:
+    """Event files in `save_dir`/tensorboard, which `tensorboard --logdir outputs` opens, all runs beside each other.
+
+    Raises:
+        UserError: TensorBoard is not installed.
+    """
+    check_tensorboard()
+    return TensorBoardLogger(save_dir, name="", version="tensorboard")
+
+
+def check_tensorboard() -> None:
+    """Raises UserError where TensorBoard is not installed: it is an extra."""
+    if find_spec("tensorboard") is None:
+        raise UserError("logger=tensorboard needs tensorboard: run `pip install 'cxr-ldm[tensorboard]'`.")
+
+
+def log_picture(loggers: Iterable[Any], name: str, path: Path, step: int) -> None:
+    """A picture of a run to those loggers that show pictures."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(path)], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            with Image.open(path) as picture:
+                logger.experiment.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
 
 def log_bundle(loggers: Iterable[Any], folder: Path, kind: str, made_by: Mapping[str, Any]) -> None:

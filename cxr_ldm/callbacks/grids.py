@@ -1,4 +1,4 @@
-"""Image grids at each validation: in the run folder, and on W&B where it logs."""
+"""Image grids at each validation: in the run folder, and where the logger shows pictures."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from cxr_ldm.imaging.grids import animate, save_grid
+from cxr_ldm.loggers import log_picture
 
 Draw = Callable[[lightning.LightningModule], Tensor]
 
@@ -35,9 +36,7 @@ class ImageGrid(Callback):
             return
         path = self.folder / f"step_{trainer.global_step:08d}.png"
         save_grid(path, self.draw(pl_module), self.columns, self.captions)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("samples", [str(path)], step=trainer.global_step)
+        log_picture(trainer.loggers, "samples", path, trainer.global_step)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         frames = sorted(self.folder.glob("step_*.png"))

@@ -38,10 +38,13 @@ def check_values(cfg: DictConfig, command: type[Command]) -> None:
 
 def check_logger(logger: DictConfig) -> None:
     """Raises UserError where the chosen logger could not start, so that this is known before hours of work."""
-    from cxr_ldm.loggers import mode_of, wandb_logger
+    from cxr_ldm.loggers import check_tensorboard, mode_of, tensorboard_logger, wandb_logger
 
-    if str(logger.get("_target_", "")).endswith(wandb_logger.__name__):
+    target = str(logger.get("_target_", ""))
+    if target.endswith(wandb_logger.__name__):
         mode_of(logger.offline)
+    if target.endswith(tensorboard_logger.__name__):
+        check_tensorboard()
 
 
 def guidance_of(cfg: DictConfig, own: Guidance) -> Guidance:

@@ -77,6 +77,25 @@ def test_files_of_the_csv_logger_hold_them_too(command, tmp_path):
         assert len([row for row in rows if row[name]]) == 4, name
 
 
+def test_tensorboard_has_the_scalars_of_csv_and_the_grids(command, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for name in ("csv", "tensorboard"):
+        done = command(*TRAIN, f"paths.outputs={tmp_path}/{name}", f"logger={name}")
+        assert not ADVERTISEMENTS.findall(done.stdout + done.stderr)
+    with open(tmp_path / "csv" / "vae" / "run" / "csv" / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = {(key, int(row["step"])): float(row[key]) for row in rows for key in row if row[key] and key != "step"}
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "vae" / "run" / "tensorboard")).Reload()
+    logged = {(name, each.step): each.value for name in events.Tags()["scalars"] for each in events.Scalars(name)}
+    assert logged.keys() == expected.keys()
+    assert {name for name, _ in logged} >= LOGGED | {"val/ssim"}
+    own = {"epoch", "train/images_per_second", "train/memory_gb"}  # of each run
+    compared = [key for key in logged if key[0] not in own]
+    assert [logged[key] for key in compared] == pytest.approx([expected[key] for key in compared], rel=1e-5)
+    assert {each.step for each in events.Images("samples")} == {4, 8}
+
+
 def test_a_live_run_without_a_key_is_one_sentence(command, tmp_path):
     home = {"HOME": str(tmp_path), "WANDB_API_KEY": "", "NETRC": str(tmp_path / "none")}
     done = command(*TRAIN, f"paths.outputs={tmp_path}/out", code=2, **home, WANDB_MODE="online")
