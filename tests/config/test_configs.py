@@ -217,7 +217,7 @@ def test_a_mistyped_key_gets_the_nearest():
     assert nearest("Could not override 'zzz'.") is None
     assert sentence(ValueError("one\n\n  two")) == "one"
     known = sentence(ValueError("In 'common': Could not find 'logger/x'"))
-    assert known == "In 'common': Could not find 'logger/x'; there are csv, wandb."
+    assert known == "In 'common': Could not find 'logger/x'; there are csv, tensorboard, wandb."
 
 
 def test_the_command_python_and_the_page_sample_alike_by_default():
