@@ -250,6 +250,19 @@ def test_a_password_stands_before_every_page(outputs, monkeypatch):
     assert not AppTest.from_file(str(MAIN), default_timeout=180).run().button, "an unset variable opens nothing"
 
 
+def test_a_page_that_was_told_so_draws_by_openvino(page, monkeypatch):
+    usual = generated(page("generate"), n=1).session_state["result"].images
+    ui.pipeline.clear()
+    monkeypatch.setenv("CXR_LDM_COMPILE", "openvino")
+    app = generated(page("generate"), n=1)
+    try:
+        model = next(each for each in library.models() if each.argument == RUN or each.name == RUN)
+        assert ui.loaded(model).backend == "openvino"
+        assert (app.session_state["result"].images - usual).abs().max() < 0.2
+    finally:
+        ui.pipeline.clear()
+
+
 def test_a_model_says_how_good_it_is(page):
     app = page("generate")
     assert any("How good it is was not measured" in caption.value for caption in app.caption)

@@ -1,5 +1,6 @@
 """cxr-ldm: one name for every command, and what `import cxr_ldm` offers."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import cxr_ldm
 from cxr_ldm.app import library
 from cxr_ldm.assets import CONF
 from cxr_ldm.commands.console import COMMANDS, for_streamlit, main
+from cxr_ldm.errors import UserError
 from cxr_ldm.loggers import mode_of, wandb_logger
 
 
@@ -48,6 +50,15 @@ def test_the_page_opens_the_model_that_is_named_and_says_so(monkeypatch, tmp_pat
     assert "bundle=nowhere is no bundle" in capsys.readouterr().err
 
 
+def test_the_page_is_told_what_compiles_its_networks_and_an_unknown_word_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv(library.OUTPUTS, str(tmp_path))
+    monkeypatch.setenv(library.COMPILE, "")
+    assert for_streamlit(["app.compile=openvino"]) == []
+    assert os.environ[library.COMPILE] == "openvino"
+    with pytest.raises(UserError, match="compile=gcc is not one of"):
+        for_streamlit(["app.compile=gcc"])
+
+
 def test_where_wandb_is_not_installed_curves_go_to_a_csv_file(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("cxr_ldm.loggers.installed", lambda: False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
@@ -56,7 +67,7 @@ def test_where_wandb_is_not_installed_curves_go_to_a_csv_file(monkeypatch, tmp_p
     logger.save()
     assert "loss" in (tmp_path / "csv" / "metrics.csv").read_text()
     assert "pip install 'cxr-ldm[wandb]'" in capsys.readouterr().out
-    with pytest.raises(cxr_ldm.errors.UserError, match="is not installed"):
+    with pytest.raises(UserError, match="is not installed"):
         mode_of(False)
 
 
