@@ -168,8 +168,8 @@ class TextToCXR:
         """Draw by compiled networks from now on; returns itself.
 
         Args:
-            backend: "openvino", for an Intel processor: the first image of each batch size takes seconds more, and the
-                others half the time. Or one of torch.compile: the first image of each batch size takes minutes.
+            backend: "openvino", for many images one at a time on a processor: the first of each batch size takes some
+                seconds more. Or one of torch.compile: the first image of each batch size takes minutes.
 
         Raises:
             UserError: there is no such backend, or OpenVINO is not installed or the model not on the processor.
