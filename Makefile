@@ -46,13 +46,14 @@ demo-model: install
 	$(BIN)/python evaluate.py stage=ldm experiment=demo_model bundle=cxr_ldm/assets/demo name=demo_model page=docs/results/demo_model.md
 	cp outputs/evaluation/demo_model/metrics.json cxr_ldm/assets/demo_metrics.json
 
-# In the order of the folders, so that what takes long comes first and neither process waits at the end.
+# In the order of the folders, so that what takes long comes first and neither process waits at the end. A process that dies
+# ends the run: its tests handed to another one would wait for ever (pytest-xdist, --dist loadfile).
 test: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 # The newest version of every library, in an environment of its own; PYTHON=python3.13 takes another Python.
 test-latest:

@@ -19,13 +19,13 @@ from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.distance import Distances
 from cxr_ldm.evaluation.measures import Measures
 from cxr_ldm.imaging.contrast import sharpness
-from cxr_ldm.imaging.enlarging import denoiser_of, enlarged, factor_of
+from cxr_ldm.imaging.enlarging import denoiser_of, enlarged, factor_of, where_a_lung_is, without_model
 from cxr_ldm.imaging.grids import save_grid, to_uint8
 from cxr_ldm.metrics.distances.floors import kernel_metric
 from cxr_ldm.metrics.images import reconstruction
 from cxr_ldm.metrics.results import Metric, hardware
 from cxr_ldm.metrics.statistics import mean_over_patients
-from cxr_ldm.networks.upscaler import interpolated, mean_of_squares
+from cxr_ldm.networks.upscaler import mean_of_squares
 
 TILE, SEAMS = 32, 16  # pixels a side of what is seen at once where seams are looked for, and in how many pictures
 DETAIL = 224  # pixels a side of the squares whose features are compared: an extractor shrinks no square of this size
@@ -53,7 +53,7 @@ def measure_upscaler(
     pictures = {
         DRAWN: made(denoiser, small, rows, sampling),
         MEAN: made(denoiser, small, rows, replace(sampling, steps=1)),
-        CUBIC: interpolated(small, factor).clamp(-1.0, 1.0),
+        CUBIC: without_model(small, factor),
     }
     metrics: dict[str, Metric] = {}
     for end, each in pictures.items():
@@ -176,8 +176,6 @@ def seconds(denoiser: Denoiser, sampling: Sampling, device: torch.device) -> dic
 def show(folder: Path, columns: list[Tensor]) -> None:
     """grid.png: a part of some pictures, as they were, interpolated and enlarged, a row each."""
     picked = evenly(np.arange(len(columns[0])), 4)
-    side = min(256, columns[0].shape[-1])
-    top, left = (columns[0].shape[-1] - side) // 3, (columns[0].shape[-1] - side) // 4
-    cells = [pictures[picked][..., top : top + side, left : left + side] for pictures in columns]
+    cells = [where_a_lung_is(pictures[picked], 256) for pictures in columns]
     words = ["radiograph", "interpolated", "enlarged"] * len(picked)
     save_grid(folder / "grid.png", torch.stack(cells, dim=1).flatten(0, 1), len(columns), words)

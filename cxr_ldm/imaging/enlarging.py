@@ -17,7 +17,7 @@ from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.networks.precision import in_precision
-from cxr_ldm.networks.upscaler import Tiled, Upscaler, without_mean
+from cxr_ldm.networks.upscaler import Tiled, Upscaler, interpolated, without_mean
 from cxr_ldm.ranges import Precision
 
 LEAST = 16  # pixels a side
@@ -52,6 +52,18 @@ def enlarged(denoiser: Denoiser, small: Tensor, seeds: Sequence[int], sampling: 
     times = sampling.times(sampling.steps, denoiser.schedule.levels)
     detail = sampling.sampler(denoise, start, times, denoiser.schedule)
     return network.enlarge(small, detail)
+
+
+def without_model(small: Tensor, factor: int) -> Tensor:
+    """What cubic interpolation makes of small pictures `[N,1,h,w]`: `[N,1,fh,fw]`, both in [-1, 1]."""
+    return interpolated(small, factor).clamp(-1.0, 1.0)
+
+
+def where_a_lung_is(pictures: Tensor, side: int) -> Tensor:
+    """A square of `side` pixels of each picture `[N,1,H,W]`, for detail is not seen on a whole one."""
+    side = min(side, *pictures.shape[-2:])
+    top, left = (pictures.shape[-2] - side) // 3, (pictures.shape[-1] - side) // 4
+    return pictures[..., top : top + side, left : left + side]
 
 
 def denoiser_of(bundle: Bundle, precision: Precision) -> Denoiser:

@@ -17,9 +17,9 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging.enlarging import STEPS, enlarged
+from cxr_ldm.imaging.enlarging import STEPS, enlarged, where_a_lung_is, without_model
 from cxr_ldm.networks.blocks import channels_last, parameter_count
-from cxr_ldm.networks.upscaler import Strength, Upscaler, interpolated, strength_of
+from cxr_ldm.networks.upscaler import Strength, Upscaler, strength_of
 from cxr_ldm.randomness import Random
 from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation, training_noise, validation_noise
 from cxr_ldm.stages.plan import Contents, Plan
@@ -27,7 +27,7 @@ from cxr_ldm.stages.recipe import Recipe
 
 MEASURED = 100  # training images whose detail says how large it is
 UNKNOWN = Strength(1.0, 0.0)
-SHOWN = 128  # pixels a side of the pictures of a validation: detail is not seen on a whole one
+SHOWN = 128  # pixels a side of the pictures of a validation
 
 
 class UpscalerStage(lightning.LightningModule):
@@ -142,14 +142,12 @@ class UpscalerPlan(Plan):
     def callbacks(self, folder: Path) -> list[lightning.Callback]:
         """A part of validation images, as they were, interpolated, and enlarged."""
         rows = evenly(self.prepared.rows("val"), 8)
-        pixels, side = self.prepared.pixels(rows), min(SHOWN, self.side, self.prepared.size)
-        top, left = (self.prepared.size - side) // 3, (self.prepared.size - side) // 4  # a lung, where there are two
-        original = pixels[..., top : top + side, left : left + side]
+        original = where_a_lung_is(self.prepared.pixels(rows), min(SHOWN, self.side))
 
         def draw(module: Any) -> Tensor:
             small, _ = module.upscaler.detail_of(original)
             made = enlarged(module.denoiser, small.to(module.device), rows.tolist(), Sampling(STEPS)).cpu()
-            return torch.cat([original, interpolated(small, module.upscaler.factor).clamp(-1, 1), made])
+            return torch.cat([original, without_model(small, module.upscaler.factor), made])
 
         captions = [word for word in ("radiograph", "interpolated", "enlarged") for _ in rows]
         return [ImageGrid(draw, folder / "samples", len(rows), captions)]

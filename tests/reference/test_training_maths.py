@@ -1,5 +1,8 @@
 """Closed forms of training: accumulation is the mean over images, and the optimum of the loss is the exact denoiser."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +15,22 @@ from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow
 from cxr_ldm.diffusion.uncertainty import LogVariance
 from cxr_ldm.diffusion.weighting import MinSNR, Unit
 from cxr_ldm.networks.unet import UNet
+
+
+def test_the_learnt_variance_reads_random_waves_of_the_level():
+    """sqrt(2) cos(2 pi (a w + b)) of a = ln(alpha/sigma) / 4, of mean square 1 (Karras et al. 2024)."""
+    learnt = LogVariance(512)
+    nn.init.ones_(learnt.linear.weight)
+    nn.init.constant_(learnt.linear.bias, 0.5)
+    alpha, sigma = torch.tensor([0.9, 0.1]), torch.tensor([0.2, 0.8])
+    waves = [
+        math.sqrt(2) * np.cos(2 * np.pi * (math.log(a / s) / 4 * learnt.frequencies.numpy() + learnt.phases.numpy()))
+        for a, s in zip(alpha.tolist(), sigma.tolist(), strict=True)
+    ]
+    assert all(abs(np.square(wave).mean() - 1) < 0.1 for wave in waves)
+    torch.testing.assert_close(
+        learnt(alpha, sigma), torch.tensor([wave.sum() + 0.5 for wave in waves]), atol=1e-3, rtol=0
+    )
 
 
 def test_the_gradient_of_8_batches_of_1_equals_that_of_2_batches_of_4():

@@ -50,10 +50,10 @@ def test_cost_counts_every_part_and_more_steps_take_longer():
 
 
 def test_peak_memory_is_that_of_a_process_with_the_model_in_it():
-    ballast = torch.ones(500_000_000)  # 2 GB in this process, which are none of the other's
+    ballast = torch.ones(250_000_000)  # 1 GB in this process, which are none of the other's
     (metric,) = peak_memory(DEMO, "cpu", [], Sampling(3, Guidance(), ddim, trailing)).values()
     del ballast
-    assert 250 < metric.value < 1500  # MB: torch alone takes some 300
+    assert 250 < metric.value < 1000  # MB: torch alone takes some 300
     assert metric.settings["device"] == "cpu"
     assert metric.settings["steps"] == 3
 

@@ -11,7 +11,7 @@ from cxr_ldm.bundle import save_bundle
 from cxr_ldm.diffusion.scaling import Velocity
 from cxr_ldm.diffusion.schedules import RectifiedFlow
 from cxr_ldm.errors import UserError
-from cxr_ldm.imaging.enlarging import Enlarger
+from cxr_ldm.imaging.enlarging import Enlarger, where_a_lung_is, without_model
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.networks.upscaler import Upscaler
 
@@ -77,3 +77,18 @@ def test_what_is_no_enlargement_is_refused(enlarger):
     with pytest.raises(UserError, match="6000 pixels a side are too many"):
         Finish(enlarger=enlarger).check_size(3000)
     Finish(resolution=32, enlarger=enlarger).check_size(16)
+
+
+def test_what_a_lung_shows_is_kept_whole_where_a_picture_is_small():
+    numbers = torch.arange(120.0).view(1, 1, 12, 10)
+    assert torch.equal(where_a_lung_is(numbers, 6), numbers[..., 2:8, 1:7])
+    assert torch.equal(where_a_lung_is(numbers, 64), numbers[..., :10, :10])
+
+
+def test_interpolation_stays_within_black_and_white_where_an_edge_would_swing_beyond():
+    edge = torch.ones(1, 1, 8, 8)
+    edge[..., :4] = -1.0
+    large = without_model(edge, 4)
+    assert large.shape == (1, 1, 32, 32)
+    assert (large.min(), large.max()) == (-1.0, 1.0)
+    torch.testing.assert_close(large[..., 0, :8], -torch.ones(1, 1, 8))
