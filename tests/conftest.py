@@ -101,10 +101,11 @@ def command(request: pytest.FixtureRequest) -> Command:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, one for all tests of this worker: Playwright refuses a second driver in one thread.
+    """Debian's Chromium, for all tests of a file: Playwright refuses a second driver in one thread.
 
+    It ends with the file, since a browser left open takes memory from all that comes after.
     Where it is missing the tests fail, and say how to install it.
     """
     with chromium() as running:

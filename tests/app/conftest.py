@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import streamlit
 from opened import MAIN, RUN, healthy
 from streamlit.testing.v1 import AppTest
 
@@ -28,6 +30,13 @@ def made(tmp_path_factory, command) -> Path:
     write_sums(bundle)
     artifacts.write_record(bundle.parent, {}, complete=True, data="phantoms", finished="2026-01-01T00:00:00")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unloaded() -> Iterator[None]:
+    """The page's models end with the file of tests, as with the server."""
+    yield
+    streamlit.cache_resource.clear()
 
 
 @pytest.fixture

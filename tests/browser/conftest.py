@@ -8,9 +8,12 @@ import pytest
 from cxr_ldm.benchmark.browser import serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory, command):
-    """The page's address; it has phantoms to explore, and the package's own model."""
+    """The page's address; it has phantoms to explore, and the package's own model.
+
+    The server ends with the file of tests, for it takes a gigabyte.
+    """
     folder = tmp_path_factory.mktemp("outputs")
     command("-m", "cxr_ldm.prepare", "data=phantom", "data.reader.n=120", f"paths.outputs={folder}", "name=phantoms")
     with serving(folder) as address:
