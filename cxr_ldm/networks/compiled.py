@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -123,13 +123,25 @@ def graph_of(network: nn.Module, inputs: list[Tensor], precision: Precision) -> 
         port.get_node().set_partial_shape(openvino.PartialShape(list(x.shape)))
     model.validate_nodes_and_infer_types()
     stated = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    run = openvino.compile_model(model, "CPU", stated | {"INFERENCE_PRECISION_HINT": FORMATS[precision]})
+    run = core().compile_model(model, "CPU", stated | {"INFERENCE_PRECISION_HINT": FORMATS[precision]})
 
     def graph(*values: Tensor) -> Tensor:
         # copied, since the next call writes into the same memory
         return torch.from_numpy(run([x.contiguous().numpy() for x in values])[0].copy())
 
     return graph
+
+
+@cache
+def core() -> Any:
+    """OpenVINO itself, once for the process and to its end.
+
+    Each one sets the stack that signals are handled on and, when it goes, sets back the one that it found, even if that
+    has gone before: the next signal would end the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def silent() -> None:

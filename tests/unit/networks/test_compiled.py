@@ -110,6 +110,23 @@ print(Compiled(torch.nn.Linear(2, 2), "32")(torch.ones(1, 2)).shape, sys.modules
     assert done.stdout.strip() == "torch.Size([1, 2]) None"
 
 
+def test_signals_are_handled_after_graphs_are_gone():
+    """A child's end is one; it ended the process where two were made and dropped."""
+    program = """
+import faulthandler, signal, subprocess, torch
+from cxr_ldm.networks.compiled import Compiled
+faulthandler.enable()  # handlers run on a stack of their own from here on
+signal.signal(signal.SIGCHLD, lambda *_: print("heard", flush=True))
+first, second = (Compiled(torch.nn.Linear(2, 2), "32") for _ in range(2))
+first(torch.ones(1, 2)), second(torch.ones(1, 2))
+del first
+del second
+subprocess.run(["true"], check=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 def test_by_the_command(command, tmp_path):
     common = ["sample.py", "prompt=Cardiomegaly.", "bundle=phantom", "n=1", "sampler.steps=2"]
     pictures = []
