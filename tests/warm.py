@@ -5,6 +5,7 @@ with is the same as in a process of its own; only its imports were made before.
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -23,6 +24,10 @@ def preload() -> None:
     import cxr_ldm.commands.prepare
     import cxr_ldm.commands.sample
     import cxr_ldm.commands.train  # noqa: F401
+
+    # a collection in a child would write into every object, and so copy all of this process's memory
+    gc.collect()
+    gc.freeze()
 
 
 def run(arguments: list[str]) -> int:

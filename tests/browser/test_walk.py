@@ -118,11 +118,11 @@ def generates(page: Page, picture: Callable[[str], None]) -> Image.Image:
         "Chest X-ray, AP view, adult male. Pleural effusion."
     )
     in_sight(page, page.get_by_role("button", name="Generate", exact=True))
-    with_steps(page, 8)
+    with_steps(page, 4)
     page.get_by_role("button", name="Generate", exact=True).click()
     page.get_by_text("The same images again").click()
     expect(page.locator("figcaption").get_by_text("seed 3", exact=True)).to_be_visible()
-    expect(page.get_by_text(re.compile("python sample.py.*sampler.steps=8")).first).to_be_visible()
+    expect(page.get_by_text(re.compile("python sample.py.*sampler.steps=4")).first).to_be_visible()
     no_sideways_scrolling(page)
     picture("generate")
 
@@ -172,7 +172,7 @@ def edits(page: Page, picture: Callable[[str], None], image: Image.Image) -> Non
     upload.set_input_files({"name": "chest.png", "mimeType": "image/png", "buffer": chest.getvalue()})
     canvas = page.locator("canvas[aria-label=brush]")
     expect(canvas).to_be_visible()
-    page.get_by_role("spinbutton", name="Steps").fill("6")
+    page.get_by_role("spinbutton", name="Steps").fill("3")
     page.get_by_role("spinbutton", name="Steps").press("Enter")
     draw = page.get_by_role("button", name="Draw", exact=True)
     paint(page, canvas, draw)
