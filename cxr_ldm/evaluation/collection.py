@@ -12,6 +12,7 @@ from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.splits import Split
 from cxr_ldm.evaluation.splits import WORDS
 from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.networks.blocks import channels_last
 
 POOL = 3  # real images for the floor's splits, as a multiple of n
 
@@ -67,8 +68,9 @@ class Collection:
 @torch.inference_mode()
 def reconstructions(autoencoder: Autoencoder, data: Collection, rows: np.ndarray, device: torch.device) -> Tensor:
     """The images of `rows` through a VAE, from the posterior's mean, clamped to [-1, 1], `[N,1,H,W]`."""
-    autoencoder, parts = autoencoder.to(device), []
+    autoencoder, parts = channels_last(autoencoder).to(device), []
     for pixels in tqdm(data.prepared.pixels(rows).split(data.batch_size), desc="reconstructing", unit="batch"):
-        mean, _ = autoencoder.encode(pixels.to(device)).chunk(2, dim=1)
+        pixels = pixels.to(device, memory_format=torch.channels_last)
+        mean, _ = autoencoder.encode(pixels).chunk(2, dim=1)
         parts.append(autoencoder.decode(mean).clamp(-1.0, 1.0).cpu())
     return torch.cat(parts)
