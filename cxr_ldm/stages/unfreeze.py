@@ -44,7 +44,7 @@ class Unfreeze(Callback):
 
     def on_before_optimizer_step(self, trainer: lightning.Trainer, pl_module: Any, optimizer: Any) -> None:
         if not pl_module.text_encoder.top_trains:
-            pl_module.text_encoder.top.zero_grad(set_to_none=True)
+            pl_module.text_encoder.top.zero_grad()
 
     def _log(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         held = 0 if pl_module.text_encoder.top_trains else parameter_count(pl_module.text_encoder.top)

@@ -51,6 +51,7 @@ def test_a_denoiser_and_a_student_give_what_the_network_gives_for_every_shape(pr
                 torch.testing.assert_close(fast(*given), network(*given), **NEAR[precision])
             assert len(fast.graphs) == 3, "3 and 5 tokens are one length"
     assert fast.learnt_scales == student.learnt_scales
+    assert not any(each.requires_grad for each in fast.parameters())
     assert not hasattr(CompiledDenoiser(plain, precision), "learnt_scales")
 
 

@@ -9,6 +9,7 @@ from cxr_ldm.diffusion.scaling import Velocity
 from cxr_ldm.diffusion.schedules import RectifiedFlow
 from cxr_ldm.imaging.enlarging import enlarged
 from cxr_ldm.networks.upscaler import (
+    Block,
     Tiled,
     Upscaler,
     interpolated,
@@ -96,6 +97,18 @@ def test_one_step_of_a_flow_that_knows_the_mean_draws_it():
     drawn = enlarged(denoiser, small, [1, 2], Sampling(1))
     cubic = interpolated(small, 4)
     assert torch.allclose(drawn, cubic + repeated(small - mean_of_squares(cubic, 4), 4), atol=1e-6)
+
+
+def test_a_block_adds_what_two_convolutions_make_scaled_and_shifted_by_the_time():
+    block = Block(4, 6).double()
+    for weights in block.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    x, time = torch.randn(2, 4, 5, 5, dtype=torch.float64), torch.randn(2, 6, dtype=torch.float64)
+    asked = time @ block.modulation.weight.T + block.modulation.bias
+    scale, shift = asked[:, :4, None, None], asked[:, 4:, None, None]
+    silu = torch.nn.functional.silu
+    change = block.conv2(silu(block.conv1(silu(x)) * (1 + scale) + shift))
+    torch.testing.assert_close(block(x, time), x + change, rtol=1e-12, atol=1e-12)
 
 
 def test_the_strength_of_detail_is_measured():
