@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from miniature import RECIPE, FourImages
+import torch
+from miniature import RECIPE, FourImages, ldm_stage
 from torch.nn.functional import l1_loss
 
 from cxr_ldm.networks.autoencoder import Autoencoder
-from cxr_ldm.stages.classifier import described
+from cxr_ldm.stages.classifier import ClassifierPlan, described
+from cxr_ldm.stages.ldm import LDMPlan
 from cxr_ldm.stages.unfreeze import Unfreeze
 from cxr_ldm.stages.vae import VAEPlan
 from cxr_ldm.text.unfreezing import Unfreezing
@@ -16,10 +18,32 @@ from cxr_ldm.text.unfreezing import Unfreezing
 
 @pytest.mark.parametrize(("crop", "side"), [((8, 0.5), 8), (None, 16)])
 def test_a_vae_trains_on_the_squares_that_it_was_told_of(crop, side):
-    shape = {"latent_channels": 2, "channels": [8, 8], "blocks": 1, "groups": 4}
-    plan = VAEPlan(FourImages(), RECIPE, 0, lambda: Autoencoder(**shape), {}, lambda: None, l1_loss, 1e-4, crop=crop)
+    plan = VAEPlan(FourImages(), RECIPE, 0, lambda: Autoencoder(**SHAPE), {}, lambda: None, l1_loss, 1e-4, crop=crop)
     batch = next(iter(plan.data().train_dataloader()))
     assert batch["pixels"].shape == (4, 1, side, side)
+
+
+SHAPE = {"latent_channels": 2, "channels": [8, 8], "blocks": 1, "groups": 4}
+
+
+def test_what_fills_the_memory_is_the_network_on_whole_images(tmp_path):
+    """As many as were asked for, of the size that it trains on at most: `trainer.memory_gb` counts what this keeps."""
+    network = Autoencoder(**SHAPE)
+    plan = VAEPlan(FourImages(), RECIPE, 0, lambda: network, {}, lambda: None, l1_loss, 1e-4, crop=(8, 0.5))
+    found, step = plan.heaviest(SimpleNamespace(autoencoder=network))
+    assert found is network
+    assert step(found, 3).shape == (3, 1, 16, 16)
+
+    stage, _ = ldm_stage(tmp_path)
+    own = SimpleNamespace(prepared=SimpleNamespace(size=16), autoencoder=SimpleNamespace(factor=4))
+    found, step = LDMPlan.heaviest(own, stage)
+    assert found is stage.denoiser.network
+    assert step(found, 3).shape == (3, 2, 4, 4)
+
+    classifier = torch.nn.Conv2d(1, 5, 16)
+    found, step = ClassifierPlan.heaviest(own, SimpleNamespace(network=classifier))
+    assert found is classifier
+    assert step(found, 3).shape == (3, 5, 1, 1)
 
 
 @pytest.mark.parametrize(("steps", "said"), [(5, True), (6, True), (7, False)])
