@@ -56,6 +56,10 @@ class Collection:
         rows = np.arange(len(self.prepared))
         return rows if self.split == "test" else np.setdiff1d(rows, self.prepared.rows("test"))
 
+    def unseen(self) -> np.ndarray:
+        """Rows that no training on the collection saw, the measured ones last; of the test split as `opened`."""
+        return self.rows if self.split == "val" else np.concatenate([self.prepared.rows("val"), self.rows])
+
     def pool(self, n: int) -> np.ndarray:
         """Rows of the real images from which the splits of floors at `n` are drawn."""
         return np.random.default_rng(self.seed + 1).permutation(self.opened())[: POOL * n]

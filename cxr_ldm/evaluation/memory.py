@@ -39,8 +39,7 @@ def memory(
     """
     prepared = data.prepared
     train, measured = prepared.rows("train"), data.rows
-    # what the generator never saw, and more of it sees more; the test split stays shut where validation is measured
-    others = measured if data.split == "val" else np.concatenate([prepared.rows("val"), measured])
+    others = data.unseen()  # all of it, for more held-out images see more
     held_out, people = prepared.pixels(others), (prepared.patients(train), prepared.patients(others))
 
     def training() -> Iterator[Tensor]:

@@ -60,14 +60,22 @@ def test_a_report_says_which_split_it_is_of_and_which_chose(tmp_path):
     assert said in render_markdown({"run": run}, "A page")
 
 
+class Prepared:
+    """Rows of 100 images, the last of which are those of the test split."""
+
+    def __len__(self):
+        return 100
+
+    def rows(self, split):
+        return {"val": np.arange(80, 90), "test": np.arange(90, 100)}[split]
+
+
+def test_what_is_held_out_of_a_measurement_on_validation_holds_no_test_image():
+    assert Collection(Prepared(), "val").unseen().tolist() == list(range(80, 90))
+    assert Collection(Prepared(), "test").unseen().tolist() == list(range(80, 100))
+
+
 def test_the_floor_of_a_measurement_on_validation_holds_no_test_image():
-    class Prepared:
-        def __len__(self):
-            return 100
-
-        def rows(self, split):
-            return {"test": np.arange(90, 100)}[split]
-
     assert sorted(Collection(Prepared(), "val").pool(60)) == list(range(90))
     test = Collection(Prepared(), "test")
     assert sorted(test.pool(60)) == list(range(100))
