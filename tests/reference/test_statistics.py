@@ -119,6 +119,7 @@ def test_a_patient_of_both_samples_is_drawn_in_both():
 
 def test_few_patients_or_images_give_a_reason():
     assert "19 patients" in spread(lambda x: [0.0], [torch.zeros(38)], [people("p", 38, 2)]).reason
+    assert spread(lambda x: [0.0], [torch.zeros(30)], [people("p", 30)], smallest=15).reason is None
     few = spread(lambda x: [0.0], [torch.zeros(30)], [people("p", 30)], smallest=16)
     assert few.reason == "halves of 30 images are fewer than the 16 that are needed"
     assert few.interval(0.0) is few.error() is None

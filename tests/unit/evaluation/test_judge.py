@@ -14,7 +14,8 @@ from cxr_ldm.commands.evaluate import classifier_recorded
 from cxr_ldm.commands.measuring import judge_of, with_classifier
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.collection import Collection
-from cxr_ldm.evaluation.judge import Judge, measure_classifier
+from cxr_ldm.evaluation.judge import Judge, captions, measure_classifier
+from cxr_ldm.metrics.faithfulness.judged import Judged
 from cxr_ldm.networks.classifier import Classifier
 
 ARGUMENTS = {"classes": ["bright"], "channels": [8], "blocks": 1, "groups": 4}
@@ -134,3 +135,10 @@ def test_too_few_test_images_for_any_figure_are_refused(tmp_path):
     loaded = SimpleNamespace(parts=parts, info={"prevalence": [0.5]}, sha256="ab")
     with pytest.raises(UserError, match="too few test patients"):
         measure_classifier(Judge(loaded, torch.device("cpu")), Collection(Few(), "test"), tmp_path)
+
+
+def test_a_picture_is_said_to_show_what_its_text_says_and_what_the_classifier_finds():
+    probabilities = np.array([[0.25, 0.5, 0.75], [0.9, 0.1, 0.2]])
+    targets = np.array([[1.0, 0.0, 1.0], [0.0, np.nan, 0.0]])
+    seen = Judged(["edema", "mass", "nodule"], probabilities, targets, np.full(3, 0.5), ["", ""], ["a", "b"], ["x"] * 2)
+    assert captions(seen, 2) == ["edema, nodule | nodule 0.75, mass 0.50", "nothing | edema 0.90, nodule 0.20"]

@@ -3,8 +3,10 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from cxr_ldm.evaluation.collection import Collection
+from cxr_ldm.evaluation.ldm import Evaluation
 from cxr_ldm.evaluation.splits import chosen_on, opened_before, sentence, trained, warning
 from cxr_ldm.metrics.results import run_entry, write_metrics
 from cxr_ldm.report.markdown import render_markdown
@@ -67,7 +69,29 @@ class Prepared:
         return 100
 
     def rows(self, split):
-        return {"val": np.arange(80, 90), "test": np.arange(90, 100)}[split]
+        return {"train": np.arange(80), "val": np.arange(80, 90), "test": np.arange(90, 100)}[split]
+
+
+@pytest.mark.parametrize(
+    ("kid_n", "synthetic", "synthetic_n", "further"),
+    [
+        (None, False, None, 0),
+        (7, False, 9, 0),
+        (12, False, None, 4),
+        (None, True, 6, 6),
+        (30, True, 6, 22),
+        (9, True, None, 80),
+    ],
+)
+def test_texts_of_training_images_are_asked_for_where_the_measured_ones_do_not_do(
+    kid_n, synthetic, synthetic_n, further
+):
+    """By KID over more images, or by a classifier that is to be trained on generated ones."""
+    measures = SimpleNamespace(kid_n=kid_n, synthetic=synthetic, synthetic_n=synthetic_n)
+    asked = Evaluation(Collection(Prepared(), "test"), None, measures).asked(np.arange(90, 98))
+    assert asked[:8].tolist() == list(range(90, 98))
+    assert len(asked) == 8 + further
+    assert set(asked[8:]) <= set(range(80))
 
 
 def test_what_is_held_out_of_a_measurement_on_validation_holds_no_test_image():
