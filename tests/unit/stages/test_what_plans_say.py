@@ -16,11 +16,12 @@ from cxr_ldm.stages.vae import VAEPlan
 from cxr_ldm.text.unfreezing import Unfreezing
 
 
-@pytest.mark.parametrize(("crop", "side"), [((8, 0.5), 8), (None, 16)])
-def test_a_vae_trains_on_the_squares_that_it_was_told_of(crop, side):
+@pytest.mark.parametrize(("crop", "side", "until"), [((8, 0.25), 8, 24), (None, 16, None)])
+def test_a_vae_trains_on_the_squares_that_it_was_told_of_and_on_whole_images_at_the_end(crop, side, until):
     plan = VAEPlan(FourImages(), RECIPE, 0, lambda: Autoencoder(**SHAPE), {}, lambda: None, l1_loss, 1e-4, crop=crop)
     batch = next(iter(plan.data().train_dataloader()))
     assert batch["pixels"].shape == (4, 1, side, side)
+    assert getattr(plan.crop, "until", None) == until  # of 32 images
 
 
 SHAPE = {"latent_channels": 2, "channels": [8, 8], "blocks": 1, "groups": 4}
