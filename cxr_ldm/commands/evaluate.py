@@ -108,7 +108,8 @@ def collection_for(cfg: DictConfig, bundle: Bundle) -> Prepared:
     """
     data = bundle.info["data"]
     if asked_data(cfg) is None:
-        folder = naming.prepared_with(data["fingerprint"], Path(cfg.paths.outputs))
+        known = data.get("fingerprint")  # a published model has none
+        folder = naming.prepared_with(known, Path(cfg.paths.outputs)) if known else None
         if folder is not None:
             print(f"measures on {folder}, which it was trained on")
             return Prepared(folder, cfg.verify)
@@ -248,16 +249,23 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
 
 def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
     """Raises UserError where a bundle cannot be measured on these data."""
-    if bundle.info["size"] != prepared.size:
+    if bundle.info["size"] not in (None, prepared.size):  # a published autoencoder is of no size
         raise UserError(
             f"{bundle.folder} makes images of {bundle.info['size']} pixels and {prepared.folder} has {prepared.size}."
         )
-    if bundle.info["data"]["fingerprint"] != prepared.fingerprint and not cfg.get("external"):
+    name, known = bundle.info["data"]["name"], bundle.info["data"].get("fingerprint")
+    if known == prepared.fingerprint or cfg.get("external"):
+        return
+    if known is None:
         raise UserError(
-            f"{bundle.folder} was trained on {bundle.info['data']['name']} as it was prepared then, and "
-            f"{prepared.folder} has another content or other splits, so its test images may have been trained on; "
-            "prepared=FOLDER names the right one, and external=true says that these patients are others."
+            f"{bundle.folder} was published, and trained on {name}; external=true says that it saw no test image of "
+            f"{prepared.folder}."
         )
+    raise UserError(
+        f"{bundle.folder} was trained on {name} as it was prepared then, and "
+        f"{prepared.folder} has another content or other splits, so its test images may have been trained on; "
+        "prepared=FOLDER names the right one, and external=true says that these patients are others."
+    )
 
 
 def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:

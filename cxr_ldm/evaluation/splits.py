@@ -40,7 +40,7 @@ def recorded(split: str) -> dict[str, str]:
 def trained(bundle: Bundle) -> dict[str, Any]:
     """What made the weights of a bundle, for the run entry of its evaluation."""
     decoder = {"decoder_from": bundle.info["decoder_from"]} if "decoder_from" in bundle.info else {}
-    return {"run": bundle.info["run"], **bundle.info["settings"], **decoder}
+    return {"run": bundle.info["run"], **bundle.info.get("settings", {}), **decoder}
 
 
 def recipe(trained: Mapping[str, Any]) -> str:
@@ -58,8 +58,9 @@ def chosen_on(bundle: Bundle, stated: bool) -> dict[str, str]:
     Args:
         stated: whether the command states a guidance.
     """
-    patience = bundle.info["settings"].get("training", {}).get("patience")
-    found = {"stopping": "val" if patience else f"{NO_CHOICE}: a fixed number of images"}
+    settings = bundle.info.get("settings")  # a published model has none
+    fixed = f"{NO_CHOICE}: {'as published' if settings is None else 'a fixed number of images'}"
+    found = {"stopping": "val" if (settings or {}).get("training", {}).get("patience") else fixed}
     if bundle.kind != "ldm":
         return found
     how = bundle.info.get("guidance", {}).get("chosen", "default")

@@ -13,6 +13,7 @@ from cxr_ldm.data.phantom.reader import PhantomReader
 from cxr_ldm.data.prepared.making import Target, prepare
 from cxr_ldm.diffusion.samplers import dpmpp_2m
 from cxr_ldm.metrics.faithfulness.adherence import PhantomAdherence
+from cxr_ldm.metrics.results import read_metrics
 from cxr_ldm.pipeline import TextToCXR
 
 FREE = {"nih", "kermany", "hannover"}  # collections whose weights may be shipped
@@ -95,3 +96,15 @@ def test_it_draws_the_effusion_on_the_side_that_is_asked_for():
     rates = measure.rates(dict(zip(measure.prompts, images.split(8), strict=True)))
     assert rates["adherence_finding"].value >= 22 / 24
     assert rates["adherence_side"].value >= 15 / 16
+
+
+def test_a_published_autoencoder_is_measured_where_somebody_says_that_the_images_are_new_to_it(command, tmp_path):
+    small = ["data.reader.n=160", "data.size=32", "metrics.n=8", "logger=csv", "name=t", f"paths.outputs={tmp_path}"]
+    asked = ["evaluate.py", "stage=vae", "bundle=taesd"]
+    said = command(*asked, "logger=csv", f"paths.outputs={tmp_path}", code=2).stderr
+    assert "say what to measure it on" in said
+    assert "external=true says that it saw no test image" in command(*asked, *small, code=2).stderr
+    command(*asked, "external=true", *small)
+    run = read_metrics(tmp_path / "evaluation" / "t" / "metrics.json")["run"]
+    assert run["settings_chosen_on"] == {"stopping": "no choice: as published"}
+    assert run["trained"] == {"run": "taesd"}
