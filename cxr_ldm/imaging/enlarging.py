@@ -60,7 +60,11 @@ def without_model(small: Tensor, factor: int) -> Tensor:
 
 
 def where_a_lung_is(pictures: Tensor, side: int) -> Tensor:
-    """A square of `side` pixels of each picture `[N,1,H,W]`, for detail is not seen on a whole one."""
+    """A square of each picture `[N,1,H,W]`, for detail is not seen on a whole one.
+
+    Args:
+        side: of the square in pixels; at most the picture's own.
+    """
     side = min(side, *pictures.shape[-2:])
     top, left = (pictures.shape[-2] - side) // 3, (pictures.shape[-1] - side) // 4
     return pictures[..., top : top + side, left : left + side]
