@@ -218,8 +218,10 @@ def kind_of(bundle: Path) -> str | None:
     return kind
 
 
-def prepared_with(fingerprint: str, outputs: Path) -> Path | None:
-    """The prepared folder of exactly this content below `outputs`; None where there is none."""
+def prepared_with(fingerprint: str | None, outputs: Path) -> Path | None:
+    """The prepared folder of exactly this content below `outputs`; None where there is none, or nobody knows which."""
+    if fingerprint is None:
+        return None
     records = ((path.parent, read_json(path)) for path in sorted((outputs / "prepared").glob(f"*/{RECORD}")))
     same = (folder for folder, record in records if record["complete"] and record["fingerprint"] == fingerprint)
     return next(same, None)

@@ -124,7 +124,7 @@ def collections() -> dict[str, Path]:
 
 def collection_of(model: Model) -> Path | None:
     """The prepared folder that a model was trained on, where it is still there with the same content."""
-    wanted = read_json(model.folder / "config.json")["info"]["data"]["fingerprint"]
+    wanted = read_json(model.folder / "config.json")["info"]["data"].get("fingerprint")  # a published model has none
     return naming.prepared_with(wanted, outputs())
 
 

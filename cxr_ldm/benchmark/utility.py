@@ -152,7 +152,8 @@ def seen(bundle: Bundle, data: Prepared, external: bool, split: str | None) -> S
         raise UserError(
             f"{bundle.folder} makes images of {bundle.info['size']} pixels and {data.folder} has {data.size}."
         )
-    trained = {part["fingerprint"] for part in (bundle.info["data"], bundle.info.get("vae_data")) if part}
+    parts = (bundle.info["data"], bundle.info.get("vae_data") or {})
+    trained = {part.get("fingerprint") for part in parts}  # that of published weights is not known
     own = data.fingerprint in trained
     if not own and not external:
         raise UserError(
@@ -185,7 +186,7 @@ def saw(bundle: Bundle, chosen: str, own: bool, leaked: int, count: int) -> str:
             f"Real images are {which} of a collection that the generator was not trained on; that it saw no patient of "
             "it otherwise is the word of whoever ran this (external=true)."
         )
-    if "init" in bundle.info["settings"]:
+    if "init" in bundle.info.get("settings", {}):
         text += " It began from another model, whose training images its bundle does not name."
     return text
 

@@ -108,8 +108,7 @@ def collection_for(cfg: DictConfig, bundle: Bundle) -> Prepared:
     """
     data = bundle.info["data"]
     if asked_data(cfg) is None:
-        known = data.get("fingerprint")  # a published model has none
-        folder = naming.prepared_with(known, Path(cfg.paths.outputs)) if known else None
+        folder = naming.prepared_with(data.get("fingerprint"), Path(cfg.paths.outputs))  # a published model has none
         if folder is not None:
             print(f"measures on {folder}, which it was trained on")
             return Prepared(folder, cfg.verify)

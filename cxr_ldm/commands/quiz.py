@@ -93,7 +93,7 @@ def collection(cfg: DictConfig, info: Any) -> Prepared:
     if cfg.prepared is not None:
         return Prepared(Path(cfg.prepared))
     wanted = (info or {}).get("data", {}).get("fingerprint")
-    found = naming.prepared_with(wanted, Path(cfg.paths.outputs)) if wanted else None
+    found = naming.prepared_with(wanted, Path(cfg.paths.outputs))
     if found is None:
         raise UserError("a quiz with real images needs prepared=FOLDER; teach=true shows phantoms and needs none.")
     print(f"real images of {found}, on which the model was trained; split {cfg.split}")

@@ -161,7 +161,7 @@ def manifest_of(data: Mapping[str, Any], outputs: Path, prepared: Path | None) -
     """The manifest of the collection that `data` of a bundle names; None where it is not here."""
     wanted = data.get("fingerprint")
     if prepared is None:
-        found = naming.prepared_with(wanted, outputs) if wanted else None
+        found = naming.prepared_with(wanted, outputs)
         return None if found is None else Prepared(found).manifest
     opened = Prepared(prepared)
     if opened.fingerprint != wanted:

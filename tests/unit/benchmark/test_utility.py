@@ -247,6 +247,10 @@ def test_what_the_generator_saw_is_said(tmp_path):
     assert "It began from another model" in outside.sentence
     of_vae = utility.seen(model("another", vae_data={"fingerprint": data.fingerprint}), data, True, "train")
     assert of_vae.leaked == len(data.rows("train"))
+    published = SimpleNamespace(folder="b", info={"size": SIZE, "data": {"name": "d"}, "vae_data": {"name": "v"}})
+    assert len(utility.seen(published, data, True, None).rows) == 60
+    with pytest.raises(UserError, match="external=true says that these patients are others"):
+        utility.seen(published, data, False, None)
     with pytest.raises(UserError, match="makes images of 64 pixels"):
         utility.seen(model("another", size=64), data, True, None)
 
