@@ -24,3 +24,12 @@ def server(tmp_path_factory, command):
 def screenshots(tmp_path_factory) -> Path:
     """Where pictures of the pages go: the folder that CXR_LDM_SCREENSHOTS names, else a scratch one."""
     return Path(os.environ.get("CXR_LDM_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """A failed test says what stood on the page, since no picture of it comes back from elsewhere."""
+    report = yield
+    if report.when == "call" and report.failed and "visit" in item.funcargs:
+        report.sections.append(("the page", item.funcargs["visit"][0].locator("body").inner_text()))
+    return report

@@ -36,6 +36,7 @@ def visit(request, browser, server, screenshots):
             page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
         expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
         expect(page.get_by_text("Not for diagnosis")).to_be_visible()
+        still(page)
 
     def picture(name: str) -> None:
         if width >= 600:  # on a phone the results stand far below
@@ -46,6 +47,12 @@ def visit(request, browser, server, screenshots):
     page.goto(server)
     yield page, open_page, picture
     context.close()
+
+
+def still(page: Page) -> None:
+    """Wait for the page's answer: until then, widgets of the page before are there as well, and take what is given."""
+    page.wait_for_timeout(300)  # the browser asks for it
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def no_sideways_scrolling(page: Page) -> None:
@@ -72,7 +79,7 @@ def with_steps(page: Page, steps: int) -> None:
     page.get_by_text("Advanced", exact=True).click()
     page.get_by_role("spinbutton", name="Steps").fill(str(steps))
     page.get_by_role("spinbutton", name="Steps").press("Enter")
-    page.wait_for_timeout(1000)
+    still(page)
 
 
 def in_sight(page: Page, button: Locator) -> None:
@@ -153,6 +160,7 @@ def enhances(page: Page, picture: Callable[[str], None]) -> None:
     picture("enhance")
 
     page.get_by_text("a file of mine").click()
+    still(page)
     own = io.BytesIO()
     Image.new("L", (64, 48), 99).save(own, "PNG")
     upload = page.locator("input[type=file]")
@@ -166,6 +174,8 @@ def enhances(page: Page, picture: Callable[[str], None]) -> None:
 def edits(page: Page, picture: Callable[[str], None], image: Image.Image) -> None:
     """Paint over the lower left lung of a file, and draw that part anew."""
     page.get_by_text("a file of mine").click()
+    expect(page.get_by_text("Choose an image; its pixels alone are read")).to_be_visible()
+    still(page)
     chest = io.BytesIO()
     image.save(chest, "PNG")
     upload = page.locator("input[type=file]")
@@ -174,6 +184,7 @@ def edits(page: Page, picture: Callable[[str], None], image: Image.Image) -> Non
     expect(canvas).to_be_visible()
     page.get_by_role("spinbutton", name="Steps").fill("3")
     page.get_by_role("spinbutton", name="Steps").press("Enter")
+    still(page)
     draw = page.get_by_role("button", name="Draw", exact=True)
     paint(page, canvas, draw)
     draw.click()
