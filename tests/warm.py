@@ -12,9 +12,21 @@ import runpy
 import sys
 import threading
 import traceback
+from importlib import import_module
 from typing import Any
 
+from hydra.core.plugins import Plugins
+
 CANNOT_START = 127
+# what most commands import only when they come to it
+LATER = [
+    "hydra._internal.hydra",
+    "omegaconf._impl",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "pydicom.pixels",
+    "transformers.models.bert.modeling_bert",
+]
 
 
 def preload() -> None:
@@ -23,7 +35,12 @@ def preload() -> None:
     import cxr_ldm.commands.export
     import cxr_ldm.commands.prepare
     import cxr_ldm.commands.sample
-    import cxr_ldm.commands.train  # noqa: F401
+    import cxr_ldm.commands.train
+    import cxr_ldm.data.phantom.reader  # noqa: F401
+
+    for name in LATER:
+        import_module(name)
+    Plugins.instance()  # Hydra's own
 
     # a collection in a child would write into every object, and so copy all of this process's memory
     gc.collect()

@@ -342,9 +342,10 @@ def check_trainer(keys: Iterable[str]) -> None:
 def check(cfg: DictConfig) -> None:
     """Raises UserError where trainer, compiling, CUDA graphs, or looks for copies cannot be what was meant."""
     check_trainer(map(str, cfg.trainer))
-    known = torch.compiler.list_backends(exclude_tags=None)
-    if cfg.trainer.compile is not None and cfg.trainer.compile not in known:
-        raise UserError(f"trainer.compile={cfg.trainer.compile} is not one of {', '.join(known)}.")
+    if cfg.trainer.compile is not None:
+        known = torch.compiler.list_backends(exclude_tags=None)  # takes half a second
+        if cfg.trainer.compile not in known:
+            raise UserError(f"trainer.compile={cfg.trainer.compile} is not one of {', '.join(known)}.")
     # each pass of a graph writes its gradients to the same memory
     others = {
         "trainer.devices": (cfg.trainer.devices, 1),
