@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,12 @@ class Warm:
         line, self.read = self.read.split(b"\n", 1)
         return line.decode()
 
-    def run(self, arguments: list[str]) -> Done:
-        """As subprocess.run with captured output."""
+    def run(self, arguments: list[str], environment: Mapping[str, str] | None = None) -> Done:
+        """As subprocess.run with captured output; nothing sees `environment` that a library read when it was loaded."""
         printed = {name: str(self.folder / name) for name in ("stdout", "stderr")}
+        request = {"arguments": arguments, "environment": environment or {}, **printed}
         assert self.process.stdin
-        self.process.stdin.write(json.dumps({"arguments": arguments, **printed}).encode() + b"\n")
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
         self.process.stdin.flush()
         started = int(self.answer())
         try:
@@ -80,11 +81,11 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
 def command(request: pytest.FixtureRequest) -> Command:
     """Run `python ARGUMENTS` in the project's root; checks the exit code and returns what was printed.
 
-    Other surroundings (`WANDB_MODE="online"`), code (`-c`), and `fresh=True` have an interpreter of their own.
+    Code (`-c`) and `fresh=True` have an interpreter of their own, which other surroundings may need, see `Warm.run`.
     """
 
     def run(*arguments: str, code: int = 0, fresh: bool = False, **environment: str) -> Done:
-        if fresh or environment or arguments[0] == "-c":
+        if fresh or arguments[0] == "-c":
             result = subprocess.run(
                 [sys.executable, *arguments],
                 cwd=ROOT,
@@ -94,7 +95,7 @@ def command(request: pytest.FixtureRequest) -> Command:
                 env=os.environ | SURROUNDINGS | environment,
             )
         else:
-            result = request.getfixturevalue("warm").run(list(arguments))
+            result = request.getfixturevalue("warm").run(list(arguments), environment)
         assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result
 

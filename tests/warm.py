@@ -71,6 +71,7 @@ def child(request: dict[str, Any]) -> None:
     """Take the place of the command's process; does not return."""
     code = CANNOT_START
     try:
+        os.environ.update(request["environment"])
         os.setsid()
         for number, name in ((1, "stdout"), (2, "stderr")):
             file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

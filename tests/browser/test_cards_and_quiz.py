@@ -8,12 +8,13 @@ from playwright.sync_api import expect
 from cxr_ldm.quiz.score import COLUMNS
 
 SECONDS = 120_000
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
-@pytest.fixture(params=[("desktop", 1280, 900), ("phone", 390, 844)], ids=lambda size: size[0])
+@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.campaign)])
 def visit(request, browser, server, screenshots):
     """Opens a page of ours by its address; takes pictures, and sees that nothing is wider than the screen."""
-    name, width, height = request.param
+    name, (width, height) = request.param, SIZES[request.param]
     context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(SECONDS)

@@ -146,7 +146,7 @@ def test_a_bundle_goes_to_the_hub_and_comes_back_the_same(handler, call, command
     facts = json.loads(next((tmp_path / "samples").glob("*/0000.json")).read_text())
     assert facts["bundle_sha256"] == bundle_sha256(DEMO)
     handler.files.clear()
-    done = command(*draw, **surroundings | {"HF_HUB_OFFLINE": "1"})
+    done = command(*draw, fresh=True, **surroundings | {"HF_HUB_OFFLINE": "1"})
     assert "complete already" in done.stdout, "from the cache"
 
 

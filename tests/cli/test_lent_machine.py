@@ -23,7 +23,7 @@ def test_a_packed_collection_trains_without_what_training_does_not_need(command,
     command("-m", "cxr_ldm.data.pack", f"folder={here}", f"out={pack}", "limit_mb=5")
 
     def there(*arguments: str) -> str:
-        return command(*arguments, PYTHONPATH=str(stubs)).stdout
+        return command(*arguments, fresh=True, PYTHONPATH=str(stubs)).stdout
 
     data = tmp_path / "there" / "prepared" / "p"
     there("-m", "cxr_ldm.data.pack", f"file={pack}", f"out={data}")

@@ -138,6 +138,7 @@ def test_no_page_loads_anything_of_another_host(pages):
         assert [url for url in urls if not url.startswith("data:") and not local(url)] == [], style
 
 
+@pytest.mark.campaign
 def test_a_browser_asks_no_other_host_and_no_page_is_wider_than_its_screen(pages, browser):
     handler = functools.partial(Quiet, directory=str(SITE))
     asked, missing, wide = set(), [], []
