@@ -213,6 +213,9 @@ def explores(page: Page, picture: Callable[[str], None]) -> None:
 
 def compares(page: Page, picture: Callable[[str], None]) -> None:
     """Images by two axes, and their table as a file."""
+    page.get_by_role("textbox", name="Values of steps").fill("1, 2, 3")
+    page.get_by_role("textbox", name="Values of steps").press("Enter")
+    still(page)
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("button", name="Data (CSV)").first).to_be_visible()
     with page.expect_download() as waiting:
