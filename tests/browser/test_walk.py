@@ -45,6 +45,7 @@ def visit(request, browser, server, screenshots):
         page.screenshot(path=screenshots / f"{name}_{request.param}.png")
 
     page.goto(server)
+    still(page)
     yield page, open_page, picture
     context.close()
 
@@ -252,6 +253,7 @@ def test_the_viewer_has_a_window_zoom_ruler_and_marks_and_nothing_leaves_the_mac
     page.on("request", lambda sent: away.append(sent.url) if not at_home(sent.url, server) else None)
     page.set_default_timeout(SECONDS)
     page.goto(server)
+    still(page)
     canvas = page.locator("canvas").first
     said = page.locator(".frame .said").first
     expect(said).to_have_text("W 255 L 128")
@@ -299,6 +301,7 @@ def test_a_reload_keeps_what_was_drawn_and_stop_keeps_what_is_done(browser, serv
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.set_default_timeout(SECONDS)
     page.goto(server)
+    still(page)
     with_steps(page, 4)
     page.get_by_role("button", name="Generate", exact=True).click()
     page.get_by_text("Image 2 of 4").first.wait_for()
@@ -307,6 +310,7 @@ def test_a_reload_keeps_what_was_drawn_and_stop_keeps_what_is_done(browser, serv
     drawn = settled(page)
     assert 1 <= drawn < 4
     page.reload()
+    still(page)
     expect(page.get_by_text("Drawn before", exact=True)).to_be_visible()
     expect(page.locator("figure")).to_have_count(drawn)
     page.locator(".strip button").first.click()
@@ -330,6 +334,7 @@ def test_two_visitors_at_once_both_get_their_images(browser, server):
     for page, example, steps in zip(visitors, ("nodule", "edema"), ("30", "4"), strict=True):
         page.set_default_timeout(SECONDS)
         page.goto(server)
+        still(page)
         page.get_by_role("textbox", name="Prompt").fill(f"{example} of this visitor")
         with_steps(page, int(steps))
     for page in visitors:
@@ -347,6 +352,7 @@ def test_dark_and_keyboard(browser, server, screenshots):
     page = context.new_page()
     page.set_default_timeout(SECONDS)
     page.goto(server)
+    still(page)
     heading = page.get_by_role("heading", name="Generate", exact=True)
     expect(heading).to_be_visible()
     ink = heading.evaluate("node => getComputedStyle(node).color")
