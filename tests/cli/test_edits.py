@@ -86,6 +86,12 @@ def test_a_mask_says_what_is_drawn_and_the_rest_is_put_back(command, given, tmp_
         assert "complete" not in command(*COMMON, image, *other, f"paths.outputs={tmp_path}").stdout
 
 
+def test_an_image_that_is_followed_back_is_drawn_in_the_same_steps(command, given, tmp_path):
+    options = ["prompt=Normal.", "source=Normal.", "sampler=dpmpp_2m", "guidance.scale=1", "n=1", "name=back"]
+    command(*COMMON, f"image={given / 'jane.png'}", *options, f"paths.outputs={tmp_path}")
+    assert read_png(tmp_path / "samples" / "back" / "0000.png")["sampler"] == "euler"
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     """One that was never trained; what it says is beside the point."""
