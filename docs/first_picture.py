@@ -1,4 +1,4 @@
-"""The picture that README begins with: `python docs/first_picture.py`, from the grid of docs/results/chest256.md.
+"""The picture below README's first command: `python docs/first_picture.py`, from the grid of docs/results/chest256.md.
 
 Always the third column, so that nobody picks: a normal chest, a heart, an effusion, a pneumonia.
 """
