@@ -1,11 +1,13 @@
-"""The distances as torchmetrics classes: images are fed in batches, only their features are kept.
+"""Measures as torchmetrics classes: the maths is that of the functional core, states are gathered over processes.
 
-Each takes any extractor of `cxr_ldm.metrics.features`, or None where features are fed in place of images. The maths is
-that of the functional core; states are gathered over processes by torchmetrics.
+The distances are fed images in batches, of which features alone are kept. Each takes any extractor of
+`cxr_ldm.metrics.features`, or None where features are fed in place of images.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -15,6 +17,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.distances.coverage import coverage
 from cxr_ldm.metrics.distances.frechet import frechet_distance
 from cxr_ldm.metrics.distances.kernel import kernel_distance
+from cxr_ldm.metrics.faithfulness.auroc import auroc
 
 
 class TwoSets(Metric):
@@ -110,3 +113,53 @@ class PrecisionRecallDensityCoverage(TwoSets):
     def compute(self) -> dict[str, Tensor]:
         found = vars(coverage(*self.sets(), self.neighbours))
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
+
+
+class FindingAUROC(Metric):
+    """AUROC of each class over batches of probabilities and targets; pairs of one source only.
+
+    `compute` gives a dict from class to value, without the classes of which no pair is known.
+
+    >>> metric = FindingAUROC(["edema", "nodule"])
+    >>> scores, targets = torch.tensor([[0.2, 0.5], [0.7, 0.1]]), torch.tensor([[0.0, torch.nan], [1.0, 1.0]])
+    >>> metric.update(scores, targets, torch.zeros(2))
+    >>> {name: value.item() for name, value in metric.compute().items()}
+    {'edema': 1.0}
+    """
+
+    higher_is_better = True
+    is_differentiable = False
+    full_state_update = False
+    scores: list[Tensor]
+    targets: list[Tensor]
+    sources: list[Tensor]
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.classes = list(classes)
+        for name in ("scores", "targets", "sources"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, scores: Tensor, targets: Tensor, sources: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            scores: float [B,C], any increasing function of the probability.
+            targets: float [B,C]: 1 shown, 0 not shown, NaN unknown.
+            sources: int [B].
+        """
+        self.scores.append(scores.float())
+        self.targets.append(targets.float())
+        self.sources.append(sources)
+
+    def compute(self) -> dict[str, Tensor]:
+        scores, targets, sources = (
+            dim_zero_cat(part).cpu().numpy() for part in (self.scores, self.targets, self.sources)
+        )
+        values = {}
+        for place, name in enumerate(self.classes):
+            known = ~np.isnan(targets[:, place])
+            value = auroc(scores[known, place], targets[known, place] == 1, sources[known])
+            if not np.isnan(value):
+                values[name] = torch.tensor(float(value))
+        return values

@@ -17,7 +17,7 @@ from cxr_ldm.data.batches.transforms import Augment
 from cxr_ldm.data.findings.targets import Targets, all_targets, is_sided, learnable
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.dtypes import wide
-from cxr_ldm.metrics.faithfulness.auroc import FindingAUROC
+from cxr_ldm.metrics.modular import FindingAUROC
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from cxr_ldm.metrics.faithfulness.auroc import FindingAUROC, auroc, patient_weights
+from cxr_ldm.metrics.faithfulness.auroc import auroc, patient_weights
+from cxr_ldm.metrics.modular import FindingAUROC
 
 
 def drawn(n, seed, levels=None):

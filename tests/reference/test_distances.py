@@ -5,12 +5,13 @@ import pytest
 import scipy.linalg
 import torch
 
+from cxr_ldm.benchmark.torchmetrics_peers import torchmetrics_frechet_distance, torchmetrics_kernel_distance
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.distances import kernel
 from cxr_ldm.metrics.distances.coverage import coverage
 from cxr_ldm.metrics.distances.floors import distance_metrics, floors
-from cxr_ldm.metrics.distances.frechet import covariance_settings, frechet_distance, torchmetrics_frechet_distance
-from cxr_ldm.metrics.distances.kernel import kernel_distance, kernel_jackknife, torchmetrics_kernel_distance
+from cxr_ldm.metrics.distances.frechet import covariance_settings, frechet_distance
+from cxr_ldm.metrics.distances.kernel import kernel_distance, kernel_jackknife
 
 
 def features(n, width, seed, shift=0.0, scale=1.0):

@@ -1,31 +1,17 @@
 """Fréchet distance of two sets of features (FID), in float64 and exact for covariances of any rank.
 
 torchmetrics takes square roots of the eigenvalues of a product of covariances, and with fewer images than features
-those that should be 0 are rounding noise, so it is off by about 1e-5 and negative on identical sets. It stays as a
-cross-check of the tests and the benchmark.
+those that should be 0 are rounding noise, so it is off by about 1e-5 and negative on identical sets. The tests and
+suite=distances hold this against it.
 """
 
 import torch
-from torch import Tensor, nn
-
-# The package itself exports this only where torch-fidelity is installed.
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
 from cxr_ldm.metrics.distances.vectors import checked
 
 # Below this share of the largest eigenvalue, the square root of a computed eigenvalue has lost too many digits.
 SMALLEST_EIGENVALUE = 1e-10
-
-
-class Precomputed(nn.Module):
-    """Stands where torchmetrics expects an extractor, and hands on features that exist already."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
@@ -78,12 +64,3 @@ def _trace_of_root(one: Tensor, two: Tensor) -> Tensor:
                 return values.sqrt().sum()
     one, two = (torch.linalg.qr(each, mode="r").R if len(each) > width else each for each in (one, two))
     return torch.linalg.svdvals(one @ two.T).sum()
-
-
-def torchmetrics_frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """The same by torchmetrics' FrechetInceptionDistance; agrees to about 1e-4 (see the module's docstring)."""
-    first, second = checked(real, generated)
-    metric = FrechetInceptionDistance(feature=Precomputed(first.shape[1]))
-    metric.update(first, real=True)
-    metric.update(second, real=False)
-    return float(metric.compute())

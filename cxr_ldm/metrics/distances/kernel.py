@@ -4,18 +4,12 @@ torchmetrics averages random subsets; both are unbiased, and with one subset tha
 All pairs have the smaller variance, and need no random numbers.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# The package itself exports this only where torch-fidelity is installed.
-from torchmetrics.image.kid import KernelInceptionDistance
-
-from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.distances.frechet import Precomputed
 from cxr_ldm.metrics.distances.vectors import checked
 from cxr_ldm.metrics.statistics import owners
 
@@ -140,27 +134,3 @@ def cross_sums(first: Tensor, second: Tensor, one: Tensor, two: Tensor, units: i
             down.index_add_(0, b, block.sum(0))
             both.index_add_(0, a, block.mul_(a[:, None] == b).sum(1))
     return along, down, both
-
-
-def torchmetrics_kernel_distance(
-    real: Tensor, generated: Tensor, subset_size: int = 500, subsets: int = 50, seed: int = 0
-) -> tuple[float, float]:
-    """KID by torchmetrics' KernelInceptionDistance, for tests and benchmarks.
-
-    Returns:
-        Mean and standard deviation over random subsets of `subset_size`; with one full subset the deviation is 0.
-
-    Raises:
-        UserError: a set is smaller than `subset_size`.
-    """
-    first, second = checked(real, generated)
-    if min(len(first), len(second)) < subset_size:
-        raise UserError(f"KID: {len(first)} real and {len(second)} generated images are fewer than {subset_size=}.")
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.filterwarnings("ignore", message=".*will save all extracted features.*")
-        torch.manual_seed(seed)  # torchmetrics draws its subsets from torch's global generator
-        metric = KernelInceptionDistance(Precomputed(first.shape[1]), subsets=subsets, subset_size=subset_size)
-        metric.update(first, real=True)
-        metric.update(second, real=False)
-        mean, deviation = metric.compute()
-    return float(mean), float(deviation)

@@ -3,10 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 BOOTSTRAP = 1000
 
@@ -61,53 +57,3 @@ def patient_weights(patients: Sequence[str], seed: int = 0, draws: int = BOOTSTR
     count = owner.max() + 1
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
     return drawn[:, owner].astype(np.float64)
-
-
-class FindingAUROC(Metric):
-    """AUROC of each class over batches of probabilities and targets; pairs of one source only.
-
-    `compute` gives a dict from class to value, without the classes of which no pair is known.
-
-    >>> metric = FindingAUROC(["edema", "nodule"])
-    >>> scores, targets = torch.tensor([[0.2, 0.5], [0.7, 0.1]]), torch.tensor([[0.0, torch.nan], [1.0, 1.0]])
-    >>> metric.update(scores, targets, torch.zeros(2))
-    >>> {name: value.item() for name, value in metric.compute().items()}
-    {'edema': 1.0}
-    """
-
-    higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
-    scores: list[Tensor]
-    targets: list[Tensor]
-    sources: list[Tensor]
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        super().__init__()
-        self.classes = list(classes)
-        for name in ("scores", "targets", "sources"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
-
-    def update(self, scores: Tensor, targets: Tensor, sources: Tensor) -> None:
-        """Add a batch.
-
-        Args:
-            scores: float [B,C], any increasing function of the probability.
-            targets: float [B,C]: 1 shown, 0 not shown, NaN unknown.
-            sources: int [B].
-        """
-        self.scores.append(scores.float())
-        self.targets.append(targets.float())
-        self.sources.append(sources)
-
-    def compute(self) -> dict[str, Tensor]:
-        scores, targets, sources = (
-            dim_zero_cat(part).cpu().numpy() for part in (self.scores, self.targets, self.sources)
-        )
-        values = {}
-        for place, name in enumerate(self.classes):
-            known = ~np.isnan(targets[:, place])
-            value = auroc(scores[known, place], targets[known, place] == 1, sources[known])
-            if not np.isnan(value):
-                values[name] = torch.tensor(float(value))
-        return values

@@ -80,3 +80,9 @@ def test_the_package_offers_its_names_and_imports_no_torch_before_one_is_asked_f
     assert done.stdout.split() == ["False", "True", "True"]
     with pytest.raises(AttributeError, match="it offers TextToCXR"):
         cxr_ldm.nothing  # noqa: B018
+
+
+def test_the_page_waits_for_no_library_of_training():
+    program = "import sys, cxr_ldm.app.ui; print({'lightning', 'torchmetrics', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
