@@ -48,6 +48,7 @@ def test_the_graphs_draw_the_pipelines_images(folder, scale):
     assert np.abs(draw(prompts[1:], noise[1:].numpy(), 6, scale) - expected[1:]).max() < 2e-3
 
 
+@pytest.mark.campaign
 def test_a_student_is_told_where_its_steps_end(tmp_path):
     bundle = load_bundle(write_tiny(tmp_path / "bundle"), "ldm")
     arguments = {key: value for key, value in bundle.spec["network"].items() if key != "part"}
