@@ -89,12 +89,16 @@ def test_a_page_begins_with_its_headline_and_holds_what_metrics_page_promises(ou
     command("train.py", "stage=ldm", *LDM, *DATA, where)
     few = ["metrics.kid_n=80", "metrics.own_prompts_n=6", "metrics.synthetic_n=120", "metrics.folds=2"]
     few += ["metrics.fitted.epochs=1", "metrics.fitted.size=32", "metrics.targets.kid=0.03", "metrics.cost_steps=[]"]
-    arguments = ["evaluate.py", "stage=ldm", "metrics=page", "name=page", f"page={outputs}/page.md"]
+    arguments = ["evaluate.py", "stage=ldm", "metrics=page", "seed=3", "name=page", f"page={outputs}/page.md"]
     command(*arguments, *SMALL, *few, *DATA, where)
     folder = outputs / "evaluation" / "page"
     metrics = json.loads((folder / "metrics.json").read_text())
     x = "efficientnet_lite0"
     assert (metrics[f"kid_{x}"]["n"], metrics[f"fid_{x}"]["n"]) == (80, metrics[f"fid_{x}_ratio"]["n"])
+    of_test = metrics["auroc_mean"]["n"]
+    parts = f"{of_test} test images, then of {80 - of_test} training images"
+    assert metrics[f"kid_{x}"]["settings"]["compared"].endswith(parts)
+    assert metrics["pairwise_ssim"]["settings"]["seed"] == 3
     promised = {f"{kind}_{x}_reference_{name}" for kind in ("kid", "coverage") for name in ("copier", "empty")}
     promised |= {f"fid_{x}_ratio_reference_reconstruction", "auroc_mean_reference_shuffled", "sharpness_ratio"}
     promised |= {"auroc_own_mean", "side_own", "auroc_mean_real_crossfitted", "pairwise_ssim_within_prompt_difference"}

@@ -17,7 +17,8 @@ LENGTHS = [
 @pytest.fixture(scope="module")
 def outputs(command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
-    command("train.py", "stage=upscaler", "name=twice", *TINY, *LENGTHS, f"paths.outputs={folder}")
+    done = command("train.py", "stage=upscaler", "name=twice", *TINY, *LENGTHS, f"paths.outputs={folder}")
+    (folder / "printed.txt").write_text(done.stdout)
     return folder
 
 
@@ -26,6 +27,7 @@ def test_it_learns_more_than_interpolation_knows_and_is_measured(outputs, comman
     command("evaluate.py", "stage=upscaler", "split=test", *DATA, *short)
     found = json.loads((outputs / "evaluation" / "u" / "metrics.json").read_text())
     value = {name: entry["value"] for name, entry in found.items() if name != "run"}
+    assert f"upscaler: {value['parameters'] / 1e6:.2f}M parameters" in (outputs / "printed.txt").read_text()
     assert value["psnr_of_mean"] > value["psnr_interpolated"] + 0.5
     assert value["psnr_of_mean"] > value["psnr"]
     assert value["consistency"] > 50 > value["consistency_interpolated"]
