@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from remembered import remember_files
 
 from cxr_ldm.benchmark.browser import chromium
 
@@ -19,6 +20,7 @@ SHARED = ROOT.parent / "shared" / "data"
 SECONDS = 600  # the longest command of a test
 SURROUNDINGS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
+remember_files()
 Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
 

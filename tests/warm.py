@@ -15,9 +15,11 @@ import traceback
 from importlib import import_module
 from typing import Any
 
-from hydra.core.plugins import Plugins
+from hydra import compose, initialize_config_dir
+from remembered import remember_files
 
 CANNOT_START = 127
+COMMANDS = {"prepare": [], "train": ["stage=ldm"], "sample": [], "evaluate": ["stage=ldm"], "export": []}
 # what most commands import only when they come to it
 LATER = [
     "hydra._internal.hydra",
@@ -37,10 +39,14 @@ def preload() -> None:
     import cxr_ldm.commands.sample
     import cxr_ldm.commands.train
     import cxr_ldm.data.phantom.reader  # noqa: F401
+    from cxr_ldm.assets import CONF
 
     for name in LATER:
         import_module(name)
-    Plugins.instance()  # Hydra's own
+    remember_files()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for command, words in COMMANDS.items():
+            compose(command, words)
 
     # a collection in a child would write into every object, and so copy all of this process's memory
     gc.collect()
@@ -72,6 +78,7 @@ def child(request: dict[str, Any]) -> None:
     code = CANNOT_START
     try:
         os.environ.update(request["environment"])
+        sys.path[1:1] = filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep))
         os.setsid()
         for number, name in ((1, "stdout"), (2, "stderr")):
             file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -4,15 +4,13 @@ import base64
 import io
 import shlex
 import shutil
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from opened import MAIN, ROOT, RUN, healthy
+from opened import MAIN, RUN, healthy
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -56,7 +54,7 @@ def test_an_environment_that_names_no_model_is_one_sentence(outputs, monkeypatch
     assert "bundle=nowhere" in app.error[0].value
 
 
-def test_generate_and_the_same_again(page, outputs, tmp_path):
+def test_generate_and_the_same_again(page, outputs, command, tmp_path):
     """The command that the page shows makes the same pixels; brackets, commas and quotes in the prompt included."""
     app = generated(page("generate"), prompt='Large "right" effusion, (no [other] finding).')
     result = app.session_state["result"]
@@ -65,8 +63,7 @@ def test_generate_and_the_same_again(page, outputs, tmp_path):
     assert len(result.frames) == 3, "a preview for each step"
     words = shlex.split(app.code[0].value)
     assert words[:2] == ["python", "sample.py"]
-    run = [sys.executable, str(ROOT / "sample.py"), *words[2:], f"paths.outputs={tmp_path}", "name=again"]
-    subprocess.run(run, check=True, cwd=ROOT, capture_output=True)
+    command(*words[1:], f"paths.outputs={tmp_path}", "name=again")
     for index, image in enumerate(result.images):
         again = np.asarray(Image.open(tmp_path / "samples" / "again" / f"{index:04d}.png"))
         assert np.array_equal(again, to_uint8(image[0]))

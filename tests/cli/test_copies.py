@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from cxr_ldm.artifacts import fingerprint
 from cxr_ldm.callbacks.history import read_history
 
@@ -9,6 +11,7 @@ COMMON = ["data.reader.n=160", "data.size=32", "vae=tiny", "denoiser=tiny", "log
 LDM = [f"training.ldm.{value}" for value in ("images=64", "batch_size=8", "checkpoint_every=32", "validate_every=32")]
 
 
+@pytest.mark.campaign
 def test_looks_stand_in_the_history_and_change_neither_weights_nor_the_name_of_a_run_without(command, tmp_path):
     where = f"paths.outputs={tmp_path}"
     command("train.py", "stage=vae", *COMMON, "training.vae.images=32", "training.vae.batch_size=8", where)

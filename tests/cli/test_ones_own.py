@@ -12,7 +12,7 @@ OWN = ["stage=toy", "data=toy", "metrics=toy", "bundle_packages=[toylab]", f"hyd
 def test_they_train_and_measure_by_the_commands_that_are_there(command, tmp_path):
     where = [f"paths.outputs={tmp_path}", "logger=csv"]
     short = ["training.vae.images=2048", "training.vae.optimizer.lr=0.05"]
-    command("train.py", *OWN, *short, "evaluate=true", *where, fresh=True, PYTHONPATH=str(LAB.parent))
+    command("train.py", *OWN, *short, "evaluate=true", *where, PYTHONPATH=str(LAB.parent))
     (run,), (evaluation,) = tmp_path.glob("toy/*"), tmp_path.glob("evaluation/*")
     assert json.loads((run / "run.json").read_text())["complete"]
     config = json.loads((run / "bundle/config.json").read_text())
@@ -22,7 +22,7 @@ def test_they_train_and_measure_by_the_commands_that_are_there(command, tmp_path
     # and brighter than the dark ones alone
     assert metrics["mae"]["value"] == pytest.approx(0.47, abs=0.06)
     assert 0.2 < metrics["brighter"]["value"] < 0.8
-    printed = command("evaluate.py", *OWN, "split=val", *where, fresh=True, PYTHONPATH=str(LAB.parent)).stdout
+    printed = command("evaluate.py", *OWN, "split=val", *where, PYTHONPATH=str(LAB.parent)).stdout
     assert "complete already" in printed
     assert "brighter" in printed
 

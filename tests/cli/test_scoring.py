@@ -18,17 +18,17 @@ def outputs(command, tmp_path_factory):
     """Prepared phantoms of 32 pixels, and three sets: other phantoms, darker ones with prompts, and training images."""
     folder = tmp_path_factory.mktemp("scoring")
     where = f"paths.outputs={folder}"
-    small = ["data=phantom", "data.size=32", "data.reader.n=160", "data.splits.test=0.5", where]
+    small = ["data=phantom", "data.size=32", "data.reader.n=120", "data.splits.test=0.5", where]
     command("-m", "cxr_ldm.prepare", *small, "name=real")
     command("-m", "cxr_ldm.prepare", *small, "data.reader.seed=9", "name=others")
     others, real = (Prepared(folder / "prepared" / name) for name in ("others", "real"))
-    sets = {"others": others.images[:60], "darker": others.images[:60] // 2}
+    sets = {"others": others.images[:40], "darker": others.images[:40] // 2}
     sets["trained"] = real.images[real.rows("train")][:40]
     for name, images in sets.items():
         (folder / "sets" / name).mkdir(parents=True)
         for place, image in enumerate(images):
             Image.fromarray(np.asarray(image)).save(folder / "sets" / name / f"{place:03d}.png")
-    rows = [f"{place:03d}.png,{text}" for place, text in enumerate(others.texts(np.arange(60)))]
+    rows = [f"{place:03d}.png,{text}" for place, text in enumerate(others.texts(np.arange(40)))]
     table = "\n".join(["image,prompt", *(row.replace(", ", " ") for row in rows)])
     (folder / "sets" / "darker" / "prompts.csv").write_text(table)
     with zipfile.ZipFile(folder / "sets" / "others.zip", "w") as archive:
@@ -48,7 +48,7 @@ def scored(command, outputs, *options, code=0):
 def test_a_folder_and_a_zip_of_it_give_the_same_figures_and_copies_are_found(command, outputs):
     real = ["real=prepared:real", "trained_on=prepared:real"]
     done = scored(command, outputs, f"images={outputs / 'sets' / 'others'}", *real, "name=folder")
-    assert "60 images against" in done.stdout
+    assert "40 images against" in done.stdout
     scored(command, outputs, f"images={outputs / 'sets' / 'others.zip'}", *real, "name=zip")
     folder, archive = figures(outputs, "folder"), figures(outputs, "zip")
     assert {key: entry["value"] for key, entry in folder.items() if key != "run"} == {
@@ -85,7 +85,7 @@ def test_several_sets_stand_in_one_table_with_paired_differences(command, output
     judge = outputs / "judge"
     save_bundle(judge, "classifier", spec, {"classifier": Classifier(classes, **arguments)}, info)
     done = scored(command, outputs, sets, "real=prepared:real", prompts, f"classifier={judge}", "name=both")
-    assert "| others | 60 |" in done.stdout
+    assert "| others | 40 |" in done.stdout
     found = figures(outputs, "both")["kid_efficientnet_lite0_difference_others_less_darker"]
     alone = [figures(outputs, f"both-{name}")["kid_efficientnet_lite0"]["value"] for name in ("others", "darker")]
     assert found["value"] == pytest.approx(alone[0] - alone[1], abs=1e-9)
@@ -95,7 +95,7 @@ def test_several_sets_stand_in_one_table_with_paired_differences(command, output
     apart = figures(outputs, "both")[f"{area}_difference_others_less_darker"]
     areas = [figures(outputs, f"both-{name}")[area]["value"] for name in ("others", "darker")]
     assert apart["value"] == pytest.approx(areas[0] - areas[1], abs=1e-9)
-    assert apart["settings"]["pairs"] == 60
+    assert apart["settings"]["pairs"] == 40
     assert "p_value" in found["settings"]
     table = json.loads((outputs / "evaluation" / "both" / "chexgenbench.json").read_text())
     assert [row["Extra Info"] for row in table] == ["others", "darker"]

@@ -34,6 +34,7 @@ def children(shared, folder):
 
 
 @pytest.mark.real
+@pytest.mark.campaign
 def test_a_brief_classifier_sees_pneumonia_and_shuffled_prompts_are_ranked_worse(shared, tmp_path):
     prepared = children(shared, tmp_path / "prepared")
     train, test = prepared.rows("train"), prepared.rows("test")

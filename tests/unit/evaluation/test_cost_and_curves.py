@@ -12,7 +12,7 @@ from cxr_ldm.diffusion.samplers import ddim
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.diffusion.schedules import leading, trailing
 from cxr_ldm.errors import UserError
-from cxr_ldm.evaluation.cost import latencies, parameters, peak_memory
+from cxr_ldm.evaluation.cost import _peak, latencies, parameters, peak_memory
 from cxr_ldm.evaluation.curves import curves, points
 from cxr_ldm.evaluation.ldm import Evaluation
 from cxr_ldm.evaluation.measures import Curves
@@ -60,7 +60,7 @@ def test_peak_memory_is_that_of_a_process_with_the_model_in_it():
 
 def test_peak_memory_is_measured_at_the_steps_that_it_states():
     with pytest.raises(UserError, match="sampler.steps=1001"):
-        peak_memory(DEMO, "cpu", [], Sampling(1001, Guidance(), ddim, leading))
+        _peak(DEMO, "cpu", [], Sampling(1001, Guidance(), ddim, leading))
 
 
 def test_a_scale_that_a_student_did_not_learn_is_refused_before_anything_is_drawn(tmp_path):

@@ -57,6 +57,7 @@ def test_auto_is_bf16_where_the_processor_has_it(known, found, monkeypatch, caps
     assert capsys.readouterr().out == f"trainer.precision=auto: {found}, as this CPU has {no}bfloat16.\n"
 
 
+@pytest.mark.campaign
 def test_a_compiled_model_draws_the_same_images_in_either_precision():
     """By a backend that needs no compiler; texts of several lengths go through it."""
     plain, compiled = (TextToCXR.from_bundle(DEMO, device="cpu") for _ in range(2))
