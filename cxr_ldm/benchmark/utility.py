@@ -179,7 +179,11 @@ def saw(bundle: Bundle, chosen: str, own: bool, leaked: int, count: int) -> str:
             "gain may be what it remembers of the patients that are scored."
         )
     elif own:
-        text = f"Real images are {which} of the collection, of whose patients the generator was trained on none."
+        text = (
+            f"Real images are {which} of the collection, of whose patients the generator was trained on none. It was "
+            "trained on other images of the collection: a gain may be what these show, and no arm says what a "
+            "classifier would gain by them directly."
+        )
         text += " Its training was stopped and its guidance chosen by the validation split." if chosen != "test" else ""
     else:
         text = (
