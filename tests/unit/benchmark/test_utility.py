@@ -234,6 +234,7 @@ def test_what_the_generator_saw_is_said(tmp_path):
     held_out = utility.seen(own, data, False, None)
     assert held_out.rows.tolist() == data.rows("test").tolist()
     assert (held_out.leaked, "of whose patients the generator was trained on none" in held_out.sentence) == (0, True)
+    assert "a gain may be what these show" in held_out.sentence
     leaky = utility.seen(own, data, False, "all")
     assert leaky.leaked == len(data.rows("train"))
     assert leaky.sentence.startswith(
