@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from cxr_ldm.benchmark.findings_codes import AIMED, HALVES, TARGETS, Half, Target
 from cxr_ldm.data.findings.reading import read_findings
 from cxr_ldm.data.findings.reports import SEEN, Report
+from cxr_ldm.data.findings.targets import NOT_STATED
 from cxr_ldm.data.findings.words import DEVICE, NO_FINDING
 from cxr_ldm.data.prepared.manifest import Reader
 from cxr_ldm.data.readers.openi import OpenIReader
@@ -22,7 +23,6 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.ranges import Count, Seed
 
-NOT_CODED = "No Indexing"
 # Classes whose headings name a side.
 SIDED = ("effusion", "atelectasis", "opacity")
 
@@ -87,7 +87,7 @@ def read_reports(reports: Sequence[Report]) -> dict[Half, list[Read]]:
     halves: dict[Half, list[Read]] = {half: [] for half in HALVES}
     for report in reports:
         text = " ".join(filter(None, report.cleaned(SEEN).values()))
-        if text and report.headings and NOT_CODED not in report.headings:
+        if text and report.headings and not set(NOT_STATED).intersection(report.headings):
             halves[half_of(report.uid)].append(Read(report.headings, read_findings(text)))
     if not all(halves.values()):
         raise UserError(f"{len(reports)} reports are too few to measure on; data.root must hold those of Open-i.")

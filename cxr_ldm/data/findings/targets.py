@@ -5,6 +5,7 @@ say what the text cannot (the cause of a pneumonia, emphysema) and name the same
 
 - A finding is shown where it is present; not shown where it is absent, or where text and labels do not mention it (the
   convention of CheXpert, Irvin et al. 2019, section 2); and unknown where the text is not sure.
+- Where nobody has stated the labels of an image, classes that its source has by labels alone are unknown in it.
 - A class is unknown in all images of a source that shows it in none. Children of a set that only tells pneumonia from
   normal would else all count as chests without an effusion, and a classifier would learn to tell the sets apart.
 - Where the text knows sides there are two more classes, such as "pleural effusion right". A finding of no stated side
@@ -34,7 +35,8 @@ LABEL_NAMES = {
     "bacteria": "bacterial pneumonia",
     "virus": "viral pneumonia",
 }
-NOT_STATED = "todo"  # of the covid table: nobody has said yet what these images show
+# Labels that say that nobody has stated any: of the covid table, and of the index of the Indiana collection.
+NOT_STATED = ("todo", "No Indexing")
 # Their labels are the headings of an index, with parts of the body among them, so the text alone counts.
 INDEXED = ("openi",)
 
@@ -133,11 +135,18 @@ def surest(certainties: Any) -> float:
     return SHOWN if "present" in stated else UNKNOWN if "uncertain" in stated else NOT_SHOWN
 
 
+def stated_labels(row: Mapping[str, Any]) -> Sequence[str] | None:
+    """The labels of a row that count as classes; None where nobody has stated them.
+
+    >>> stated_labels({"labels": ["No Indexing"], "source": "indiana"})
+    """
+    labels: Sequence[str] | None = row["labels"]
+    return None if labels is None or row["source"] in INDEXED or set(NOT_STATED).intersection(labels) else labels
+
+
 def said_of(row: Mapping[str, Any]) -> dict[str, float] | None:
     """What a row of the manifest says of the classes that it names; None where nobody has looked."""
-    findings, labels = row["findings"], row["labels"]
-    if row["source"] in INDEXED or (labels is not None and NOT_STATED in labels):
-        labels = None
+    findings, labels = row["findings"], stated_labels(row)
     if findings is None and labels is None:
         return None
     said = of_findings(findings or [])
@@ -160,7 +169,10 @@ def all_targets(manifest: "pd.DataFrame", classes: Sequence[str] | None = None) 
     rows = manifest[["findings", "labels", "source"]].to_dict("records")
     said = [said_of(row) for row in rows]
     shown: dict[str, set[str]] = {}  # class -> sources that show it
+    read: dict[str, set[str]] = {}  # source -> findings that its texts name
     for row, stated in zip(rows, said, strict=True):
+        for name in {finding["name"] for finding in row["findings"] or []}:
+            read.setdefault(row["source"], set()).update((name, *sided(name)))
         for name, value in (stated or {}).items():
             if value == SHOWN:
                 shown.setdefault(name, set()).add(row["source"])
@@ -169,10 +181,12 @@ def all_targets(manifest: "pd.DataFrame", classes: Sequence[str] | None = None) 
         classes = plain + [side for name in plain for side in sided(name) if set(sided(name)) <= shown.keys()]
     values = np.full((len(rows), len(classes)), UNKNOWN, dtype=np.float32)
     for place, (row, stated) in enumerate(zip(rows, said, strict=True)):
-        if stated is not None:
-            values[place] = [
-                stated.get(name, NOT_SHOWN) if row["source"] in shown.get(name, ()) else UNKNOWN for name in classes
-            ]
+        if stated is None:
+            continue
+        source, labelled = row["source"], stated_labels(row) is not None
+        for column, name in enumerate(classes):
+            if source in shown.get(name, ()) and (labelled or name in read.get(source, ())):
+                values[place, column] = stated.get(name, NOT_SHOWN)
     _, sources = np.unique(np.asarray([row["source"] for row in rows]), return_inverse=True)
     return Targets(list(classes), values, sources.astype(np.int64))
 

@@ -103,6 +103,20 @@ def test_what_nobody_has_looked_at_is_unknown():
     assert targets.known.tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize("label", ["No Indexing", "todo"])
+def test_images_that_nobody_coded_show_what_their_text_says_and_nothing_is_known_of_classes_by_label(label):
+    columns = table(
+        row("Right effusion. Granuloma.", ["Pleural Effusion", "Calcified Granuloma"], "indiana"),
+        row("The lungs are clear.", ["normal"], "indiana"),
+        row("Left effusion.", [label], "indiana"),
+        row("Cardiomegaly.", [label], "indiana"),
+    )
+    same(columns["pleural effusion"], [1, 0, 1, 0])
+    same(columns["cardiomegaly"], [0, 0, 0, 1])
+    same(columns["calcified granuloma"], [1, 0, NAN, NAN])
+    assert label.lower() not in columns
+
+
 def test_classes_with_too_few_images_are_left_out_and_named():
     rows = [row("Right effusion.")] * 4 + [row("Left effusion.")] * 4 + [row("Edema.")] * 2 + [row("Right nodule.")] * 4
     rows += [row("Left nodule.")]
