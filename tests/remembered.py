@@ -1,15 +1,20 @@
-"""Files of conf/, read once: Hydra parses each anew at every composition, a third of whose time that is."""
+"""Hydra's work, done once: it parses each file of conf/ anew at every composition, and composes twice a command."""
 
-import copy
+import pickle
+import sys
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
+
+SEVERAL = ("-m", "--multirun", "sweep=", "+sweep=", "hydra.", "hydra/")
 
 
-def remember_files() -> None:
-    """Let Hydra have a copy of what it read before, unless the file has changed."""
+def remember_files(folder: Path | None = None) -> None:
+    """Let Hydra have a copy of what it read before, unless the file has changed; those of `folder` are read now."""
     load, read = FileConfigSource.load_config, {}
 
     @wraps(load)
@@ -19,7 +24,23 @@ def remember_files() -> None:
             return load(self, config_path)
         key = (self.provider, str(file), file.stat().st_mtime_ns)
         if key not in read:
-            read[key] = load(self, config_path)
-        return copy.deepcopy(read[key])
+            read[key] = pickle.dumps(load(self, config_path))
+        return pickle.loads(read[key])
 
     FileConfigSource.load_config = load_config
+    if folder is not None:
+        source = FileConfigSource("main", f"file://{folder}")
+        for file in folder.rglob("*.yaml"):
+            source.load_config(file.relative_to(folder).as_posix())
+
+
+def compose_once() -> None:
+    """Let Hydra take a command for a single run where nothing on its line can say that it is several."""
+    ask = Hydra.get_mode
+
+    @wraps(ask)
+    def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        several = any(word.startswith(SEVERAL) for word in sys.argv)
+        return ask(self, config_name, overrides) if several else RunMode.RUN
+
+    Hydra.get_mode = get_mode

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from remembered import remember_files
+from remembered import compose_once, remember_files
 
 CANNOT_START = 127
 COMMANDS = {"prepare": [], "train": ["stage=ldm"], "sample": [], "evaluate": ["stage=ldm"], "export": []}
@@ -43,7 +43,8 @@ def preload() -> None:
 
     for name in LATER:
         import_module(name)
-    remember_files()
+    remember_files(CONF)
+    compose_once()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for command, words in COMMANDS.items():
             compose(command, words)
