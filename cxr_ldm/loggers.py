@@ -1,8 +1,9 @@
 """The loggers: W&B, offline unless told otherwise, without advertisements, and never without a key; and TensorBoard."""
 
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
 from cxr_ldm import artifacts
+from cxr_ldm.bundle import Bundle, read_config
 from cxr_ldm.errors import UserError
 from cxr_ldm.ranges import Word
 
@@ -27,7 +29,7 @@ def wandb_logger(
     Args:
         offline: as of `mode_of`.
         group: under which W&B lists it; the runs of an experiment or a sweep have one.
-        bundle: whether the trained bundle goes there as an artefact, see `log_bundle`.
+        bundle: whether bundles go there as artefacts: the one that is trained, and those that it is made from.
     """
     mode = mode_of(offline)
     if not installed():
@@ -36,11 +38,9 @@ def wandb_logger(
     import wandb
 
     wandb.setup()  # reads WANDB_SILENT, without which the next lines would be answered with hints
-    folder = Path(save_dir)
-    made = WandbLogger(
-        save_dir=save_dir, project=project, mode=mode, name=folder.name, group=group, job_type=folder.parent.name
-    )
-    made.takes_bundle = bundle  # type: ignore[attr-defined]  # asked for by `log_bundle`
+    name, stage = artifacts.final_name(Path(save_dir)), Path(save_dir).parent.name
+    made = WandbLogger(save_dir=save_dir, project=project, mode=mode, name=name, group=group, job_type=stage)
+    made.takes_bundle = bundle  # type: ignore[attr-defined]  # asked for by `log_bundle` and `log_inputs`
     return made
 
 
@@ -77,17 +77,65 @@ def log_bundle(loggers: Iterable[Any], folder: Path, kind: str, made_by: Mapping
         loggers: of the run; others than W&B are passed over.
         folder: of the run.
     """
-    for logger in loggers:
-        if not isinstance(logger, WandbLogger) or not getattr(
-            logger, "takes_bundle", False
-        ):  # one of one's own has not
-            continue
-        import wandb
+    for logger in of_wandb(loggers):
+        if takes_bundle(logger):
+            facts = dict(artifacts.flatten(dict(made_by)))
+            logger.experiment.log_artifact(artefact(kind, folder.name, facts, folder / "bundle"))
 
-        facts = dict(artifacts.flatten(dict(made_by)))
-        artefact = wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]", "_", folder.name), type=f"bundle-{kind}", metadata=facts)
-        artefact.add_dir(str(folder / "bundle"), policy="immutable")  # no copy of it besides
-        logger.experiment.log_artifact(artefact)
+
+def log_inputs(loggers: Iterable[Any], data: Mapping[str, Any], bundles: Iterable[Bundle] = ()) -> None:
+    """What a run was made from, as artefacts that W&B draws its lineage by; equal content is one artefact there.
+
+    Args:
+        loggers: of the run; others than W&B are passed over.
+        data: of the prepared folder, as `Prepared.facts`; no image and no text of it goes to W&B.
+        bundles: their files go there unless `logger.bundle=false` keeps them here.
+    """
+    for logger in of_wandb(loggers):
+        run = logger.experiment
+        if run.disabled:
+            continue
+        found = artefact("prepared", data["name"], {})
+        with found.new_file("facts.json") as file:
+            json.dump(data, file, sort_keys=True)
+        named = ((read_config(each.folder)["kind"], each.info["run"], each.folder) for each in bundles)
+        used = [artefact(kind, name, {}, folder) for kind, name, folder in named] if takes_bundle(logger) else []
+        for each in [found, *used]:
+            if run.offline:  # where W&B refuses `use_artifact`, which does just this, and `wandb sync` the rest
+                run._log_artifact(each, is_user_created=True, use_after_commit=True)
+            else:
+                run.use_artifact(each)
+
+
+def log_metrics_file(logger: WandbLogger, folder: Path) -> None:
+    """The metrics.json of an evaluation as an artefact, so that its lineage ends in numbers."""
+    made = artefact("evaluation", artifacts.final_name(folder), {})
+    made.add_file(str(folder / "metrics.json"), policy="immutable")
+    logger.experiment.log_artifact(made)
+
+
+def of_wandb(loggers: Iterable[Any]) -> Iterator[WandbLogger]:
+    """Those of a run that log to W&B."""
+    return (logger for logger in loggers if isinstance(logger, WandbLogger))
+
+
+def takes_bundle(logger: WandbLogger) -> bool:
+    """Whether bundles go to W&B; a logger of one's own takes none."""
+    return bool(getattr(logger, "takes_bundle", False))
+
+
+def artefact(kind: str, name: str, facts: Mapping[str, Any], folder: Path | None = None) -> Any:
+    """A `wandb.Artifact` of the files of a folder, or of none yet.
+
+    Its name says the kind, too, since W&B has one type for each name; it allows few signs there, and 128 of them.
+    """
+    import wandb
+
+    said = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{kind}-{name}")[:128]
+    made = wandb.Artifact(said, type=kind if folder is None else f"bundle-{kind}", metadata=dict(facts))
+    if folder is not None:
+        made.add_dir(str(folder), policy="immutable")  # no copy of it besides
+    return made
 
 
 def mode_of(offline: bool | None) -> str:

@@ -1,6 +1,6 @@
 """python evaluate.py: a bundle and a prepared collection to metrics.json, report.html and pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ from cxr_ldm.evaluation.model import Model
 from cxr_ldm.evaluation.upscaler import measure_upscaler
 from cxr_ldm.evaluation.vae import measure_vae
 from cxr_ldm.imaging.enlarging import STEPS
+from cxr_ldm.loggers import log_inputs, log_metrics_file
 from cxr_ldm.metrics import results
 from cxr_ldm.metrics.distances.paired import corrected
 from cxr_ldm.report import html as report_html
@@ -126,7 +127,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> Path:
     check(cfg, bundle, prepared)
     cfg, own = with_own_sampler(cfg, bundle.info), Guidance.of_bundle(bundle.info)
     stated = any(value is not None for value in cfg.guidance.values())
-    facts = {"settings_chosen_on": splits.chosen_on(bundle, stated), "trained": splits.trained(bundle)}
+    facts: dict[str, Any] = {"settings_chosen_on": splits.chosen_on(bundle, stated), "trained": splits.trained(bundle)}
     cfg = with_classifier(with_split(cfg), bundle.kind, prepared)
     cfg = filled(cfg, guidance=guidance_of(cfg, own).settings())
     if bundle.kind == "ldm":
@@ -241,7 +242,8 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
     def measure(folder: Path) -> None:
         opened = opened_before(cfg, prepared, *made)
         metrics = corrected(differences(folder))
-        finish(cfg, first, prepared, folder, metrics, **facts, **opened, with_run=second.info["run"], not_measured={})
+        said = facts | opened | {"with_run": second.info["run"], "not_measured": {}}
+        finish(cfg, first, prepared, folder, metrics, [second], **said)
 
     return written(cfg, words, settings, measure)
 
@@ -320,9 +322,14 @@ def finish(
     prepared: Prepared,
     folder: Path,
     metrics: dict[str, results.Metric],
+    others: Sequence[Bundle] = (),
     **facts: Any,
 ) -> None:
-    """metrics.json, report.html and the W&B run."""
+    """metrics.json, report.html and the W&B run.
+
+    Args:
+        others: bundles that are measured, too.
+    """
     run = results.run_entry(
         composed=OmegaConf.to_container(cfg, resolve=False),
         bundle_sha256=bundle.sha256,
@@ -336,6 +343,8 @@ def finish(
     report_html.write_html(folder)
     logger = instantiate(cfg.logger)(save_dir=str(folder))
     if isinstance(logger, WandbLogger):
+        log_inputs([logger], prepared.facts(), [bundle, *others])
+        log_metrics_file(logger, folder)
         wandb_report.log_evaluation(logger.experiment, results.read_metrics(folder / "metrics.json"), folder)
         logger.experiment.finish()
     else:

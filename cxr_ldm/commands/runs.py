@@ -58,10 +58,10 @@ class Entry:
 
 
 def main(words: Sequence[str]) -> None:
-    """`cxr-ldm runs`, `runs compare A B …`, `runs rm NAME`, `runs sweep NAME`."""
+    """`cxr-ldm runs`, `runs compare A B …`, `runs rm NAME`, `runs sweep NAME`, `runs workspace ENTITY/PROJECT`."""
     parser = argparse.ArgumentParser("cxr-ldm runs", description=__doc__)
     parser.add_argument("--outputs", default="outputs", help="where runs stand (paths.outputs)")
-    commands = parser.add_subparsers(dest="what", metavar="compare | rm | sweep")
+    commands = parser.add_subparsers(dest="what", metavar="compare | rm | sweep | workspace")
     compare = commands.add_parser("compare", help="settings that differ, and all figures")
     compare.add_argument("names", nargs="+")
     remove = commands.add_parser("rm", help="delete a run or an evaluation")
@@ -69,11 +69,19 @@ def main(words: Sequence[str]) -> None:
     remove.add_argument("--force", action="store_true", help="also where others were made from it")
     sweep = commands.add_parser("sweep", help="the trials of a search by hydra/sweeper=optuna")
     sweep.add_argument("name")
+    view = commands.add_parser(
+        "workspace", help="make a view of a W&B project: curves, tables and pictures of our runs"
+    )
+    view.add_argument("project", help="ENTITY/PROJECT")
     asked = parser.parse_args(words)
     if asked.what == "sweep":
         from cxr_ldm.commands.studies import print_study  # its libraries are needed for nothing else
 
         return print_study(Path(asked.outputs), asked.name)
+    if asked.what == "workspace":
+        from cxr_ldm.report.workspace import save
+
+        return print(save(asked.project))
     found = list(entries(Path(asked.outputs)))
     if asked.what == "compare":
         print_compared([chosen(found, name) for name in asked.names])

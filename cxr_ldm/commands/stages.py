@@ -74,8 +74,11 @@ class Built:
     folder: Path
 
 
-def built(cfg: DictConfig, plan: Plan, word: str, recipe: DictConfig, more: dict[str, Any]) -> Built:
+def built(
+    cfg: DictConfig, plan: Plan, word: str, recipe: DictConfig, more: dict[str, Any], *made_from: Bundle | None
+) -> Built:
     """A run with the settings that every stage has, and `more`; `word` says in its name which model it is."""
+    plan.made_from = [bundle for bundle in made_from if bundle is not None]
     settings = common_settings(cfg, plan.prepared, recipe) | more
     return Built(plan, settings, run_folder(cfg, plan.kind, word, plan.prepared, settings))
 
@@ -116,7 +119,7 @@ def vae(cfg: DictConfig, prepared: Prepared) -> Built:
         source,
         encoder_too=ancestor is not None,
     )
-    return built(cfg, plan, choice("vae"), recipe, more | added)
+    return built(cfg, plan, choice("vae"), recipe, more | added, source)
 
 
 def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
@@ -135,7 +138,7 @@ def ldm(cfg: DictConfig, prepared: Prepared) -> Built:
     if cfg.get("attributes"):
         more["attributes"] = plain(cfg.attributes)
     plan = ldm_plan(cfg, prepared, recipe_of(recipe), source, parts_of(cfg))
-    return built(cfg, plan, choice("denoiser"), recipe, more)
+    return built(cfg, plan, choice("denoiser"), recipe, more, source)
 
 
 def tuned_ldm(cfg: DictConfig, prepared: Prepared, ancestor: Bundle) -> Built:
@@ -149,7 +152,7 @@ def tuned_ldm(cfg: DictConfig, prepared: Prepared, ancestor: Bundle) -> Built:
     plan = ldm_plan(cfg, prepared, recipe_of(recipe, how), own, parts)
     losses = {key: value for key, value in plain(cfg.diffusion).items() if key not in ("schedule", "scaling")}
     more = added | {"diffusion": losses, **inpaint_stated(cfg), **looks_stated(plain(recipe), cfg.stop)}
-    return built(cfg, plan, "tuned", recipe, more)
+    return built(cfg, plan, "tuned", recipe, more, ancestor)
 
 
 def ldm_plan(cfg: DictConfig, prepared: Prepared, recipe: Recipe, source: Bundle, parts: LDMParts) -> LDMPlan:
@@ -192,7 +195,7 @@ def distill(cfg: DictConfig, prepared: Prepared) -> Built:
         device_of(cfg),
         cfg.verify,
     )
-    return built(cfg, plan, "student", recipe, {"teacher": teacher.sha256})
+    return built(cfg, plan, "student", recipe, {"teacher": teacher.sha256}, teacher)
 
 
 def inpaint_stated(cfg: DictConfig) -> dict[str, Any]:
@@ -277,7 +280,7 @@ def classifier(cfg: DictConfig, prepared: Prepared) -> Built:
     )
     # rules of an earlier version of this code may have found other classes
     more = {"classifier_network": plain(model), "classes": plan.targets.classes}
-    return built(cfg, plan, choice("classifier_network"), recipe, more | added)
+    return built(cfg, plan, choice("classifier_network"), recipe, more | added, ancestor)
 
 
 def upscaler(cfg: DictConfig, prepared: Prepared) -> Built:

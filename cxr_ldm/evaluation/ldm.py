@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxr_ldm.data.findings.targets import SHOWN
 from cxr_ldm.evaluation import cost, fitted
 from cxr_ldm.evaluation.adherence import Adherence
 from cxr_ldm.evaluation.collection import Collection
@@ -21,12 +22,14 @@ from cxr_ldm.evaluation.memory import memory
 from cxr_ldm.evaluation.model import Model
 from cxr_ldm.evaluation.own_words import own_words
 from cxr_ldm.evaluation.references import references, shuffled_prompts
+from cxr_ldm.evaluation.shown import Judgement, add_shown
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.distances.floors import kernel_metric
 from cxr_ldm.metrics.images import diversity
 from cxr_ldm.metrics.references import MARK
 from cxr_ldm.metrics.results import Metric
 
+IN_GRID = 16  # images of grid.png
 IN_A_ROW = 6  # images of each point of a curve in its picture
 
 
@@ -90,10 +93,24 @@ class Evaluation:
         if measures.curves is not None:
             metrics |= self.curves(model, measures.curves, rows, folder)
         metrics |= derived(metrics) | self.costs(model)
-        facts = {"synthetic": True, "prompts": prompts[:16], "bundle_sha256": model.bundle.sha256, **model.facts()}
-        facts["guidance"] = model.sampling.rule.settings()
-        save_grid(folder / "grid.png", images[:16], 4, prompts[:16], facts)
+        facts = {"synthetic": True, "prompts": prompts[:IN_GRID], **model.stated()}
+        save_grid(folder / "grid.png", images[:IN_GRID], 4, prompts[:IN_GRID], facts)
+        self.show(model, rows[:IN_GRID], images[:IN_GRID], folder)
         return self.stated(metrics, model)
+
+    def show(self, model: Model, rows: np.ndarray, images: Tensor, folder: Path) -> None:
+        """The images of the grid one by one, `[N,1,H,W]` of the texts of `rows`, with what is asked for and judged."""
+        data, judgement = self.data, None
+        asked: list[list[str]] = [
+            [finding["name"] for finding in found or [] if finding["certainty"] == "present"]
+            for found in data.prepared.column("findings")[rows]
+        ]
+        if self.judge is not None:
+            judged = self.judge.judged(data, rows, images)
+            judgement = Judgement(judged.classes, judged.probabilities)
+            asked = [[judged.classes[int(place)] for place in np.flatnonzero(row == SHOWN)] for row in judged.targets]
+        prompts, seeds = data.prepared.texts(rows), model.seeds(data, len(rows))
+        add_shown(folder, "text", images, prompts, seeds, asked, judgement, model.stated())
 
     def page(self, model: Model, rows: np.ndarray, asked: np.ndarray, pool: Tensor, folder: Path) -> dict[str, Metric]:
         """What metrics=page has besides: prompts in our own words, fitted classifiers, references.

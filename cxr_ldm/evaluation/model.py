@@ -56,8 +56,11 @@ class Model:
 
     def of_texts(self, data: Collection, rows: np.ndarray) -> Tensor:
         """Images `[N,1,H,W]` of the texts of `rows`, with a seed for each place."""
-        seeds = [data.seed + index for index in range(len(rows))]
-        return self.draw(data.prepared.texts(rows), seeds, self.people(data, rows))
+        return self.draw(data.prepared.texts(rows), self.seeds(data, len(rows)), self.people(data, rows))
+
+    def seeds(self, data: Collection, count: int) -> list[int]:
+        """Of the first `count` places of an evaluation."""
+        return [data.seed + index for index in range(count)]
 
     def people(self, data: Collection, rows: np.ndarray) -> People:
         """View, age and sex of `rows`, for a model that takes them."""
@@ -71,3 +74,7 @@ class Model:
     def facts(self) -> dict[str, object]:
         """How it is sampled, for records and pictures, as JSON values."""
         return {"steps": self.sampling.steps, "sampler": self.sampling.settings()}
+
+    def stated(self) -> dict[str, object]:
+        """The same with its guidance, and the bundle that it is of."""
+        return {"bundle_sha256": self.bundle.sha256, **self.facts(), "guidance": self.sampling.rule.settings()}

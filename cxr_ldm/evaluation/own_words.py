@@ -12,6 +12,7 @@ from cxr_ldm.data.findings.targets import is_sided
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.judge import Judge
 from cxr_ldm.evaluation.model import Model
+from cxr_ldm.evaluation.shown import Judgement, add_shown
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.faithfulness.auroc import patient_weights
 from cxr_ldm.metrics.faithfulness.judged import Judged, side_metrics
@@ -48,8 +49,14 @@ def own_words(model: Model, data: Collection, judge: Judge, count: int, folder: 
     places = [place for places in shown if len(places) == SHOWN for place in places]
     if places:
         captions = [asked[place].prompt for place in places]
+        pictures = images[torch.tensor(places)]
         facts = {"synthetic": True, "prompts": captions, "bundle_sha256": model.bundle.sha256}
-        save_grid(folder / "own.png", images[torch.tensor(places)], SHOWN, captions, facts)
+        save_grid(folder / "own.png", pictures, SHOWN, captions, facts)
+        named = [[f"{asked[place].name} {asked[place].side or ''}".rstrip()] for place in places]
+        judgement = Judgement(classes, seen[places])
+        add_shown(
+            folder, "own", pictures, captions, [asked[each].seed for each in places], named, judgement, model.stated()
+        )
     return metrics
 
 

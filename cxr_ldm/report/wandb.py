@@ -1,9 +1,11 @@
-"""An evaluation on W&B: its numbers as summary and as a table, the table by finding, and the pictures."""
+"""An evaluation on W&B: numbers as summary, tables of them, by finding and image by image, and the pictures."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxr_ldm.evaluation.shown import COLUMNS, NUMBERS, TABLE
 from cxr_ldm.report import terminal as report
 from cxr_ldm.report.by_finding import MEASURES, by_finding
 from cxr_ldm.report.html import PICTURES
@@ -29,8 +31,26 @@ def log_evaluation(run: Any, content: Mapping[str, Any], folder: Path) -> None:
     for name, (_, caption) in PICTURES.items():
         if (folder / f"{name}.png").exists():
             logged[f"evaluation/{name}"] = wandb.Image(str(folder / f"{name}.png"), caption=caption)
+    if (folder / TABLE).exists():
+        logged["evaluation/shown"] = shown_table(folder)
     run.log(logged)
     run.summary.update({f"evaluation/{name}": entry["value"] for name, entry in content.items() if name != "run"})
+
+
+def shown_table(folder: Path) -> Any:
+    """shown.csv with its pictures in place of their names and its probabilities as numbers."""
+    import wandb
+
+    with open(folder / TABLE, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [
+        [
+            wandb.Image(str(folder / cell)) if name == "image" else _number(cell) if name in NUMBERS else cell
+            for name, cell in row.items()
+        ]
+        for row in rows
+    ]
+    return wandb.Table(columns=[*COLUMNS], data=lines)
 
 
 def metric_lines(content: Mapping[str, Any]) -> list[Line]:
@@ -69,6 +89,10 @@ def finding_lines(content: Mapping[str, Any]) -> tuple[Line, list[Line]]:
         ]
         lines.append([row.finding, row.count, *parts, "; ".join(missing)])
     return [*headings, "missing"], lines
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if cell else None
 
 
 def _ends(entry: Mapping[str, Any] | None) -> Line:

@@ -44,11 +44,13 @@ class Plan(ABC):
         kind: of its bundle.
         monitor: metric and mode ("min" or "max") for early stopping.
         files: in the run's folder that its last lines name.
+        made_from: the bundles that it starts from or builds on.
     """
 
     kind: str
     monitor: tuple[str, str]
     files: Sequence[str] = ("bundle", "samples", "metrics.json")
+    made_from: Sequence[Bundle] = ()
 
     def __init__(self, prepared: Prepared, recipe: Recipe, seed: int) -> None:
         self.prepared, self.recipe, self.seed = prepared, recipe, seed

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Timer
 from cxr_ldm import artifacts, ranks
 from cxr_ldm.bundle import bundle_sha256, save_bundle
 from cxr_ldm.data.prepared.folder import Prepared
-from cxr_ldm.loggers import log_bundle
+from cxr_ldm.loggers import log_bundle, log_inputs
 from cxr_ldm.metrics import results
 from cxr_ldm.stages.plan import Plan
 from cxr_ldm.training.fit import Machine, MakeLogger, fit
@@ -67,6 +67,7 @@ def run(
         save_bundle(folder / "bundle", plan.kind, contents.specs, contents.parts, info)
         write_metrics(folder, values, plan.measured(), plan.stated(), composed, plan.seed)
         finish(folder, made_by, **facts, **cost(fitter))
+        log_inputs(fitter.loggers, prepared.facts(), plan.made_from)
         log_bundle(fitter.loggers, folder, plan.kind, made_by)
     return True
 

@@ -141,6 +141,12 @@ class Prepared:
         stated = self.column("labels")[self.column("split") == split]
         return {label for labels in stated if labels is not None for label in labels}
 
+    def facts(self) -> dict[str, Any]:
+        """What identifies it: name, kind, fingerprint, size, images of each split and of each source; JSON values."""
+        images = {split: len(self.rows(split)) for split in SPLITS}
+        named = {name: getattr(self, name) for name in ("name", "kind", "fingerprint", "size")}
+        return named | {"images": images, "sources": self.sources()}
+
     def sources(self) -> dict[str, int]:
         """Training images of each collection, by name."""
         return dict(sorted(Counter(self._values("source", self.rows("train"))).items()))
