@@ -1,8 +1,11 @@
 """The finding classifier at a tiny size, through the commands that a user types."""
 
+import csv
 import json
 
 import pytest
+
+from cxr_ldm.data.findings.reading import read_findings
 
 DATA = ["data.reader.n=500", "data.size=32", "logger=csv"]
 TINY = [
@@ -107,6 +110,14 @@ def test_a_page_begins_with_its_headline_and_holds_what_metrics_page_promises(ou
     assert metrics["auroc_mean_real_crossfitted"]["n"] == 500  # all real images
     assert metrics["run"]["targets"] == {"kid": 0.03}
     assert (folder / "own.png").is_file()
+    with open(folder / "shown.csv", newline="") as file:
+        own = [row for row in csv.DictReader(file) if "own" in row["image"]]
+    assert own
+    for row in own:
+        assert (folder / row["image"]).is_file()
+        assert 0 <= float(row["judge"]) <= float(row["judge of likeliest"]) <= 1
+        asked = {each["name"] for each in read_findings(row["prompt"]) if each["certainty"] == "present"}
+        assert row["finding"].removesuffix(" left").removesuffix(" right") in (asked or {"no finding"})
     page = (outputs / "page.md").read_text()
     assert page.index("## In short") < page.index("MISSED") < page.index("## References")
     assert list((outputs / "cache").glob("generated-*/images.npy"))
