@@ -55,6 +55,26 @@ def outputs(command, tmp_path_factory):
     return folder
 
 
+def test_a_model_in_int8_is_written_and_draws_by_command(command, outputs, tmp_path):
+    """Half the bytes of float16, and nearly the same images of the same seeds."""
+    where = f"paths.outputs={tmp_path}"
+    printed = command("-m", "cxr_ldm.export", "bundle=phantom", "form=int8", f"out={tmp_path}/int8", where).stdout
+    assert str(tmp_path / "int8") in printed
+    sizes = [sum(path.stat().st_size for path in place.glob("*.safetensors")) for place in (DEMO, tmp_path / "int8")]
+    assert sizes[1] < 0.56 * sizes[0]
+    drawn = [f"bundle={tmp_path}/int8", "n=2", "sampler.steps=2", "name=small", where]
+    command("sample.py", f"prompt={PROMPT}", *drawn)
+    names = sorted(path.name for path in (tmp_path / "samples" / "small").glob("0*.png"))
+    assert names == ["0000.png", "0001.png"]
+    for name in names:
+        plain, small = (
+            levels(folder / name).astype(int)
+            for folder in (outputs / "samples" / "plain", tmp_path / "samples" / "small")
+        )
+        assert 0 < np.abs(plain - small).max() < 26
+        assert np.abs(plain - small).mean() < 3
+
+
 def test_dicom_files_of_one_study_say_what_they_are(outputs):
     folder = outputs / "samples" / "handed"
     assert sorted(path.name for path in folder.iterdir()) == [
