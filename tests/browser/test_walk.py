@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, Page, TimeoutError, expect
 from cxr_ldm.imaging.grids import KEY
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-SECONDS = 120_000  # most that the slowest step may take, in ms
+SECONDS = 240_000  # of a page on a busy machine
 expect.set_options(timeout=SECONDS)
 
 

@@ -24,7 +24,7 @@ def show(card: Card, name: str) -> None:
     right.download_button("As Markdown", markdown(card), text, "text/markdown", key=text, width="stretch")
     st.info(card.about, icon=":material/info:")
     for section in card.sections:
-        st.header(section.title)
+        st.subheader(section.title)
         for block in section.blocks:
             if isinstance(block, Picture):
                 st.image(str(block.path), caption=block.caption)
@@ -32,7 +32,14 @@ def show(card: Card, name: str) -> None:
                 st.markdown(block_lines(block))
 
 
+# Markdown has no table without headings; on a phone its cells break where they must
+STYLE = """<style>
+thead:not(:has(th:not(:empty))) { display: none }
+thead:not(:has(th:not(:empty))) ~ tbody td:last-child { overflow-wrap: anywhere }
+</style>"""
+
 ui.header("Cards")
+st.html(STYLE)
 with ui.messages():
     model = ui.choose_model()
     outputs = library.outputs().resolve()
