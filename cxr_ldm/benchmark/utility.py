@@ -23,6 +23,7 @@ from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.fitting import Recipe
 from cxr_ldm.evaluation.generated import to_file
+from cxr_ldm.evaluation.groups import groups_of
 from cxr_ldm.evaluation.model import Model
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.networks.classifier import Classifier
@@ -34,7 +35,6 @@ from cxr_ldm.report.terminal import number
 from cxr_ldm.stages.optimisation import MakeOptimizer
 
 AT_ONCE = 512  # images that are drawn before they are made small
-AGES = {"under_40": (0, 40), "40_to_64": (40, 65), "65_and_over": (65, 200)}
 INTRO = """A classifier is trained on real images (*real once*), on real and synthetic ones at several ratios (*plus*),
 on synthetic ones alone, and on the same real images twice (*real twice*), which is the control: as many images, and
 nothing new. Every arm takes the same number of optimiser steps of whole batches, without augmentation and without early
@@ -248,24 +248,10 @@ def source_of(data: Prepared, rows: np.ndarray, targets: Targets, model: Model, 
         lambda places: data.pixels(rows[places]),
         synthetic,
         values,
-        subgroups(data, rows),
+        groups_of(data, rows),
         {"data": data.fingerprint, "rows": rows.tolist()},
         {"bundle": model.bundle.sha256, "guidance": model.sampling.rule.settings(), "seed": seed, **model.facts()},
     )
-
-
-def subgroups(data: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Images by sex, age and view, bool [N] each; nothing of what a collection does not know."""
-    found: dict[str, np.ndarray] = {}
-    columns = [name for name in ("sex", "view") if name in data.table.column_names]
-    for name in columns:
-        values = data.column(name)[rows]
-        for value in sorted({str(each) for each in values if each is not None}):
-            found[f"{name}_{value.lower().replace(' ', '_')}"] = values == value
-    if "age" in data.table.column_names:
-        ages = np.array([np.nan if each is None else each for each in data.column("age")[rows]], dtype=float)
-        found |= {f"age_{name}": (ages >= low) & (ages < high) for name, (low, high) in AGES.items()}
-    return {name: inside for name, inside in found.items() if inside.any()}
 
 
 def page(content: Mapping[str, Any]) -> str:

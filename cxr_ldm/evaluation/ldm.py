@@ -16,6 +16,7 @@ from cxr_ldm.evaluation.derived import derived
 from cxr_ldm.evaluation.distance import Distances, More
 from cxr_ldm.evaluation.feature_sets import FeatureSets
 from cxr_ldm.evaluation.fitted import Fits
+from cxr_ldm.evaluation.groups import auroc_by_group, distances_by_group, groups_of
 from cxr_ldm.evaluation.judge import Judge
 from cxr_ldm.evaluation.measures import Curves, Measures
 from cxr_ldm.evaluation.memory import memory
@@ -82,6 +83,7 @@ class Evaluation:
         metrics |= distances.looks(rows, images) | measures.own(images, prepared.pixels(rows))
         if self.judge is not None:
             metrics |= self.judge.of_prompts(data, rows, images)
+        metrics |= self.by_group(rows, images, made)
         attempts = measures.extraction_prompts, measures.extraction_samples
         metrics |= memory(model, data, sets, rows, images, made[sets.first], *attempts, folder)
         metrics |= diversity.diversity(images, prepared.pixels(rows), seed=data.seed)
@@ -97,6 +99,25 @@ class Evaluation:
         save_grid(folder / "grid.png", images[:IN_GRID], 4, prompts[:IN_GRID], facts)
         self.show(model, rows[:IN_GRID], images[:IN_GRID], folder)
         return self.stated(metrics, model)
+
+    def by_group(self, rows: np.ndarray, images: Tensor, made: dict[str, Tensor]) -> dict[str, Metric]:
+        """The first distance and the mean AUROC by sex, age and view, where these are known.
+
+        Args:
+            images: generated from the texts of `rows`, `[N,1,H,W]`.
+            made: their features by extractor.
+        """
+        data, sets, name = self.data, self.sets, self.sets.first
+        groups = groups_of(data.prepared, rows)
+        if not groups:
+            return {}
+        real, patients = sets.of_rows(name, rows, "real"), data.prepared.patients(rows)
+        metrics = distances_by_group(groups, name, real, made[name], patients, sets.settings(name))
+        if self.judge is not None:
+            stated = {"classifier": self.judge.sha256, "truth": "what the text says"}
+            for seen, end in ((images, ""), (None, "_real")):
+                metrics |= auroc_by_group(groups, self.judge.judged(data, rows, seen), stated, end, data.seed)
+        return metrics
 
     def show(self, model: Model, rows: np.ndarray, images: Tensor, folder: Path) -> None:
         """The images of the grid one by one, `[N,1,H,W]` of the texts of `rows`, with what is asked for and judged."""

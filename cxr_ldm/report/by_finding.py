@@ -6,7 +6,7 @@ from typing import Any
 
 from cxr_ldm.data.findings.targets import is_sided, sided
 from cxr_ldm.metrics.faithfulness.judged import FEWEST
-from cxr_ldm.report.terminal import cell
+from cxr_ldm.report.terminal import GROUPS, cell
 
 Content = Mapping[str, Any]
 # Heading of each measure, and how its name begins and ends in metrics.json, on generated and on real images.
@@ -17,7 +17,8 @@ MEASURES = {
     "adherence_side": ("on its side", "adherence_side", ("_texts", "_real_all")),
 }
 # Figures by finding that are no cells of this table.
-OTHERS, APART = ("auroc_own_", "auroc_trained_"), ("_at_", "_reference_", "_crossfitted", "_difference")
+OTHERS = ("auroc_own_", "auroc_trained_", *(f"auroc_mean_{group}_" for group in GROUPS))
+APART = ("_at_", "_reference_", "_crossfitted", "_difference")
 ABOUT = (
     "AUROC and side accuracy are the classifier's; finding shown and on its side are read by the phantom's geometry."
 )

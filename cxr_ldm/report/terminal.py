@@ -1,6 +1,7 @@
 """A metrics.json in words: rows, cells, and the table on the terminal (report_page.py, report_html.py: pages)."""
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -89,6 +90,7 @@ VARIANTS = {
     "_real_all": "the same on real images with any finding",
     "_texts": "on images generated from whole reports with any finding (compare with _real_all)",
 }
+GROUPS = ("sex", "age", "view")  # of people, whose figures end in _GROUP_VALUE
 DIRECTIONS = {True: "higher is better", False: "lower is better"}
 
 
@@ -185,12 +187,16 @@ def meaning(name: str, difference: str | None = None) -> str:
     'kernel distance of features, generated (or reconstructed) against real; above the floor'
     >>> meaning("auroc_mean_difference", "first less second")
     'the same as a mean over the findings; first less second'
+    >>> meaning("auroc_mean_age_65_and_older_real")
+    'the same as a mean over the findings; age: 65 and older; the same on real images'
     """
     if name in MEANINGS:
         return MEANINGS[name]
     start = max((key for key in MEANINGS if name.startswith(key)), key=len, default=None)
     end = max((key for key in VARIANTS if name.endswith(key)), key=len, default=None)
-    parts = [MEANINGS.get(start or "", ""), difference or VARIANTS.get(end or "", "")]
+    group = re.search(rf"^(?:kid|auroc)_\w+?_({'|'.join(GROUPS)})_(\w+?)(?:_real)?$", name)
+    of = f"{group[1]}: {group[2].replace('_', ' ')}" if group else ""
+    parts = [MEANINGS.get(start or "", ""), of, difference or VARIANTS.get(end or "", "")]
     return "; ".join(part for part in parts if part)
 
 

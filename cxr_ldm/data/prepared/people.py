@@ -7,6 +7,7 @@ Sex = Literal["female", "male"]
 View = Literal["PA", "AP", "frontal", "lateral"]
 
 OLDEST = 120.0
+AGE_BANDS = {"under 18": (0, 18), "18 to 64": (18, 65), "65 and older": (65, OLDEST + 1)}  # from, and below, in years
 UNITS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # Each projection by its words, and words that say how the patient was placed and change none. Any other word, such as
 # decubitus, oblique or lordotic, is of a picture that is none of the four.

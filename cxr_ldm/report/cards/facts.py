@@ -4,22 +4,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cxr_ldm import naming
-from cxr_ldm.artifacts import RECORD, read_record
-from cxr_ldm.assets import MODELS, UPSCALERS, VAES
+from cxr_ldm.artifacts import RECORD, read_json, read_record
+from cxr_ldm.assets import CARDS, MODELS, UPSCALERS, VAES
 from cxr_ldm.bundle import bundle_sha256, read_config
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics
 from cxr_ldm.register import named
+from cxr_ldm.report.cards.people import people_of
 from cxr_ldm.report.html import section_of, table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-METRICS, WORST, READERS = "metrics.json", "worst.png", "readers"
+METRICS, PEOPLE, WORST, READERS = "metrics.json", "people.json", "worst.png", "readers"
 PACKAGED = MODELS | UPSCALERS | VAES
 NOT_MEASURED = "not measured"
 
@@ -34,7 +32,7 @@ class Facts:
         sha256: of the bundle.
         content: of the metrics.json that measured these weights; None where none is at hand.
         evaluation: what it is called; None as above.
-        manifest: of the collection that the model was trained on; None where that is not here.
+        people: in the collection that the model was trained on, as of `people_of`; None where that is not here.
         record: of the training run; None where its folder is not here.
         readers: quizzes of these weights by name, with the content of their metrics.json (see `cxr_ldm.quiz`).
         worst: a picture of the images that are least like a real one; None where there is none to be shown.
@@ -45,7 +43,7 @@ class Facts:
     sha256: str
     content: Mapping[str, Any] | None = None
     evaluation: str | None = None
-    manifest: "pd.DataFrame | None" = None
+    people: Mapping[str, Any] | None = None
     record: Mapping[str, Any] | None = None
     worst: Path | None = None
     readers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -105,7 +103,7 @@ def facts_of(bundle: Path, outputs: Path, evaluation: Path | None = None, prepar
         sha256,
         content,
         called,
-        manifest_of(read["info"].get("data", {}), outputs, prepared),
+        people_in(read["info"].get("data", {}), outputs, prepared, name),
         record,
         worst_of(place, content),
         dict(evaluations_of(sha256, outputs, READERS)),
@@ -157,16 +155,25 @@ def shipped_metrics(bundle: Path) -> dict[str, Any] | None:
     return read_metrics(path) if packaged and path.is_file() else None
 
 
-def manifest_of(data: Mapping[str, Any], outputs: Path, prepared: Path | None) -> "pd.DataFrame | None":
-    """The manifest of the collection that `data` of a bundle names; None where it is not here."""
+def people_in(
+    data: Mapping[str, Any], outputs: Path, prepared: Path | None, packaged: str | None
+) -> dict[str, Any] | None:
+    """Who is in the collection that `data` of a bundle names; None where neither it nor its counts are here.
+
+    Args:
+        packaged: name of the bundle where it is one of the package, whose counts came with it.
+    """
     wanted = data.get("fingerprint")
+    shipped = CARDS / str(packaged) / PEOPLE
     if prepared is None:
         found = naming.prepared_with(wanted, outputs)
-        return None if found is None else Prepared(found).manifest
+        if found is None:
+            return read_json(shipped) if packaged is not None and shipped.is_file() else None
+        prepared = found
     opened = Prepared(prepared)
     if opened.fingerprint != wanted:
         raise UserError(f"prepared={prepared} is not the collection that the model was trained on.")
-    return opened.manifest
+    return people_of(opened.manifest)
 
 
 def worst_of(place: Path | None, content: Mapping[str, Any] | None) -> Path | None:

@@ -9,7 +9,7 @@ from cxr_ldm.report.cards.parts import Block, Card, Picture, Section, listed
 from cxr_ldm.report.cards.tables import composition, figure_table, spelt, terms_blocks, to_name
 from cxr_ldm.report.headline import headline
 from cxr_ldm.report.tables import Table, finding_table, headline_table
-from cxr_ldm.report.terminal import cell, number
+from cxr_ldm.report.terminal import GROUPS, cell, number
 
 FILE = "model_card"
 USES = {
@@ -29,7 +29,6 @@ NOT_USES = (
     "Not for: diagnosis, triage or treatment, or any decision about a person; images that are passed off as a "
     "patient's; training or testing a device without real images of those whom it is for."
 )
-GROUPS = ("sex", "age", "view")  # of people, as metrics may be named after them
 CHANCE = 0.5  # AUROC of a coin
 QUALITY = (
     *("Reconstruction", "Distance from real images", "Does the image say what the prompt says?", "Diversity"),
@@ -91,7 +90,7 @@ def use(facts: Facts) -> Section:
 
 def data(facts: Facts) -> Section:
     """What it learnt from, on which terms, and who is in there."""
-    return Section("Data and terms", [*terms_blocks(facts), *composition(facts.manifest)])
+    return Section("Data and terms", [*terms_blocks(facts), *composition(facts.people)])
 
 
 def attribution(facts: Facts) -> Section:

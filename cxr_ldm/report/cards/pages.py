@@ -1,16 +1,17 @@
 """The files of a bundle's cards."""
 
+import json
 import shutil
 from pathlib import Path
 
 from cxr_ldm.artifacts import building
 from cxr_ldm.errors import UserError
 from cxr_ldm.report.cards import model, synthetic
-from cxr_ldm.report.cards.facts import WORST, Facts
+from cxr_ldm.report.cards.facts import PEOPLE, WORST, Facts
 from cxr_ldm.report.cards.parts import Card, html, markdown
 
 ENDINGS = {".md": markdown, ".html": html}
-KNOWN = {f"{file}{end}" for file in (model.FILE, synthetic.FILE) for end in ENDINGS} | {WORST}
+KNOWN = {f"{file}{end}" for file in (model.FILE, synthetic.FILE) for end in ENDINGS} | {PEOPLE, WORST}
 
 
 def cards_of(facts: Facts) -> list[Card]:
@@ -19,9 +20,11 @@ def cards_of(facts: Facts) -> list[Card]:
 
 
 def files(facts: Facts) -> dict[str, bytes]:
-    """Every card in both forms, by file name, and the pictures that the Markdown names."""
+    """Every card in both forms, by file name, the pictures that the Markdown names, and who is in the data as JSON."""
     cards = cards_of(facts)
     found = {f"{card.file}{end}": write(card).encode() for card in cards for end, write in ENDINGS.items()}
+    if facts.people is not None:
+        found[PEOPLE] = (json.dumps(facts.people, indent=1) + "\n").encode()
     return found | {picture.path.name: picture.path.read_bytes() for card in cards for picture in card.pictures}
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from cxr_ldm.card import KINDS, WARNING
 from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.report.cards.facts import NOT_MEASURED, Facts
-from cxr_ldm.report.cards.model import GROUPS, NOT_USES, USES, failures, guidance
+from cxr_ldm.report.cards.model import NOT_USES, USES, failures, guidance
 from cxr_ldm.report.cards.parts import Block, Card, Section, listed
 from cxr_ldm.report.cards.tables import composition, figure_table, spelt, terms_blocks
 from cxr_ldm.report.html import table
-from cxr_ldm.report.terminal import cell, number
+from cxr_ldm.report.terminal import GROUPS, cell, number
 
 FILE = "data_card"
 Criterion = Callable[[Facts], Sequence[Block]]
@@ -71,7 +71,7 @@ def generation(facts: Facts) -> Section:
         ("guidance", guidance(info.get("guidance", {}))),
         ("sampler", spelt(facts.sampling) or NOT_MEASURED),
     ]
-    return Section("Generation", [listed("", pairs), *terms_blocks(facts), *composition(facts.manifest)])
+    return Section("Generation", [listed("", pairs), *terms_blocks(facts), *composition(facts.people)])
 
 
 def use(facts: Facts) -> Section:

@@ -1,7 +1,7 @@
 """Tables that both cards show: measured figures, collections and their terms, and who is in the training data."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cxr_ldm.artifacts import flatten
 from cxr_ldm.card import collections, uncounted
@@ -9,13 +9,7 @@ from cxr_ldm.report.cards.facts import NOT_MEASURED, Facts
 from cxr_ldm.report.cards.parts import Block
 from cxr_ldm.report.tables import Table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 FIGURES = ["figure", "value", "95 % interval", "real images", "n"]
-BANDS = {"under 18": (0, 18), "18 to 64": (18, 65), "65 and older": (65, 200)}
-UNKNOWN = "not known"
-MOST = 20  # findings of a table of the manifest
 
 
 def figure_table(title: str, rows: Sequence[Mapping[str, Any]], about: str = "") -> Table:
@@ -94,57 +88,20 @@ def to_name(facts: Facts) -> list[tuple[str, str]]:
     )
 
 
-def composition(manifest: "pd.DataFrame | None") -> list[Block]:
-    """Splits, view, sex, age and findings of the training collection; one sentence where its manifest is not here."""
-    if manifest is None:
+def composition(people: Mapping[str, Any] | None) -> list[Block]:
+    """Splits, view, sex, age and findings of the training collection; one sentence where nothing says them."""
+    if people is None:
         return [
             "Splits, patients, view, sex, age and findings of the training collection: not measured, since its "
             "manifest is not here; prepared=FOLDER names it."
         ]
-    training = manifest[manifest["split"] == "train"]
-    splits = [
-        [split, f"{len(rows):,}", f"{rows['patient_id'].nunique():,}"] for split, rows in manifest.groupby("split")
-    ]
-    groups = [["view", *each] for each in counted(list(training["view"]))]
-    for name in ("sex", "age"):
-        values = list(training.get(name, []))
-        groups += [[name, *each] for each in counted(banded(values) if name == "age" else values)]
+    splits = [[name, *(f"{count:,}" for count in counts)] for name, *counts in people["splits"]]
+    groups = [[group, name, f"{count:,}"] for group, name, count in people["groups"]]
+    read = [[name, f"{count:,}"] for name, count in people["findings"]]
     return [
         Table("Images and patients by split", "", ["split", "images", "patients"], splits),
         Table("Who is in the training images", "", ["", "", "images"], groups),
-        Table("What their texts say is there", "", ["finding", "images"], findings(training)),
+        Table(
+            "What their texts say is there", "", ["finding", "images"], read or [["none was read from the texts", "–"]]
+        ),
     ]
-
-
-def banded(ages: Sequence[float | None]) -> list[str | None]:
-    """Ages in years as the names of BANDS.
-
-    >>> banded([3, 18, 70.5, None])
-    ['under 18', '18 to 64', '65 and older', None]
-    """
-    found = [
-        None if age is None else next((name for name, (low, high) in BANDS.items() if low <= age < high), None)
-        for age in ages
-    ]
-    return found
-
-
-def counted(values: Sequence[Any]) -> list[list[str]]:
-    """Each value and its images, the most frequent first, those without one last.
-
-    >>> counted(["PA", "AP", "PA", None])
-    [['PA', '2'], ['AP', '1'], ['not known', '1']]
-    """
-    known = [value for value in values if value is not None]
-    names = sorted(set(known), key=lambda name: (-known.count(name), str(name)))
-    rows = [[str(name), f"{known.count(name):,}"] for name in names]
-    missing = len(values) - len(known)
-    return [*rows, *([[UNKNOWN, f"{missing:,}"]] if missing else [])]
-
-
-def findings(training: "pd.DataFrame") -> list[list[str]]:
-    """The most frequent findings that a text says are present, with the images that they are of."""
-    shown = [
-        {entry["name"] for entry in found or [] if entry["certainty"] == "present"} for found in training["findings"]
-    ]
-    return counted([name for names in shown for name in names])[:MOST] or [["none was read from the texts", "–"]]

@@ -254,14 +254,3 @@ def test_what_the_generator_saw_is_said(tmp_path):
         utility.seen(published, data, False, None)
     with pytest.raises(UserError, match="makes images of 64 pixels"):
         utility.seen(model("another", size=64), data, True, None)
-
-
-def test_subgroups_are_those_that_the_collection_knows(tmp_path):
-    data = prepared_phantoms(tmp_path / "p")
-    rows = data.rows("test")
-    found = utility.subgroups(data, rows)
-    assert {"sex_female", "sex_male"} <= set(found)
-    ages = sum(inside.sum() for name, inside in found.items() if name.startswith("age_"))
-    assert ages == len(rows)
-    assert sum(inside.sum() for name, inside in found.items() if name.startswith("view_")) == len(rows)
-    assert not found["sex_female"][found["sex_male"]].any()

@@ -17,6 +17,7 @@ from cxr_ldm.report.cards.facts import METRICS, NOT_MEASURED, PACKAGED, facts_of
 from cxr_ldm.report.cards.model import model_card
 from cxr_ldm.report.cards.pages import cards_of, files, write_cards
 from cxr_ldm.report.cards.parts import html, markdown
+from cxr_ldm.report.cards.people import people_of
 from cxr_ldm.report.cards.synthetic import CRITERIA, data_card
 from cxr_ldm.report.terminal import number
 
@@ -36,7 +37,10 @@ def section(text, title):
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_the_package_ships_the_cards_of_its_models_as_they_are(name, tmp_path):
-    """Where this fails: cxr-ldm card bundle=NAME out=cxr_ldm/assets/cards/NAME paths.outputs=EMPTY."""
+    """Where this fails: cxr-ldm card bundle=NAME out=cxr_ldm/assets/cards/NAME paths.outputs=EMPTY.
+
+    With prepared=FOLDER of what it was trained on, people.json is counted anew.
+    """
     made = files(facts_of(PACKAGED[name], tmp_path))
     assert {path.name: path.read_bytes() for path in (CARDS / name).iterdir()} == made
 
@@ -166,7 +170,7 @@ def test_the_manifest_says_who_is_in_the_training_images(facts):
         },
         dtype=object,
     )
-    text = section(markdown(model_card(replace(facts, manifest=rows))), "Data and terms")
+    text = section(markdown(model_card(replace(facts, people=people_of(rows)))), "Data and terms")
     lines = [
         "| train | 3 | 2 |",
         "| test | 1 | 1 |",
