@@ -88,16 +88,16 @@ def to_name(facts: Facts) -> list[tuple[str, str]]:
     )
 
 
-def composition(people: Mapping[str, Any] | None) -> list[Block]:
-    """Splits, view, sex, age and findings of the training collection; one sentence where nothing says them."""
-    if people is None:
+def composition(content: Mapping[str, Any] | None) -> list[Block]:
+    """Splits, view, sex, age and findings of the training collection; one sentence without a people.json."""
+    if content is None:
         return [
             "Splits, patients, view, sex, age and findings of the training collection: not measured, since its "
             "manifest is not here; prepared=FOLDER names it."
         ]
-    splits = [[name, *(f"{count:,}" for count in counts)] for name, *counts in people["splits"]]
-    groups = [[group, name, f"{count:,}"] for group, name, count in people["groups"]]
-    read = [[name, f"{count:,}"] for name, count in people["findings"]]
+    splits = [[name, *(f"{count:,}" for count in counts)] for name, *counts in content["splits"]]
+    groups = [[group, name, f"{count:,}"] for group, name, count in content["groups"]]
+    read = [[name, f"{count:,}"] for name, count in content["findings"]]
     return [
         Table("Images and patients by split", "", ["split", "images", "patients"], splits),
         Table("Who is in the training images", "", ["", "", "images"], groups),
