@@ -149,3 +149,10 @@ def test_time_of_inverts_the_schedule(name):
     t = torch.arange(1, 1001, dtype=torch.float64) / 1000
     alpha, sigma = SCHEDULES[name](t)
     torch.testing.assert_close(SCHEDULES[name].time_of(sigma / alpha), t)
+
+
+@pytest.mark.parametrize("law", [LogitNormal, LogNormal])
+@pytest.mark.parametrize("wrong", [{"mean": float("nan")}, {"std": float("nan")}, {"std": 0.0}, {"std": -1.0}], ids=str)
+def test_a_law_of_noise_levels_refuses_each_of_its_numbers_alone(law, wrong):
+    with pytest.raises(UserError, match="must be a number and std="):
+        law(**wrong)

@@ -122,3 +122,9 @@ def test_reconstruction_entries_do_not_depend_on_batches_and_state_their_range()
         ssim(made[..., :8], original[..., :8])
     with pytest.raises(UserError, match="no two scales"):
         ms_ssim(made[..., :16], original[..., :16])
+
+
+@pytest.mark.parametrize("shape", [(8, 32), (32, 8)])
+def test_ssim_refuses_pictures_that_are_lower_or_narrower_than_its_window(shape):
+    with pytest.raises(UserError, match="smaller than its window of 11"):
+        ssim(torch.zeros(1, 1, *shape), torch.zeros(1, 1, *shape))

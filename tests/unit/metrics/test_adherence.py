@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from cxr_ldm.data.phantom.reader import draw_findings, load_image
 from cxr_ldm.errors import UserError
+from cxr_ldm.metrics.faithfulness import lung_floor
 from cxr_ldm.metrics.faithfulness.adherence import (
     EFFUSION,
     NO_CHEST,
@@ -173,3 +174,12 @@ def test_bad_input_is_one_sentence(adherence, train):
         adherence.rates({"fracture": pixels[:2]})
     with pytest.raises(UserError, match="N, 1, H, W"):
         adherence.measure(pixels[:2, 0])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_lung_floor_is_read_in_a_narrow_strip(sign):
+    """Of three columns near each other two are deep, and the one beyond these, which is shallow, does not count."""
+    x, y = torch.linspace(-1, 1, 256)[None, :] * sign, torch.linspace(-1, 1, 256)[:, None]
+    lung = (y < torch.where((x > -0.03) & (x < 0.12), 0.5, -0.1)).double()
+    at = torch.tensor([0.0], dtype=torch.float64)
+    assert lung_floor._floor((1 - 2 * lung)[None, None], at).item() == pytest.approx(0.5, abs=0.06)

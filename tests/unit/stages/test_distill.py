@@ -100,6 +100,16 @@ def test_a_student_is_validated_at_the_scales_that_it_learns(tmp_path, monkeypat
     monkeypatch.setattr(distill, "Teacher", Watched)
     monkeypatch.setattr(distill, "strata", lambda count, random: turns)
     stage.log = lambda *_, **__: None
+    asked, velocity = [], stage.denoiser.velocity
+
+    def watched(x, t, r, *more):
+        asked.append((t, r))
+        return velocity(x, t, r, *more)
+
+    monkeypatch.setattr(stage.denoiser, "velocity", watched)
     stage.validation_step(batch, 0)
+    ((t, r),) = asked  # the student's step is the teacher's: from one of the four times to the next
+    assert t.tolist() == [1 - int(4 * turn) / 4 for turn in turns.tolist()]
+    assert (t - r).tolist() == [0.25] * len(turns)
     low, high = stage.loss.scales
     assert seen == pytest.approx([low + (high - low) * (4 * turn % 1) for turn in turns.tolist()], abs=1e-5)

@@ -12,6 +12,7 @@ from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.stages.classifier import ClassifierPlan, described
 from cxr_ldm.stages.ldm import LDMPlan
 from cxr_ldm.stages.unfreeze import Unfreeze
+from cxr_ldm.stages.upscaler import UpscalerPlan
 from cxr_ldm.stages.vae import VAEPlan
 from cxr_ldm.text.unfreezing import Unfreezing
 
@@ -60,3 +61,14 @@ def test_an_encoder_that_would_never_train_is_said_to_stay_frozen(steps, said):
 def test_a_classifier_says_how_large_it_is():
     targets = SimpleNamespace(classes=["edema"], left_out={}, known=np.array([True]))
     assert described(targets, 1_500_000, 5).startswith("classifier: 1.50M parameters, 1 classes: edema")
+
+
+def test_the_pictures_of_an_upscaler_are_three_rows_of_eight(tmp_path):
+    """As they were, interpolated and enlarged, below each other."""
+    prepared = SimpleNamespace(
+        rows=lambda split: np.arange(20), pixels=lambda rows: torch.zeros(len(rows), 1, 32, 32), size=32
+    )
+    plan = UpscalerPlan(prepared, RECIPE, 0, None, None, {}, 32)
+    (grid,) = plan.callbacks(tmp_path)
+    assert grid.columns == 8
+    assert grid.captions == ["radiograph"] * 8 + ["interpolated"] * 8 + ["enlarged"] * 8
