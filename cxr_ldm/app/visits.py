@@ -1,5 +1,6 @@
 """What a visitor generated, kept on disk so that it is there after a reload: the pictures with their settings."""
 
+import itertools
 import re
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from cxr_ldm.artifacts import read_json, write_json
 from cxr_ldm.errors import UserError
 
 KEPT = 24  # generations of a visitor; the oldest goes
+ROOM = 64_000_000  # bytes of a visitor's pictures; the oldest go, the newest generation stays whatever its size
 VISITORS = 200  # who generated last; all that the others had kept goes
 TOKEN = re.compile(r"[0-9a-f]{16}")
 SETTINGS, SMALL = "settings.json", "small.png"
@@ -81,7 +83,7 @@ class Visit:
         return found
 
     def keep(self, stated: Mapping[str, Any], pictures: Sequence[bytes]) -> Generation:
-        """Write a generation, and delete what is beyond KEPT and VISITORS.
+        """Write a generation, and delete what is beyond KEPT, ROOM and VISITORS.
 
         Args:
             stated: the settings of the page, JSON values.
@@ -102,8 +104,11 @@ class Visit:
         return Generation(number, dict(stated), sorted(folder.glob("[0-9]*.png")))
 
     def _forget(self) -> None:
-        for old in sorted(self.folder.glob("[0-9]*"), reverse=True)[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+        newest = sorted(self.folder.glob("[0-9]*"), reverse=True)
+        taken = itertools.accumulate(sum(file.stat().st_size for file in each.iterdir()) for each in newest)
+        for place, (old, size) in enumerate(zip(newest, list(taken), strict=True)):
+            if place >= KEPT or (place > 0 and size > ROOM):
+                shutil.rmtree(old, ignore_errors=True)
         visitors = sorted(self.all.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
         for old in visitors[VISITORS:]:
             shutil.rmtree(old, ignore_errors=True)

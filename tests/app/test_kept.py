@@ -38,6 +38,18 @@ def test_the_oldest_generations_and_visitors_go(tmp_path, monkeypatch, picture):
     assert all(len(each.generations()) == 1 for each in others)
 
 
+def test_what_a_visitor_keeps_takes_no_more_room_than_is_allowed(tmp_path, monkeypatch, picture):
+    """The newest stays, however large it is."""
+    visit = Visit(tmp_path, None)
+    size = sum(file.stat().st_size for file in visit.keep({"seed": 0}, [picture]).pictures[0].parent.iterdir())
+    monkeypatch.setattr(visits, "ROOM", int(2.5 * size))
+    for number in range(1, 4):
+        visit.keep({"seed": number}, [picture])
+    assert [each.settings["seed"] for each in visit.generations()] == [3, 2]
+    visit.keep({"seed": 4}, [picture] * 20)
+    assert [each.settings["seed"] for each in visit.generations()] == [4]
+
+
 @pytest.mark.parametrize("token", [None, "", "../../etc", "0123456789abcdeg", "0123456789ABCDEF", "0" * 17])
 def test_no_token_leads_out_of_the_folder(tmp_path, token):
     found = Visit(tmp_path, token)
