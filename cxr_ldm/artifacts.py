@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -206,15 +205,6 @@ def _scratch(folder: Path) -> Iterator[Path]:
         if folder.exists() and any(folder.iterdir()):  # no process of ours, which the lock keeps out
             raise UserError(f"{folder} came to hold something while it was being made; delete it or choose another.")
         os.replace(partial, folder)
-
-
-def final_name(folder: Path) -> str:
-    """The name that a folder has or, while `building` makes it, will have.
-
-    >>> final_name(Path("outputs/evaluation/.x.building.partial")), final_name(Path("outputs/ldm/x"))
-    ('x', 'x')
-    """
-    return re.sub(r"^\.(.+)\.building\.partial$", r"\1", folder.name)
 
 
 @contextmanager

@@ -38,8 +38,10 @@ def wandb_logger(
     import wandb
 
     wandb.setup()  # reads WANDB_SILENT, without which the next lines would be answered with hints
-    name, stage = artifacts.final_name(Path(save_dir)), Path(save_dir).parent.name
-    made = WandbLogger(save_dir=save_dir, project=project, mode=mode, name=name, group=group, job_type=stage)
+    folder = Path(save_dir)
+    made = WandbLogger(
+        save_dir=save_dir, project=project, mode=mode, name=folder.name, group=group, job_type=folder.parent.name
+    )
     made.takes_bundle = bundle  # type: ignore[attr-defined]  # asked for by `log_bundle` and `log_inputs`
     return made
 
@@ -98,7 +100,9 @@ def log_inputs(loggers: Iterable[Any], data: Mapping[str, Any], bundles: Iterabl
         found = artefact("prepared", data["name"], {})
         with found.new_file("facts.json") as file:
             json.dump(data, file, sort_keys=True)
-        named = ((read_config(each.folder)["kind"], each.info["run"], each.folder) for each in bundles)
+        named = (
+            (read_config(each.folder)["kind"], each.info.get("run", each.folder.name), each.folder) for each in bundles
+        )
         used = [artefact(kind, name, {}, folder) for kind, name, folder in named] if takes_bundle(logger) else []
         for each in [found, *used]:
             if run.offline:  # where W&B refuses `use_artifact`, which does just this, and `wandb sync` the rest
@@ -109,7 +113,7 @@ def log_inputs(loggers: Iterable[Any], data: Mapping[str, Any], bundles: Iterabl
 
 def log_metrics_file(logger: WandbLogger, folder: Path) -> None:
     """The metrics.json of an evaluation as an artefact, so that its lineage ends in numbers."""
-    made = artefact("evaluation", artifacts.final_name(folder), {})
+    made = artefact("evaluation", folder.name, {})
     made.add_file(str(folder / "metrics.json"), policy="immutable")
     logger.experiment.log_artifact(made)
 

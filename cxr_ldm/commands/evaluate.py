@@ -141,7 +141,7 @@ def evaluate(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> Path:
         metrics = part_of_stage(cfg, "measure")(cfg, bundle, prepared, folder)
         finish(cfg, bundle, prepared, folder, metrics, **facts, **opened, not_measured=not_measured(cfg, bundle.kind))
 
-    return written(cfg, words, settings, measure)
+    return written(cfg, words, settings, measure, lambda folder: log(cfg, [bundle], prepared, folder))
 
 
 def vae(cfg: DictConfig, bundle: Bundle, prepared: Prepared, folder: Path) -> Metrics:
@@ -243,9 +243,9 @@ def compare(cfg: DictConfig, first: Bundle, second: Bundle, prepared: Prepared) 
         opened = opened_before(cfg, prepared, *made)
         metrics = corrected(differences(folder))
         said = facts | opened | {"with_run": second.info["run"], "not_measured": {}}
-        finish(cfg, first, prepared, folder, metrics, [second], **said)
+        finish(cfg, first, prepared, folder, metrics, **said)
 
-    return written(cfg, words, settings, measure)
+    return written(cfg, words, settings, measure, lambda folder: log(cfg, [first, second], prepared, folder))
 
 
 def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
@@ -296,8 +296,18 @@ def aims(cfg: DictConfig) -> dict[str, Any]:
     return {"targets": stated} if stated else {}
 
 
-def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure: Callable[[Path], None]) -> Path:
-    """Let `measure` fill the evaluation's folder unless it is complete; print its table and paths, write its page."""
+def written(
+    cfg: DictConfig,
+    words: list[str],
+    settings: dict[str, Any],
+    measure: Callable[[Path], None],
+    log: Callable[[Path], None],
+) -> Path:
+    """Let `measure` fill the evaluation's folder unless it is complete; print its table and paths, write its page.
+
+    Args:
+        log: called with the complete folder, so that a logger that fails loses nothing.
+    """
     words = [words[0], *splits.recorded(cfg.split).values(), *words[1:]]  # a long name loses its end
     folder = naming.place(Path(cfg.paths.outputs) / "evaluation", str(cfg.name or naming.slug(words, settings)))
     if artifacts.state(folder, settings) == "complete":
@@ -307,6 +317,7 @@ def written(cfg: DictConfig, words: list[str], settings: dict[str, Any], measure
         with artifacts.building(folder) as partial:
             measure(partial)
             artifacts.write_record(partial, settings, complete=True, finished=artifacts.now())
+        log(folder)
     report.print_table(results.read_metrics(folder / "metrics.json"))
     if cfg.get("page"):
         print(f"  {report_page.write_page(folder, Path(cfg.page), Path(cfg.before) if cfg.before else None)}")
@@ -322,14 +333,9 @@ def finish(
     prepared: Prepared,
     folder: Path,
     metrics: dict[str, results.Metric],
-    others: Sequence[Bundle] = (),
     **facts: Any,
 ) -> None:
-    """metrics.json, report.html and the W&B run.
-
-    Args:
-        others: bundles that are measured, too.
-    """
+    """metrics.json and report.html."""
     run = results.run_entry(
         composed=OmegaConf.to_container(cfg, resolve=False),
         bundle_sha256=bundle.sha256,
@@ -341,14 +347,18 @@ def finish(
     )
     results.write_metrics(folder / "metrics.json", metrics, run)
     report_html.write_html(folder)
-    logger = instantiate(cfg.logger)(save_dir=str(folder))
+
+
+def log(cfg: DictConfig, bundles: Sequence[Bundle], prepared: Prepared, folder: Path) -> None:
+    """What was found of the bundles, to the logger of the config."""
+    logger, content = instantiate(cfg.logger)(save_dir=str(folder)), results.read_metrics(folder / "metrics.json")
     if isinstance(logger, WandbLogger):
-        log_inputs([logger], prepared.facts(), [bundle, *others])
+        log_inputs([logger], prepared.facts(), bundles)
         log_metrics_file(logger, folder)
-        wandb_report.log_evaluation(logger.experiment, results.read_metrics(folder / "metrics.json"), folder)
+        wandb_report.log_evaluation(logger.experiment, content, folder)
         logger.experiment.finish()
     else:
-        logger.log_metrics({f"evaluation/{name}": metric.value for name, metric in metrics.items()})
+        logger.log_metrics({f"evaluation/{name}": entry["value"] for name, entry in content.items() if name != "run"})
     logger.finalize("success")
 
 

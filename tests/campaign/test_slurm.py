@@ -74,3 +74,23 @@ def test_a_job_that_must_give_way_queues_again_and_ends_as_if_it_had_not(command
     command("train.py", *TINY, *LENGTHS, "name=straight", f"paths.outputs={outputs}")
     one, two = (outputs / "vae" / name / "bundle" / "autoencoder.safetensors" for name in ("run", "straight"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_submitits_own_executor_starts_it_again_too(command, tmp_path):
+    """Without Slurm: the executor that submitit has for one machine, which starts again what gave way."""
+    outputs = tmp_path / "outputs"
+    words = ["-m", "hydra/launcher=submitit_local", f"hydra.launcher.submitit_folder={outputs}/local/%j"]
+    arguments = [sys.executable, "train.py", *words, *TINY, *LENGTHS, "name=run", f"paths.outputs={outputs}"]
+    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
+    started = subprocess.Popen(
+        arguments, cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    os.kill(training(outputs / "vae" / "run"), signal.SIGUSR2)
+    printed, _ = started.communicate(timeout=300)
+    log = "".join(path.read_text() for path in outputs.glob("local/**/*log.*"))
+    assert started.returncode == 0, printed + log
+    assert "stopped by SIGUSR2 at step" in log
+    assert "resuming: " in log
+    command("train.py", *TINY, *LENGTHS, "name=straight", f"paths.outputs={outputs}")
+    one, two = (outputs / "vae" / name / "bundle" / "autoencoder.safetensors" for name in ("run", "straight"))
+    assert one.read_bytes() == two.read_bytes()
