@@ -158,17 +158,7 @@ def test_a_view_that_cannot_be_made_is_one_sentence(command, tmp_path, project, 
     assert sentence in command("-m", "cxr_ldm", "runs", "workspace", project, code=2, **home).stderr
 
 
-def test_files_of_the_csv_logger_hold_them_too(command, tmp_path):
-    done = command(*TRAIN, f"paths.outputs={tmp_path}", "logger=csv")
-    assert not ADVERTISEMENTS.findall(done.stdout + done.stderr)
-    (path,) = tmp_path.glob("vae/run/csv/metrics.csv")
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    for name in LOGGED:
-        assert len([row for row in rows if row[name]]) == 4, name
-
-
-def test_tensorboard_has_the_scalars_of_csv_and_the_grids(command, tmp_path):
+def test_files_of_the_csv_logger_hold_them_too_and_tensorboard_has_the_same_and_the_grids(command, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for name in ("csv", "tensorboard"):
@@ -176,6 +166,8 @@ def test_tensorboard_has_the_scalars_of_csv_and_the_grids(command, tmp_path):
         assert not ADVERTISEMENTS.findall(done.stdout + done.stderr)
     with open(tmp_path / "csv" / "vae" / "run" / "csv" / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
+    for name in LOGGED:
+        assert len([row for row in rows if row[name]]) == 4, name
     expected = {(key, int(row["step"])): float(row[key]) for row in rows for key in row if row[key] and key != "step"}
     events = EventAccumulator(str(tmp_path / "tensorboard" / "vae" / "run" / "tensorboard")).Reload()
     logged = {(name, each.step): each.value for name in events.Tags()["scalars"] for each in events.Scalars(name)}
