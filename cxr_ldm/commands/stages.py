@@ -1,17 +1,12 @@
 """The plans of the stages from a config. A stage of one's own has a function like these, see conf/stage/*.yaml."""
 
 import copy
-import difflib
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning
-import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -23,7 +18,6 @@ from cxr_ldm.commands.measuring import cache_of, feature_sets_of
 from cxr_ldm.commands.settings import (
     choice,
     common_settings,
-    data_name,
     device_of,
     filled,
     guidance_of,
@@ -52,12 +46,7 @@ from cxr_ldm.stages.plan import Plan, ancestry
 from cxr_ldm.stages.recipe import Recipe
 from cxr_ldm.stages.upscaler import UpscalerPlan
 from cxr_ldm.stages.vae import VAEPlan
-from cxr_ldm.training.fit import Machine, MakeLogger, on_gpu
-
-OURS = (
-    *("accelerator", "devices", "precision", "gradient_clip", "log_every", "max_minutes", "compile"),
-    *("memory_gb", "checkpointing"),
-)
+from cxr_ldm.training.fit import on_gpu
 
 
 @dataclass(frozen=True)
@@ -313,54 +302,6 @@ def augment_of(recipe: DictConfig, seed: int) -> Augment | None:
     return Augment(**changes, seed=seed) if changes.pop("enabled") else None
 
 
-def machine_of(cfg: DictConfig) -> Machine:
-    """What the run trains on; keys of conf/trainer that are not ours reach Lightning's Trainer as they are."""
-    stated = plain(cfg.trainer)
-    further = {key: value for key, value in stated.items() if key not in (*OURS, "graphs")}
-    if str(further.get("strategy", "")).startswith("fsdp") and not on_gpu(stated["accelerator"]):
-        raise UserError("trainer=fsdp shards a model over GPUs, and there is none; trainer=ddp trains on CPUs as well.")
-    callbacks = tuple(instantiate(node) for node in cfg.callbacks.values())
-    return Machine(**{key: stated[key] for key in OURS}, callbacks=callbacks, further=further)
-
-
-def logger_of(cfg: DictConfig) -> MakeLogger:
-    """Makes the logger of a run."""
-    made: MakeLogger = instantiate(cfg.logger)
-    if "group" not in cfg.logger or cfg.logger.group is not None:
-        return made
-    chosen = HydraConfig.get().runtime.choices.get("experiment")
-    return partial(made, group=str(chosen or data_name(cfg)))
-
-
-def check_trainer(keys: Iterable[str]) -> None:
-    """Raises UserError where a key of conf/trainer is none of ours and none of Lightning's."""
-    known = [*OURS, "graphs", *inspect.signature(lightning.Trainer).parameters]
-    for key in keys:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            advice = f"; did you mean trainer.{near[0]}?" if near else "."
-            raise UserError(f"trainer.{key} is no setting of ours and no argument of Lightning's Trainer{advice}")
-
-
-def check(cfg: DictConfig) -> None:
-    """Raises UserError where trainer, compiling, CUDA graphs, or looks for copies cannot be what was meant."""
-    check_trainer(map(str, cfg.trainer))
-    if cfg.trainer.compile is not None:
-        known = torch.compiler.list_backends(exclude_tags=None)  # takes half a second
-        if cfg.trainer.compile not in known:
-            raise UserError(f"trainer.compile={cfg.trainer.compile} is not one of {', '.join(known)}.")
-    # each pass of a graph writes its gradients to the same memory
-    others = {
-        "trainer.devices": (cfg.trainer.devices, 1),
-        "trainer.compile": (cfg.trainer.compile, None),
-        "training.ldm.accumulate": (cfg.training.ldm.accumulate, 1),
-    }
-    for key, (value, needed) in others.items() if cfg.trainer.graphs else ():
-        if value != needed:
-            raise UserError(f"trainer.graphs=true and {key}={value} do not go together; take {key}={needed or 'null'}.")
-    check_stop(cfg.stop, cfg.stage.name if cfg.get("stage") else None, cfg.training.ldm.copies.samples)
-
-
 def check_start(cfg: DictConfig) -> None:
     """Raises UserError where what the stage starts from is not there: before hours of preparing, not after them."""
     stage = stage_of(cfg)
@@ -371,14 +312,6 @@ def check_start(cfg: DictConfig) -> None:
         denoiser_node(cfg)
     if stage == "distill":
         naming.model_bundle(cfg.teacher, Path(cfg.paths.outputs), key="teacher")
-
-
-def check_stop(stop: str | None, stage: str | None, samples: int) -> None:
-    """Raises UserError where a run cannot be stopped by looks for copies, because it makes none."""
-    if stop and stage != "ldm":
-        raise UserError(f"stop={stop} needs stage=ldm; stage={stage} makes no images of its own.")
-    if stop and samples == 0:
-        raise UserError("stop=copies needs looks; choose training.ldm.copies.samples=200 or so.")
 
 
 def looks_stated(recipe: dict[str, Any], stop: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr_ldm import artifacts, ranks
 from cxr_ldm.bundle import load_bundle
 from cxr_ldm.callbacks.pruning import RUNNING, pruning
-from cxr_ldm.commands import stages
+from cxr_ldm.commands import machine, stages
 from cxr_ldm.commands.processes import in_as_many
 from cxr_ldm.commands.schema import Train
 from cxr_ldm.commands.settings import (
@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> Path:
     """Train the chosen stage, and measure it where `evaluate=true`; its folder."""
     check_values(cfg, Train)
     check_logger(cfg.logger)
-    stages.check(cfg)
+    machine.check(cfg)
     stages.check_start(cfg)
     if cfg.split != "val":
         raise UserError(f"split={cfg.split}: train.py measures on split=val; evaluate.py opens the test split.")
@@ -39,15 +39,15 @@ def main(cfg: DictConfig) -> Path:
 
 def train(cfg: DictConfig) -> Path:
     """A run of a checked config, which several processes may share; its folder."""
-    machine, logger = stages.machine_of(cfg), stages.logger_of(cfg)
+    host, logger = machine.machine_of(cfg), machine.logger_of(cfg)
     prepared = ranks.first_alone(lambda: prepared_data(cfg))
     check_split_sizes(prepared)
     built: stages.Built = part_of_stage(cfg, "plan")(cfg, prepared)
     built.plan.check(built.folder)
     composed = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(overrides())}
     config = OmegaConf.to_container(cfg, resolve=False)
-    machine = replace(machine, callbacks=(*machine.callbacks, *pruning()))
-    first = run(built.plan, built.folder, built.settings, machine, logger, composed, config, arm=is_swept())
+    host = replace(host, callbacks=(*host.callbacks, *pruning()))
+    first = run(built.plan, built.folder, built.settings, host, logger, composed, config, arm=is_swept())
     ranks.leave()
     if not first:
         return built.folder

@@ -10,7 +10,8 @@ from miniature import LOGGER, MACHINE, RECIPE, ldm_stage
 
 from cxr_ldm.callbacks.copies import CLEAN, Copies
 from cxr_ldm.callbacks.history import read_history
-from cxr_ldm.commands.stages import check_stop, looks_stated
+from cxr_ldm.commands.machine import check_stop
+from cxr_ldm.commands.stages import looks_stated
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.copies.watch import Watch, asked
 from cxr_ldm.training import fit as training
