@@ -13,7 +13,7 @@ from cxr_ldm.stages.classifier import ClassifierPlan, described
 from cxr_ldm.stages.ldm import LDMPlan
 from cxr_ldm.stages.unfreeze import Unfreeze
 from cxr_ldm.stages.upscaler import UpscalerPlan
-from cxr_ldm.stages.vae import VAEPlan
+from cxr_ldm.stages.vae import VAEPlan, VAEStage
 from cxr_ldm.text.unfreezing import Unfreezing
 
 
@@ -72,3 +72,28 @@ def test_the_pictures_of_an_upscaler_are_three_rows_of_eight(tmp_path):
     (grid,) = plan.callbacks(tmp_path)
     assert grid.columns == 8
     assert grid.captions == ["radiograph"] * 8 + ["interpolated"] * 8 + ["enlarged"] * 8
+
+
+def test_a_vaes_step_adds_both_adversarial_terms_to_its_own():
+    """Each with its sign: the discriminator learns to tell, and does not unlearn it."""
+    logged: dict[str, torch.Tensor] = {}
+    terms = {
+        name: torch.tensor(value) for name, value in (("adversary", 0.25), ("discriminator", 3.0), ("balance", 9.0))
+    }
+
+    class Adversary(torch.nn.Module):
+        start = 0.0
+
+        def forward(self, pixels, reconstruction, error):
+            return terms
+
+    stage = VAEStage(Autoencoder(**SHAPE), None, l1_loss, 0.5, Adversary(), 0, 1.0, 0)
+    stage._trainer = SimpleNamespace(
+        num_training_batches=10, current_epoch=0, global_rank=0, global_step=0, estimated_stepping_batches=10
+    )
+    stage.log = lambda name, value, **_: logged.update({name: value})
+    stage.log_dict = lambda values, **_: logged.update(values)
+    batch = {"pixels": torch.rand(2, 1, 16, 16), "row": torch.arange(2), "place": torch.arange(2)}
+    loss = stage.training_step(batch, 0).item()
+    assert loss == pytest.approx(logged["train/reconstruction"].item() + 0.5 * logged["train/kl"].item() + 0.25 + 3.0)
+    assert loss == logged["train/loss"].item()
