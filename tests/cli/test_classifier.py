@@ -111,8 +111,10 @@ def test_a_page_begins_with_its_headline_and_holds_what_metrics_page_promises(ou
     assert metrics["run"]["targets"] == {"kid": 0.03}
     assert (folder / "own.png").is_file()
     with open(folder / "shown.csv", newline="") as file:
-        own = [row for row in csv.DictReader(file) if "own" in row["image"]]
+        rows = list(csv.DictReader(file))
+    own = [row for row in rows if "own" in row["image"]]
     assert own
+    assert len({row["image"] for row in rows if "text" in row["image"]}) == 16  # those of the grid
     for row in own:
         assert (folder / row["image"]).is_file()
         assert 0 <= float(row["judge"]) <= float(row["judge of likeliest"]) <= 1
