@@ -1,5 +1,6 @@
 """A view of a W&B project made for these runs: how they train, what validation says, and what evaluations found."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from cxr_ldm.errors import UserError
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
 NAME = "cxr_ldm"
-EXTRACTOR = "efficientnet_lite0"  # of the distances, as conf/evaluate.yaml has it
+EXTRACTOR = "efficientnet_lite0"  # of the distances, as conf/common.yaml has it
 # Panels of curves: title and what is logged, by name or, where it is a text, by a regular expression.
 Curves = dict[str, list[str] | str]
 TRAINING: Curves = {
@@ -63,7 +64,7 @@ def workspace(entity: str, project: str) -> "Workspace":
     Raises:
         UserError: wandb-workspaces is not installed.
     """
-    if not installed():
+    if not installed() or find_spec("wandb_workspaces") is None:
         raise UserError("a view of W&B needs wandb and wandb-workspaces: run `pip install 'cxr-ldm[wandb]'`.")
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as views

@@ -149,6 +149,12 @@ def test_the_view_of_a_project_shows_what_runs_log(logged):
     assert {"evaluation/kid_efficientnet_lite0", "evaluation/fid_efficientnet_lite0_ratio"} <= figures & known
 
 
+def test_a_view_without_its_library_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("cxr_ldm.report.workspace.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs wandb and wandb-workspaces: run `pip install 'cxr-ldm\[wandb\]'`"):
+        workspace("lab", "chests")
+
+
 @pytest.mark.parametrize(
     ("project", "sentence"),
     [("chests", "'chests' must be ENTITY/PROJECT"), ("lab/chests", "W&B has no API key here; run `wandb login`")],
