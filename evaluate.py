@@ -1,6 +1,6 @@
 """python evaluate.py: see --help, README.md and conf/evaluate.yaml."""
 
-from cxr_ldm.commands.cli import launch
+if __name__ == "__main__":  # what processes started from here, which read this file too, need none of
+    from cxr_ldm.commands.cli import launch
 
-if __name__ == "__main__":
     launch("evaluate")

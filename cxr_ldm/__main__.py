@@ -1,6 +1,6 @@
 """python -m cxr_ldm COMMAND …: as cxr-ldm, in a clone."""
 
-from cxr_ldm.commands.console import main
+if __name__ == "__main__":  # what processes started from here, which read this file too, need none of
+    from cxr_ldm.commands.console import main
 
-if __name__ == "__main__":
     main()

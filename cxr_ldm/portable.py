@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from cxr_ldm import artifacts
 from cxr_ldm.assets import DRAW_ONNX
-from cxr_ldm.bundle import Bundle
+from cxr_ldm.bundle import SCALE, Bundle, quantised
 from cxr_ldm.card import card
 from cxr_ldm.diffusion.flow_map import FlowMap
 from cxr_ldm.diffusion.guidance_rule import Guidance
@@ -27,6 +27,8 @@ from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import described
 
 SCRIPT = "draw.py"
+WEIGHED = ("Conv", "Gather", "Gemm", "MatMul")  # what takes weights in a graph
+INT8 = "::int8"
 Shapes = dict[str, dict[int, Dim]]  # of each input the axes that are free
 
 
@@ -79,11 +81,11 @@ class Picture(nn.Module):
         return self.autoencoder.decode(restored).clamp(-1.0, 1.0)
 
 
-def write_onnx(bundle: Bundle, folder: Path) -> None:
+def write_onnx(bundle: Bundle, folder: Path, int8: bool = False) -> None:
     """Write a model as `text_encoder.onnx`, `denoiser.onnx` and `decoder.onnx`, with what draws from them.
 
     Beside them stand tokenizer.json, config.json, the card, and draw.py, which draws an image from them by onnxruntime,
-    tokenizers, NumPy and Pillow alone. Batch and length of the text are free.
+    tokenizers, NumPy and Pillow alone. Batch and length of the text are free. For `int8` see `narrow`.
 
     Raises:
         UserError: the packages are missing, `folder` exists, or the model takes patients or is no flow.
@@ -118,6 +120,8 @@ def write_onnx(bundle: Bundle, folder: Path) -> None:
         artifacts.write_json(partial / "config.json", facts(bundle, pipeline, student))
         artifacts.write_text(partial / "README.md", card({"kind": "ldm", "info": bundle.info, "software": software()}))
         shutil.copyfile(DRAW_ONNX, partial / SCRIPT)
+        for graph in sorted(partial.glob("*.onnx")) if int8 else ():
+            narrow(graph)
 
 
 def facts(bundle: Bundle, pipeline: TextToCXR, student: bool) -> dict[str, Any]:
@@ -170,6 +174,35 @@ def save(module: nn.Module, inputs: dict[str, Tensor], shapes: Shapes, path: Pat
         )
         assert program is not None
         program.save(str(path))
+
+
+def narrow(path: Path) -> None:
+    """Weights of a graph's convolutions, products and tables as int8 with a scale for each row, see `bundle.quantised`.
+
+    onnxruntime makes float32 of them as it loads the graph; other constants, such as the frequencies of times, stay.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(path)
+    used = {name for node in model.graph.node if node.op_type in WEIGHED for name in node.input}
+    weights = {
+        each.name: torch.from_numpy(numpy_helper.to_array(each).copy())
+        for each in model.graph.initializer
+        if each.name in used and len(each.dims) > 1 and each.data_type == onnx.TensorProto.FLOAT
+    }
+    constants = [each for each in model.graph.initializer if each.name not in weights]
+    nodes = list(model.graph.node)
+    stored = quantised(weights)
+    for name in weights:
+        parts = {name + INT8: stored[name], name + SCALE: stored[name + SCALE]}
+        constants += [numpy_helper.from_array(value.numpy(), part) for part, value in parts.items()]
+        nodes.insert(0, helper.make_node("DequantizeLinear", list(parts), [name], axis=0))
+    for field, entries in ((model.graph.initializer, constants), (model.graph.node, nodes)):
+        del field[:]
+        field.extend(entries)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
 
 
 def require(

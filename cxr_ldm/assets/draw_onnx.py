@@ -24,7 +24,9 @@ CONFIG = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
 @cache
 def graph(name):
     """One of the files, loaded once."""
-    return onnxruntime.InferenceSession(HERE / f"{name}.onnx", providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # weights in int8 become float32 once, and here
+    return onnxruntime.InferenceSession(HERE / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
 
 
 def run(name, **inputs):

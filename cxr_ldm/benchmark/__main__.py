@@ -1,6 +1,6 @@
 """python -m cxr_ldm.benchmark: see --help and conf/benchmark.yaml."""
 
-from cxr_ldm.commands.cli import launch
+if __name__ == "__main__":  # what processes started from here, which read this file too, need none of
+    from cxr_ldm.commands.cli import launch
 
-if __name__ == "__main__":
     launch("benchmark")

@@ -1,5 +1,7 @@
 """python -m cxr_ldm.export: a trained bundle in another form, or with the guidance that it should be used with."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from cxr_ldm import naming
 from cxr_ldm.artifacts import read_json
 from cxr_ldm.as_diffusers import write_diffusers
 from cxr_ldm.bundle import (
+    Bundle,
     bundle_sha256,
     load_bundle,
     read_config,
@@ -33,7 +36,11 @@ from cxr_ldm.portable import write_onnx
 from cxr_ldm.report.cards.facts import facts_of
 from cxr_ldm.report.cards.pages import files
 
-WRITTEN = {"onnx": write_onnx, "diffusers": write_diffusers}
+WRITTEN: dict[str, Callable[[Bundle, Path], None]] = {
+    "onnx": write_onnx,
+    "onnx_int8": partial(write_onnx, int8=True),
+    "diffusers": write_diffusers,
+}
 UNKNOWN = "images that its publisher names, with the terms"
 FOREIGN = "autoencoder_kl"  # an AutoencoderKL as diffusers saves it
 

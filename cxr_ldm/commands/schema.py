@@ -391,7 +391,18 @@ class Sample(Command):
 class Export(Command):
     bundle: Place | None
     out: Place | None
-    form: Literal["half", "int8", "full", "onnx", "diffusers", "taesd", "taesd3", "autoencoder_kl", "stable_diffusion"]
+    form: Literal[
+        "half",
+        "int8",
+        "full",
+        "onnx",
+        "onnx_int8",
+        "diffusers",
+        "taesd",
+        "taesd3",
+        "autoencoder_kl",
+        "stable_diffusion",
+    ]
     hub: Word | None
     private: bool
     decoder: Place | None

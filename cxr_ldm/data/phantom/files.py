@@ -8,7 +8,6 @@ OUT/truth/CXRUID_IM-NNNN-NNNN.json, .npz   what was drawn, and where: see `read_
 
 import io
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +25,7 @@ from cxr_ldm.data.phantom.patient import HEADER, REPORT, first_study
 from cxr_ldm.data.phantom.picture import Study, attenuation, expose, masks, parameters
 from cxr_ldm.data.phantom.reader import VERSION, study_of
 from cxr_ldm.data.phantom.report import headings, write_sections
-from cxr_ldm.data.prepared.workers import begin
+from cxr_ldm.data.prepared.workers import begin, context
 from cxr_ldm.data.readers.openi import DICOM_FOLDER, PROJECTIONS_CSV
 from cxr_ldm.errors import UserError
 
@@ -127,8 +126,7 @@ def _parallel(work: Callable[[int], None], items: Sequence[int], workers: int) -
     if min(workers, len(chunks)) <= 1:
         yield from (_chunk(work, chunk) for chunk in chunks)
         return
-    # Spawned: a forked child would inherit the locks of OpenCV's threads.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin) as pool:
+    with ProcessPoolExecutor(workers, context(), begin) as pool:
         yield from pool.map(partial(_chunk, work), chunks)
 
 

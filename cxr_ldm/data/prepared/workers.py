@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import cv2
@@ -48,8 +49,7 @@ class Processes:
         self.pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the libraries' threads
-        started = ProcessPoolExecutor(self.count, mp_context=context, initializer=begin)
+        started = ProcessPoolExecutor(self.count, mp_context=context(), initializer=begin)
         with without_interrupts():
             for _ in range(self.count):  # each starts a process, since none is idle before its libraries are loaded
                 started.submit(os.getpid)
@@ -78,6 +78,13 @@ class Processes:
         except BrokenProcessPool:
             self.pool = self._start()
             return Rejected(record.image_id, CRASHED)
+
+
+def context() -> BaseContext:
+    """Of processes forked from one that has loaded the libraries and no threads, whose locks a fork would copy."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["cxr_ldm.data.prepared.making"])
+    return server
 
 
 def begin() -> None:
