@@ -1,5 +1,6 @@
 """What tests share: the real data where it is, and commands run as a user runs them."""
 
+import gc
 import json
 import os
 import select
@@ -21,6 +22,14 @@ SECONDS = 600  # the longest command of a test
 SURROUNDINGS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 remember_files()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, so that no collection of garbage need look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
 

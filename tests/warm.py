@@ -12,6 +12,7 @@ import runpy
 import sys
 import threading
 import traceback
+import weakref
 from importlib import import_module
 from typing import Any
 
@@ -48,6 +49,10 @@ def preload() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for command, words in COMMANDS.items():
             compose(command, words)
+
+    # torch's libraries would be taken apart at the end of each command
+    for each in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        each.atexit = False
 
     # a collection in a child would write into every object, and so copy all of this process's memory
     gc.collect()

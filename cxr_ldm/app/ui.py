@@ -1,5 +1,6 @@
 """What the pages share: the banner, errors as sentences, choices, pictures, and what is kept in memory."""
 
+import gc
 import html
 import os
 import re
@@ -70,7 +71,11 @@ def messages() -> Iterator[None]:
 def pipeline(folder: Path, sha256: str) -> TextToCXR:
     """A model in memory, by its folder and what is in it."""
     found, backend = TextToCXR.from_bundle(folder), os.environ.get(library.COMPILE)
-    return found.compile(backend) if backend else found
+    found = found.compile(backend) if backend else found
+    # Streamlit collects garbage after each run of a page, for half a second with all libraries to look at; these stay
+    gc.collect()
+    gc.freeze()
+    return found
 
 
 @st.cache_resource

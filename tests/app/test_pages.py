@@ -1,6 +1,7 @@
 """Each page as its visitor uses it, and with what it must refuse."""
 
 import base64
+import gc
 import io
 import shlex
 import shutil
@@ -714,6 +715,15 @@ def test_the_detail_of_larger_images_is_drawn_where_it_is_asked_for(page):
     app.selectbox(key="resolution").set_value("the model's own")
     app.checkbox(key="upscale").uncheck()
     assert "upscale" not in generated(app, n=1, steps=2).session_state["result"].requests[0].command()
+
+
+def test_what_is_loaded_with_a_model_is_no_work_for_collections_of_garbage(outputs):
+    """Streamlit has one after each run of a page, in which nobody else is served."""
+    ui.pipeline.clear()
+    gc.unfreeze()
+    phantom = next(model for model in library.models() if model.argument == "phantom")
+    ui.loaded(phantom)
+    assert gc.get_freeze_count() > 100 * max(1, len(gc.get_objects()))
 
 
 def test_cards_of_a_model_as_a_page(page, outputs):

@@ -33,6 +33,7 @@ def visit(request, browser, server, screenshots):
     context.close()
 
 
+@pytest.mark.campaign
 def test_cards_are_read_and_kept(visit):
     page, open_page, picture = visit
     open_page("cards")

@@ -44,7 +44,7 @@ def trained(command, tmp_path_factory):
     where = f"paths.outputs={folder}"
     command("-m", "cxr_ldm.prepare", *DATA, where)
     command("train.py", "stage=vae", *TINY[:-1], *LENGTHS, where)  # with the default logger, W&B offline
-    command("train.py", "stage=ldm", "trainer.precision=16", *TINY, *LENGTHS, where)
+    command("train.py", "stage=ldm", *TINY, *LENGTHS, where)
     return folder
 
 
@@ -59,7 +59,8 @@ def patient_model(trained, command, tmp_path_factory):
     """A model of text, view, age and sex in half precision: its bundle, and what its training printed."""
     outputs = shutil.copytree(trained, tmp_path_factory.mktemp("patient") / "outputs", symlinks=True)
     half = ["trainer.precision=16", "attributes=patient", "name=patient"]
-    printed = command("train.py", "stage=ldm", *half, *TINY, *LENGTHS, f"paths.outputs={outputs}").stdout
+    short = [*LENGTHS, "training.ldm.images=64", "training.ldm.validate_every=64"]
+    printed = command("train.py", "stage=ldm", *half, *TINY, *short, f"paths.outputs={outputs}").stdout
     return outputs / "ldm" / "patient" / "bundle", printed
 
 

@@ -52,6 +52,7 @@ def test_the_autoencoder_s_twin_decodes_alike():
         torch.testing.assert_close(ours.decode(latents), theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.campaign
 def test_a_graph_says_what_ours_says():
     ours = SHAPES.unet(SHAPES.denoiser)
     x, label, (states, mask) = torch.randn(2, *SHAPES.latent), torch.tensor([5.0, 700.0]), SHAPES.text(2)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -251,16 +252,14 @@ def test_a_repeated_image_id_is_rejected(reader, tmp_path):
     }
 
 
-def down():
-    """What a decoder that overwrites its own memory does."""
-    os._exit(139)
+DOWN = partial(os._exit, 139)  # what a decoder that overwrites its own memory does
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.campaign), 2])
 def test_an_image_that_brings_its_process_down_is_rejected_and_the_rest_goes_on(reader, tmp_path, workers):
     def change(record):
         crashes = record.image_id in ("images/02.png", "images/03.png", "images/20.png")
-        return replace(record, isolate=True, load=down if crashes else record.load)
+        return replace(record, isolate=True, load=DOWN if crashes else record.load)
 
     prepared = prepare(Changed(reader, change), tmp_path / "out", TARGET, **OPTIONS, workers=workers)
     whole = prepare(reader, tmp_path / "whole", TARGET, **OPTIONS)
@@ -281,7 +280,7 @@ def test_the_limit_draws_evenly_and_grows(reader, tmp_path):
 
 def test_the_number_of_workers_changes_nothing(tmp_path):
     """More images than one chunk, of generated phantoms; also their patients keep to one split (defect 9b)."""
-    reader = PhantomReader(n=520, size=16, seed=0)
+    reader = PhantomReader(n=136, size=16, seed=0)
     one = prepare(reader, tmp_path / "one", TARGET, **OPTIONS, workers=1)
     four = prepare(reader, tmp_path / "four", TARGET, **OPTIONS, workers=4)
     assert (one.folder / "images.npy").read_bytes() == (four.folder / "images.npy").read_bytes()

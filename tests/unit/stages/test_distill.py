@@ -56,8 +56,8 @@ def test_the_student_alone_trains_and_nears_its_teacher(tmp_path):
     fixed = copy.deepcopy([stage.teacher.state_dict(), stage.conditioner.text_encoder.state_dict()])
     before = {name: value.clone() for name, value in stage.denoiser.state_dict().items()}
     early = validated(stage, data, tmp_path / "early", 8)
-    _, data = ldm_stage(tmp_path, images_per_epoch=400)
-    late = validated(stage, data, tmp_path / "late", 400)
+    _, data = ldm_stage(tmp_path, images_per_epoch=200)
+    late = validated(stage, data, tmp_path / "late", 200)
     assert late < 0.7 * early
     for known, part in zip(fixed, (stage.teacher, stage.conditioner.text_encoder), strict=True):
         for name, value in part.state_dict().items():

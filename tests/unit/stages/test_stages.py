@@ -236,7 +236,7 @@ def test_half_precision_follows_the_curve_of_full_precision(tmp_path):
     """bf16 has 8 bits: from one start the mean losses of 16 steps stay within 5 %, and they fall by far more."""
     curves = {}
     for precision in (32, "bf16"):
-        stage, data = ldm_stage(tmp_path, images_per_epoch=320)
+        stage, data = ldm_stage(tmp_path, images_per_epoch=192)
         losses, log = [], stage.log
         stage.log = lambda name, value, losses=losses, log=log, **options: (
             losses.append(float(value)) if name == "train/loss" else None,
@@ -246,13 +246,13 @@ def test_half_precision_follows_the_curve_of_full_precision(tmp_path):
             stage,
             data,
             tmp_path / str(precision),
-            images=320,
-            validate_every=320,
-            checkpoint_every=320,
+            images=192,
+            validate_every=192,
+            checkpoint_every=192,
             changes={"precision": precision},
         )
-        curves[precision] = torch.tensor(losses).view(5, 16).mean(dim=1)
-    assert curves[32][0] - curves[32][-1] > 0.5
+        curves[precision] = torch.tensor(losses).view(3, 16).mean(dim=1)
+    assert curves[32][0] - curves[32][-1] > 0.3
     assert not torch.equal(curves[32], curves["bf16"])
     torch.testing.assert_close(curves["bf16"], curves[32], rtol=0.05, atol=0)
 

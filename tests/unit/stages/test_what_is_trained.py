@@ -69,10 +69,10 @@ def test_each_text_is_learnt_with_its_own_image(tmp_path):
 
     A silent network's loss is about 2; what is left is the noise level where an image cannot be told yet.
     """
-    stage, data = ldm_stage(tmp_path, dropout=0.0, images_per_epoch=1200, texts=DISTINCT)
+    stage, data = ldm_stage(tmp_path, dropout=0.0, images_per_epoch=800, texts=DISTINCT)
     stage.optimizer = partial(torch.optim.AdamW, lr=3e-3, foreach=True)
-    trainer = fit(stage, data, tmp_path / "run", images=1200, validate_every=1200, checkpoint_every=1200)
-    assert trainer.callback_metrics["val/loss"] < 0.5
+    trainer = fit(stage, data, tmp_path / "run", images=800, validate_every=800, checkpoint_every=800)
+    assert trainer.callback_metrics["val/loss"] < 0.7
     identity = Whitening([0.0, 0.0], [1.0, 1.0])
 
     class Through(torch.nn.Module):
