@@ -37,12 +37,12 @@ Command = Callable[..., Done]
 class Warm:
     """A process that has loaded the libraries and forks for each command, see `warm.py`."""
 
-    def __init__(self, folder: Path, **surroundings: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "warm.py")],
             cwd=ROOT,
-            env=os.environ | SURROUNDINGS | surroundings,
+            env=os.environ | SURROUNDINGS,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -84,6 +84,9 @@ def child(request: dict[str, Any]) -> None:
     code = CANNOT_START
     try:
         os.environ.update(request["environment"])
+        if any(name.startswith("HF_") for name in request["environment"]):  # which are read when it is loaded
+            for name in [each for each in sys.modules if each.partition(".")[0] == "huggingface_hub"]:
+                del sys.modules[name]
         sys.path[1:1] = filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep))
         os.setsid()
         for number, name in ((1, "stdout"), (2, "stderr")):

@@ -14,7 +14,6 @@ from cxr_ldm.assets import DEMO
 from cxr_ldm.bundle import bundle_sha256
 from cxr_ldm.errors import UserError
 from cxr_ldm.hub import parted
-from tests.conftest import Warm
 
 COMMIT = "0" * 39 + "1"
 
@@ -108,19 +107,15 @@ def surroundings(running, tmp_path_factory):
     return known | {"HF_HUB_OFFLINE": "0", "HF_TOKEN_PATH": known["HF_HOME"] + "/token"}
 
 
-@pytest.fixture(scope="module")
-def call(surroundings, tmp_path_factory):
+@pytest.fixture
+def call(surroundings, command):
     """A command that knows this hub alone, and whom it belongs to."""
-    warm = Warm(tmp_path_factory.mktemp("warm"), **surroundings)
 
     def run(*words, token="hf_test", code=0):
         Path(surroundings["HF_TOKEN_PATH"]).write_text(token)
-        done = warm.run(list(words))
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
+        return command(*words, code=code, **surroundings)
 
-    yield run
-    warm.process.communicate(timeout=60)
+    return run
 
 
 def test_a_bundle_goes_to_the_hub_and_comes_back_the_same(handler, call, command, surroundings, tmp_path):
@@ -146,7 +141,7 @@ def test_a_bundle_goes_to_the_hub_and_comes_back_the_same(handler, call, command
     facts = json.loads(next((tmp_path / "samples").glob("*/0000.json")).read_text())
     assert facts["bundle_sha256"] == bundle_sha256(DEMO)
     handler.files.clear()
-    done = command(*draw, fresh=True, **surroundings | {"HF_HUB_OFFLINE": "1"})
+    done = command(*draw, **surroundings | {"HF_HUB_OFFLINE": "1"})
     assert "complete already" in done.stdout, "from the cache"
 
 

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
+from PIL import Image
 
 from cxr_ldm.app import library, ui
+from cxr_ldm.app.viewer import viewer
 from cxr_ldm.report.cards.facts import facts_of
 from cxr_ldm.report.cards.pages import cards_of
 from cxr_ldm.report.cards.parts import Card, Picture, block_lines, html, markdown
@@ -27,7 +30,8 @@ def show(card: Card, name: str) -> None:
         st.subheader(section.title)
         for block in section.blocks:
             if isinstance(block, Picture):
-                st.image(str(block.path), caption=block.caption)
+                with Image.open(block.path) as picture:
+                    viewer([np.asarray(picture.convert("L"))], [block.caption], f"{card.file}_picture", columns=1)
             else:
                 st.markdown(block_lines(block))
 

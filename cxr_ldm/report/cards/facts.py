@@ -105,7 +105,7 @@ def facts_of(bundle: Path, outputs: Path, evaluation: Path | None = None, prepar
         called,
         people_in(read["info"].get("data", {}), outputs, prepared, name),
         record,
-        worst_of(place, content),
+        worst_of(place if place is not None or name is None else CARDS / name, content),
         dict(evaluations_of(sha256, outputs, READERS)),
     )
 
@@ -177,7 +177,11 @@ def people_in(
 
 
 def worst_of(place: Path | None, content: Mapping[str, Any] | None) -> Path | None:
-    """The picture of the worst images, where it shows generated ones alone and none is a copy: cards are published."""
+    """The picture of the worst images, where it shows generated ones alone and none is a copy: cards are published.
+
+    Args:
+        place: folder of the evaluation; for a model of the package, that of its cards, with which the picture came.
+    """
     picture = None if place is None else place / WORST
     if picture is None or content is None or not picture.is_file():
         return None
