@@ -739,6 +739,10 @@ def test_cards_of_a_model_as_a_page(page, outputs):
     assert "Not measured: no metrics.json" not in shown
     assert "By sex: not measured." in shown
     assert len(app.get("download_button")) == 4
+    assert not app.get("bidi_component"), "no picture came with it"
+    app.selectbox(key="model").set_value(library.PACKAGED["chest256"]).run()
+    healthy(app)
+    assert len(app.get("bidi_component")) == len(app.tabs), "the worst images, in the viewer"
 
 
 def test_a_quiz_on_phantoms_and_the_score_of_its_answers(page, outputs):

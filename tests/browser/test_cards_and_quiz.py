@@ -44,6 +44,7 @@ def test_cards_are_read_and_kept(visit):
     text = kept.value.path().read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert "Model card: chest256" in text
+    expect(page.get_by_role("toolbar", name="viewer").first).to_be_visible()
     page.get_by_role("tab", name="Synthetic data card").click()
     expect(page.get_by_role("heading", name="Congruence: are they like real ones?")).to_be_visible()
 

@@ -170,9 +170,14 @@ def between(facts: Facts, start: str) -> str:
 
 
 def by_group(facts: Facts, group: str) -> str:
-    """Figures of one kind of group in a line."""
-    found = {name: entry for name, entry in (facts.content or {}).items() if f"_{group}_" in name}
-    return "; ".join(f"{name} {cell(entry)}" for name, entry in found.items()) or NOT_MEASURED
+    """Figures of one kind of group in a line, each with all its groups."""
+    said: dict[str, list[str]] = {}
+    for name, entry in (facts.content or {}).items():
+        figure, found, member = name.partition(f"_{group}_")
+        if found:
+            called = f"{figure} on real images" if member.endswith("_real") else figure
+            said.setdefault(called, []).append(f"{member.removesuffix('_real').replace('_', ' ')} {cell(entry)}")
+    return "; ".join(f"{called} for {', '.join(members)}" for called, members in said.items()) or NOT_MEASURED
 
 
 CRITERIA: dict[tuple[str, str], Criterion] = {

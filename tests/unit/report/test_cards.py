@@ -81,15 +81,22 @@ def test_the_data_card_has_the_seven_criteria_and_puts_figures_under_theirs(fact
     shipped = read_metrics(SHIPPED)
     low, high = (shipped[f"auroc_own_{name}"]["value"] for name in ("nodule", "pleural_effusion"))
     assert f"{number(low)} (nodule) to {number(high)} (pleural effusion), 6 findings" in section(text, "Consistency")
-    assert f"| by sex | {NOT_MEASURED} |" in section(text, "Consistency")
+    female = shipped["kid_efficientnet_lite0_sex_female"]["value"]
+    assert f"kid_efficientnet_lite0 for female {number(female)} ±" in section(text, "Consistency")
+    assert "auroc_mean on real images for female" in section(text, "Consistency")
+    content = {name: entry for name, entry in shipped.items() if "_sex_" not in name}
+    assert f"| by sex | {NOT_MEASURED} |" in section(
+        markdown(data_card(replace(facts, content=content))), "Consistency"
+    )
 
 
 def test_a_subgroup_that_was_measured_is_shown(facts):
     entry = {"value": 0.8125, "ci95": None, "ci95_reason": "few", "n": 31, "higher_is_better": True, "settings": {}}
-    more = replace(facts, content=dict(facts.content) | {"sharpness_sex_female": entry})
-    assert "By sex: not measured." in section(markdown(model_card(facts)), "Subgroups")
+    content = {name: each for name, each in facts.content.items() if "_sex_" not in name}
+    more = replace(facts, content=content | {"sharpness_sex_female": entry})
+    assert "By sex: not measured." in section(markdown(model_card(replace(facts, content=content))), "Subgroups")
     assert "| sharpness_sex_female" in section(markdown(model_card(more)), "Subgroups").split("### By sex")[1]
-    assert "sharpness_sex_female 0.8125" in section(markdown(data_card(more)), "Consistency")
+    assert "sharpness for female 0.8125" in section(markdown(data_card(more)), "Consistency")
 
 
 def test_failures_are_those_that_the_figures_show(facts):
