@@ -126,6 +126,8 @@ def target_of(path: PurePosixPath) -> PurePosixPath:
         return PurePosixPath("source") / path / "index.md"
     if path.suffix == ".md":
         return inside.with_name("card.md") if path.name == "README.md" else inside
+    if path.suffix == ".png" and not path.is_relative_to("docs"):
+        return PurePosixPath("source") / path
     if path.suffix in SHOWN or not path.is_relative_to("docs"):
         return PurePosixPath("source") / path.with_name(f"{path.name}.md")
     return inside
