@@ -54,6 +54,21 @@ def grid(pixels: Tensor, columns: int, captions: Sequence[str] | None = None, ce
     return sheet
 
 
+def cells(sheet: np.ndarray, columns: int) -> list[np.ndarray]:
+    """The pictures uint8 `[side,side]` of a grey `grid` with captions of one line, row by row, without empty places.
+
+    >>> import torch
+    >>> sheet = np.asarray(grid(torch.zeros(3, 1, 160, 160), 2, ["a", "b", "c"]))
+    >>> [(each.shape, each.min(), each.max()) for each in cells(sheet, 2)] == [((160, 160), 128, 128)] * 3
+    True
+    """
+    side = sheet.shape[1] // columns - 4
+    pitch = side + LINE + 4
+    tops, lefts = range(0, sheet.shape[0] - side, pitch), range(0, columns * (side + 4), side + 4)
+    found = [sheet[top : top + side, left : left + side] for top in tops for left in lefts]
+    return [each for each in found if each.min() < 255]
+
+
 def animate(frames: Sequence[Path], path: Path, milliseconds: int = 600) -> Path:
     """Join pictures of one size into an animated GIF that loops and rests on its last frame; returns its path."""
     pictures = [Image.open(frame).convert("L") for frame in frames]

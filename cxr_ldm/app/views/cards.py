@@ -8,9 +8,12 @@ from PIL import Image
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.viewer import viewer
+from cxr_ldm.imaging.grids import cells
 from cxr_ldm.report.cards.facts import facts_of
 from cxr_ldm.report.cards.pages import cards_of
 from cxr_ldm.report.cards.parts import Card, Picture, block_lines, html, markdown
+
+COLUMNS = 4  # of the picture of the worst images
 
 
 @st.cache_data(max_entries=8, show_spinner="Reading what was measured …")
@@ -30,8 +33,10 @@ def show(card: Card, name: str) -> None:
         st.subheader(section.title)
         for block in section.blocks:
             if isinstance(block, Picture):
-                with Image.open(block.path) as picture:
-                    viewer([np.asarray(picture.convert("L"))], [block.caption], f"{card.file}_picture", columns=1)
+                with Image.open(block.path) as sheet:
+                    pictures = cells(np.asarray(sheet.convert("L")), COLUMNS)
+                viewer(pictures, [""] * len(pictures), f"{card.file}_picture", columns=COLUMNS)
+                st.caption(block.caption)
             else:
                 st.markdown(block_lines(block))
 
