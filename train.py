@@ -1,6 +1,6 @@
 """python train.py: see --help, README.md and conf/train.yaml."""
 
-if __name__ == "__main__":  # what processes started from here, which read this file too, need none of
+if __name__ == "__main__":  # workers started from here read this file too, and need nothing of it
     from cxr_ldm.commands.cli import launch
 
     launch("train")

@@ -388,21 +388,14 @@ class Sample(Command):
     c2pa: Place | None
 
 
+Written = Literal["half", "int8", "full", "onnx", "onnx_int8", "diffusers"]
+Read = Literal["taesd", "taesd3", "autoencoder_kl", "stable_diffusion"]  # what others published, into a bundle
+
+
 class Export(Command):
     bundle: Place | None
     out: Place | None
-    form: Literal[
-        "half",
-        "int8",
-        "full",
-        "onnx",
-        "onnx_int8",
-        "diffusers",
-        "taesd",
-        "taesd3",
-        "autoencoder_kl",
-        "stable_diffusion",
-    ]
+    form: Literal[Written, Read]
     hub: Word | None
     private: bool
     decoder: Place | None

@@ -13,7 +13,7 @@ from cxr_ldm.report.cards.facts import facts_of
 from cxr_ldm.report.cards.pages import cards_of
 from cxr_ldm.report.cards.parts import Card, Picture, block_lines, html, markdown
 
-COLUMNS = 4  # of the picture of the worst images
+COLUMNS = 4  # of the picture of the worst images, see `evaluation.memory.extremes`
 
 
 @st.cache_data(max_entries=8, show_spinner="Reading what was measured …")
