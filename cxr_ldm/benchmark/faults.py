@@ -22,8 +22,9 @@ from cxr_ldm.bundle import load_bundle
 from cxr_ldm.callbacks.history import HEADER, HISTORY, lines, read_history
 from cxr_ldm.checkpoints import WholeCheckpoints, read_checkpoint
 from cxr_ldm.data.prepared.folder import IMAGES, MANIFEST, WEIGHTS, Prepared
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
 from cxr_ldm.data.prepared.manifest import Reader, Record, Rejected
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import RUN_KEYS, Metric, read_metrics, run_entry, write_metrics
 from cxr_ldm.networks.autoencoder import Autoencoder

@@ -25,8 +25,9 @@ from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
 from cxr_ldm.benchmark.watched import watch
 from cxr_ldm.data.phantom.reader import PhantomReader
 from cxr_ldm.data.pixels.dicom import load_dicom
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
 from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.prepared.workers import begin
 from cxr_ldm.metrics.results import Metric
 from cxr_ldm.ranges import Count

@@ -130,7 +130,8 @@ def page_seconds(outputs: Path) -> float:
     from streamlit.testing.v1 import AppTest
 
     import cxr_ldm.app
-    from cxr_ldm.data.prepared.making import Target, prepare
+    from cxr_ldm.data.prepared.making import prepare
+    from cxr_ldm.data.prepared.target import Target
 
     view = Path(cxr_ldm.app.__file__).parent / "views" / "dataset.py"
     before = os.environ.get("CXR_LDM_OUTPUTS")

@@ -22,9 +22,9 @@ from cxr_ldm.commands.measuring import (
 from cxr_ldm.commands.settings import filled, overrides, plain
 from cxr_ldm.data.pictures import Pictures, listed, read_pictures, with_prompts
 from cxr_ldm.data.prepared.folder import MANIFEST, Prepared
-from cxr_ldm.data.prepared.making import Target
 from cxr_ldm.data.prepared.making import prepare as prepare_folder
 from cxr_ldm.data.prepared.splits import Split
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.files import FilesReader
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation import judge as judging

@@ -15,8 +15,8 @@ from cxr_ldm.assets import CONF
 from cxr_ldm.commands.checking import check
 from cxr_ldm.commands.schema import Command
 from cxr_ldm.data.prepared.folder import Prepared
-from cxr_ldm.data.prepared.making import Target
 from cxr_ldm.data.prepared.making import prepare as prepare_folder
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
 

@@ -10,7 +10,8 @@ from cxr_ldm.assets import CHEST, DEMO, UPSCALERS, VAES
 from cxr_ldm.benchmark.guidance import real
 from cxr_ldm.bundle import CARD, load_bundle, load_vae
 from cxr_ldm.data.phantom.reader import PhantomReader
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.diffusion.samplers import dpmpp_2m
 from cxr_ldm.metrics.faithfulness.adherence import PhantomAdherence
 from cxr_ldm.metrics.results import read_metrics

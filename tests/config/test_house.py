@@ -15,7 +15,8 @@ from PIL import Image
 from cxr_ldm.assets import DEMO
 from cxr_ldm.commands.sample import sample
 from cxr_ldm.data.batches.images import ImageDataModule
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.table import TableReader
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,8 +14,8 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from cxr_ldm.commands.sample import read_prompts
 from cxr_ldm.data.pixels.dicom import load_dicom, read_dicom
 from cxr_ldm.data.pixels.images import UnreadableImage, display, read_grey
-from cxr_ldm.data.prepared.making import Target
 from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.nih import NIHReader
 from cxr_ldm.data.readers.openi import OpenIReader
 from cxr_ldm.data.readers.table import TableReader

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from cxr_ldm.data.pixels.dicom import read_dicom
 from cxr_ldm.data.pixels.images import UnreadableImage, display
 from cxr_ldm.data.prepared.folder import Prepared
-from cxr_ldm.data.prepared.making import Target, dry_run, prepare, sift
+from cxr_ldm.data.prepared.making import dry_run, prepare, sift
 from cxr_ldm.data.prepared.manifest import Record
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.openi import OpenIReader
 from cxr_ldm.data.readers.table import TableReader
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cxr_ldm.data.findings.targets import all_targets, learnable
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.metrics.faithfulness.judged import Judged, faithfulness
 from cxr_ldm.networks.classifier import Classifier

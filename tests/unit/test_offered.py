@@ -7,7 +7,8 @@ from torch.utils.data import DataLoader
 
 from cxr_ldm import TextToCXR, UserError, load_prepared
 from cxr_ldm.data.phantom.reader import PhantomReader
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.diffusion.samplers import ddim
 from cxr_ldm.imaging.grids import to_uint8
 

@@ -14,7 +14,8 @@ from scipy.stats import binom, binomtest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from cxr_ldm.data.phantom.reader import PhantomReader, load_image, truth
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.errors import UserError
 from cxr_ldm.quiz.page import markdown, render, tables
 from cxr_ldm.quiz.questions import NONE, Candidate, balanced, halves

@@ -1,39 +1,26 @@
 """Raw collection → prepared folder: manifest.parquet, images.npy, rejected.csv, summary.json and run.json."""
 
 import hashlib
-import io
-import json
-import os
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
-from cxr_ldm.artifacts import (
-    RECORD,
-    read_record,
-    resumable,
-    state,
-    write_json,
-    write_record,
-    write_text,
-)
+from cxr_ldm.artifacts import RECORD, read_record, resumable, state, write_json, write_record
 from cxr_ldm.content import Verify, save_array, sealed
 from cxr_ldm.content import sums as content_sums
-from cxr_ldm.data.pixels.images import BLANK, Bits, Fit, UnreadableImage, equalised, is_file, resize_square
+from cxr_ldm.data.pixels.images import is_file
 from cxr_ldm.data.prepared.folder import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
+from cxr_ldm.data.prepared.journal import JOURNAL, Draw, write_images
 from cxr_ldm.data.prepared.manifest import COLUMNS, Counting, Reader, Record, Rejected
-from cxr_ldm.data.prepared.parts import HASHES, JOURNAL, Drawn, Part, Parts
+from cxr_ldm.data.prepared.parts import HASHES, Part, Parts
 from cxr_ldm.data.prepared.rejected import counted, said, write_rejected
 from cxr_ldm.data.prepared.splits import SPLITS, split_of
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.prepared.workers import pool
 from cxr_ldm.data.readers import raw_files
 from cxr_ldm.errors import UserError
@@ -42,69 +29,8 @@ from cxr_ldm.errors import UserError
 VERSION = 4
 # Folders of these versions are opened where they are; they may hold identical images more than once.
 EARLIER = (3,)
-IDENTICAL = "identical to an earlier image"
-REJECTED, SUMMARY, PNG = "rejected.csv", "summary.json", "png"
+REJECTED, SUMMARY = "rejected.csv", "summary.json"
 MADE = (MANIFEST, IMAGES, REJECTED, SUMMARY)
-# Images in flight: bounds the memory whatever the size of the collection, at an idle moment of the workers for each.
-CHUNK = 512
-
-
-@dataclass(frozen=True)
-class Target:
-    """What every image of a prepared folder becomes.
-
-    Args:
-        size: side of the square in pixels.
-        fit: "pad" or "crop", see `resize_square`.
-        bits: 8 or 16, of each grey level.
-        clahe: `clip_limit` and `tiles` of a local equalisation, or None; it changes what intensity means, so it is off
-            unless asked for.
-        png: whether each image is also written as a PNG file.
-    """
-
-    size: int
-    fit: Fit = "pad"
-    bits: Bits = 8
-    clahe: Mapping[str, Any] | None = None
-    png: bool = False
-
-    @property
-    def dtype(self) -> np.dtype:
-        return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
-
-    def check(self) -> None:
-        """Raises UserError where a value is impossible."""
-        if self.size < 8:
-            raise UserError(f"data.size={self.size} is too small; use 8 or more pixels.")
-        if self.fit not in ("pad", "crop"):
-            raise UserError(f"data.fit={self.fit} is unknown; use pad or crop.")
-        if self.bits not in (8, 16):
-            raise UserError(f"data.bits={self.bits} is not possible; use 8 or 16.")
-        if self.clahe is not None and not _possible(self.clahe, self.size):
-            raise UserError(
-                f"data.clahe={self.clahe} must be null, or a clip_limit above 0 and whole tiles from 1 to half of "
-                f"data.size={self.size}."
-            )
-
-    def draw(self, record: Record) -> tuple[np.ndarray, tuple[int, int]] | Rejected:
-        """The square of one record and the height and width of its original, or why there is none."""
-        try:
-            image = record.load()
-        except UserError as error:
-            return Rejected(record.image_id, error.reason if isinstance(error, UnreadableImage) else str(error))
-        if isinstance(image, np.ndarray) and image.min() == image.max():
-            return Rejected(record.image_id, BLANK)
-        square = resize_square(image, self.size, self.fit, self.bits)
-        if self.clahe:
-            square = equalised(square, self.clahe["clip_limit"], self.clahe["tiles"])
-        return square, (image.shape[0], image.shape[1])
-
-
-def _possible(clahe: Any, size: int) -> bool:
-    if not isinstance(clahe, Mapping) or set(clahe) != {"clip_limit", "tiles"}:
-        return False
-    limit, tiles = clahe["clip_limit"], clahe["tiles"]
-    return type(limit) in (int, float) and limit > 0 and type(tiles) is int and 1 <= tiles <= size // 2
 
 
 def prepare(
@@ -158,7 +84,7 @@ def prepare(
         records, rejected = sift(reader)
         records = _limited(records, limit)
         with decoded(records, target, workers) if parts is None else joined(records, parts) as draw:
-            done = _decode(records, partial_folder, name, target, draw)
+            done = write_images(records, partial_folder, name, target, draw)
         rows, unreadable = _sorted(records, done)
         rejected += unreadable
         if not rows:
@@ -210,7 +136,7 @@ def prepare_part(
             return own
         records = part.of(_limited(sift(reader)[0], limit))
         with decoded(records, target, workers) as draw:
-            _decode(records, partial_folder, f"{name} {part}", target, draw, apart=True)
+            write_images(records, partial_folder, f"{name} {part}", target, draw, apart=True)
         write_json(partial_folder / HASHES, raw_files.hashes(part.of(list(raw_files.relative_names(files)))))
         made = content_sums(partial_folder, (IMAGES, JOURNAL, HASHES))
         write_record(partial_folder, settings, complete=True, files=made)
@@ -312,14 +238,11 @@ def _limited(records: list[Record], limit: int | None) -> list[Record]:
     return [record for record in records if record.image_id in chosen]
 
 
-Draw = Callable[[int], Iterable[Drawn]]  # from a record on, what at least CHUNK of them came to, or all that follow
-
-
 @contextmanager
 def decoded(records: Sequence[Record], target: Target, workers: int | None) -> Iterator[Draw]:
     """Draws records in processes of their own."""
     with pool(records, workers) as run:
-        yield lambda start: run(target.draw, records[start : start + CHUNK])
+        yield lambda start, end: run(target.draw, records[start:end])
 
 
 @contextmanager
@@ -328,42 +251,6 @@ def joined(records: Sequence[Record], parts: Parts) -> Iterator[Draw]:
     if [outcome["image_id"] for outcome in parts.outcomes] != [record.image_id for record in records]:
         raise UserError("the collection names other images than when its parts were prepared; prepare the parts again.")
     yield parts.drawn
-
-
-def _decode(
-    records: Sequence[Record], folder: Path, name: str, target: Target, draw: Draw, apart: bool = False
-) -> list[dict[str, Any]]:
-    """Write the images of all readable records and return what each record came to.
-
-    The journal holds one line for each record that is done, written after its image; what both hold is kept.
-
-    Args:
-        apart: whether identical images are kept, since which one is the first is not known yet.
-    """
-    images, journal = folder / IMAGES, folder / JOURNAL
-    done = _recovered(images, journal, target)
-    seen = {outcome["picture"]: outcome["image_id"] for outcome in done if "reason" not in outcome}
-    with open(images, "r+b") as file, open(journal, "a", encoding="utf-8") as log:
-        file.seek(0, os.SEEK_END)
-        with tqdm(total=len(records), initial=len(done), desc=f"prepare {name}", unit="image") as progress:
-            for start in range(len(done), len(records), CHUNK):
-                chunk = records[start : start + CHUNK]
-                for record, result in zip(chunk, islice(draw(start), len(chunk)), strict=True):
-                    progress.update()
-                    if not apart:
-                        result = _first_of_its_kind(record, result, seen)
-                    outcome = _outcome(record, result)
-                    if not isinstance(result, Rejected):
-                        file.write(result[0].tobytes())
-                        file.flush()
-                        if target.png:
-                            _write_png(folder / PNG, record.image_id, result[0])
-                    log.write(json.dumps(outcome) + "\n")
-                    log.flush()
-                    done.append(outcome)
-        file.seek(0)
-        _write_header(file, sum("reason" not in outcome for outcome in done), target)
-    return done
 
 
 def _sorted(
@@ -380,68 +267,6 @@ def _sorted(
                 {**_row(record), "weight": record.weight, "height": outcome["height"], "width": outcome["width"]}
             )
     return rows, rejected
-
-
-def _first_of_its_kind(record: Record, result: Drawn, seen: dict[str, str]) -> Drawn:
-    """`result`, or its rejection where the same picture, decoded and resized, came before.
-
-    Two files of one picture may belong to two people of the table, and so to two splits.
-
-    Args:
-        seen: picture → image_id of those that are kept; this one is added.
-    """
-    if isinstance(result, Rejected):
-        return result
-    first = seen.setdefault(_picture(result[0]), record.image_id)
-    return result if first == record.image_id else Rejected(record.image_id, IDENTICAL, first)
-
-
-def _picture(image: np.ndarray) -> str:
-    """SHA-256 of the grey levels."""
-    return hashlib.sha256(image.tobytes()).hexdigest()
-
-
-def _outcome(record: Record, result: Drawn) -> dict[str, Any]:
-    if isinstance(result, Rejected):
-        return {"image_id": record.image_id, "reason": result.reason} | (
-            {"detail": result.detail} if result.detail else {}
-        )
-    height, width = result[1]
-    return {"image_id": record.image_id, "height": height, "width": width, "picture": _picture(result[0])}
-
-
-def _recovered(images: Path, journal: Path, target: Target) -> list[dict[str, Any]]:
-    """Outcomes that an interrupted run left whole; both files are cut to them, or begun."""
-    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True) if journal.exists() else []
-    outcomes = [json.loads(line) for line in lines if line.endswith("\n")]
-    header = io.BytesIO()
-    _write_header(header, 0, target)
-    start, bytes_each = header.tell(), target.size**2 * target.dtype.itemsize
-    if images.exists() and outcomes:
-        whole = (images.stat().st_size - start) // bytes_each
-        while sum("reason" not in outcome for outcome in outcomes) > whole:
-            outcomes.pop()
-        os.truncate(images, start + bytes_each * sum("reason" not in outcome for outcome in outcomes))
-    else:
-        images.write_bytes(header.getvalue())
-        outcomes = []
-    write_text(journal, "".join(lines[: len(outcomes)]))
-    return outcomes
-
-
-def _write_png(folder: Path, image_id: str, image: np.ndarray) -> None:
-    """PNG file named by the image's id; folders in an id become folders, and none leads out of ours."""
-    stem = re.sub(r"\.(png|jpe?g|dcm)$", "", image_id, flags=re.IGNORECASE)
-    path = folder.joinpath(*(part for part in f"{stem}.png".split("/") if part not in ("", ".", "..")))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-
-
-def _write_header(file: BinaryIO, count: int, target: Target) -> None:
-    """Header of a .npy array [count, size, size]; NumPy pads it so that the first axis can grow in place."""
-    shape = (count, target.size, target.size)
-    entries = {"descr": target.dtype.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, entries)  # type: ignore[arg-type]
 
 
 def _row(record: Record) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import numpy as np
 
 from cxr_ldm import artifacts, content
 from cxr_ldm.data.prepared.folder import IMAGES
+from cxr_ldm.data.prepared.journal import JOURNAL, Drawn
 from cxr_ldm.data.prepared.manifest import Rejected
 from cxr_ldm.errors import UserError
 
-JOURNAL, HASHES = "journal.jsonl", "hashes.json"
+HASHES = "hashes.json"
 Item = TypeVar("Item")
-Drawn = tuple[np.ndarray, tuple[int, int]] | Rejected
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ class Parts:
         """What is known of the raw files, each of which one of the parts has hashed."""
         return {"count": len(self.hashes), "content": artifacts.fingerprint(sorted(self.hashes))}
 
-    def drawn(self, start: int) -> Iterator[Drawn]:
-        """What each record came to, from the record `start` on."""
+    def drawn(self, start: int, end: int) -> Iterator[Drawn]:
+        """What each record came to, from the record `start` to before `end`."""
         part = max(number for number, first in enumerate(self.first_image) if first <= start)
         kept = sum("reason" not in outcome for outcome in self.outcomes[self.first_image[part] : start])
-        for number in range(start, len(self.outcomes)):
+        for number in range(start, end):
             while part + 1 < len(self.first_image) and number >= self.first_image[part + 1]:
                 part, kept = part + 1, 0
             outcome = self.outcomes[number]

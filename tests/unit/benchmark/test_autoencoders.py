@@ -10,7 +10,8 @@ from cxr_ldm.benchmark.autoencoders import linear_start, of_autoencoder, page, r
 from cxr_ldm.bundle import load_vae, save_bundle
 from cxr_ldm.commands import export
 from cxr_ldm.data.phantom.reader import PhantomReader
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.errors import UserError
 from cxr_ldm.metrics.results import read_metrics, run_entry, write_metrics
 from cxr_ldm.networks.autoencoder import Autoencoder

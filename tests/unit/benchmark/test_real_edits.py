@@ -8,7 +8,8 @@ import torch
 
 from cxr_ldm.benchmark import real_edits
 from cxr_ldm.data.phantom.reader import PhantomReader
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.collection import Collection

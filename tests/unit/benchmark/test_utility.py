@@ -23,7 +23,8 @@ from cxr_ldm.benchmark.utility_arms import (
 from cxr_ldm.benchmark.utility_figures import estimate, figures
 from cxr_ldm.data.phantom.reader import PhantomReader
 from cxr_ldm.data.prepared.folder import to_pixels
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.crossfit import folds
 from cxr_ldm.evaluation.fitting import Recipe

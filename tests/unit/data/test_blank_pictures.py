@@ -5,7 +5,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.table import TableReader
 
 

@@ -16,7 +16,7 @@ from cxr_ldm.data.phantom.reader import PhantomReader
 from cxr_ldm.data.pixels import dicom_file
 from cxr_ldm.data.pixels.dicom import header_view, read_dicom
 from cxr_ldm.data.pixels.images import UnreadableImage
-from cxr_ldm.data.prepared.making import Target
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.joined import JoinedReader
 from cxr_ldm.data.readers.mix import MixReader
 from cxr_ldm.errors import UserError

@@ -8,7 +8,8 @@ import torch
 from cxr_ldm.data.batches.images import Crop, ImageDataModule, ordered_loader
 from cxr_ldm.data.batches.order import StepSampler
 from cxr_ldm.data.batches.transforms import Augment
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 

@@ -17,8 +17,10 @@ from pydicom.pixels import apply_voi, apply_windowing
 
 from cxr_ldm.data.pixels.dicom import load_dicom, read_dicom
 from cxr_ldm.data.pixels.images import UnreadableImage, display, resize_square
-from cxr_ldm.data.prepared.making import IDENTICAL, Target, prepare
+from cxr_ldm.data.prepared.journal import IDENTICAL
+from cxr_ldm.data.prepared.making import prepare
 from cxr_ldm.data.prepared.manifest import Record
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.errors import UserError
 
 # The pairs that occur in the 7,469 headers of the Indiana collection.

@@ -6,7 +6,8 @@ import pytest
 from cxr_ldm.data.batches.images import ImageDataModule
 from cxr_ldm.data.batches.order import StepSampler
 from cxr_ldm.data.phantom.reader import PhantomReader
-from cxr_ldm.data.prepared.making import Target, dry_run, prepare
+from cxr_ldm.data.prepared.making import dry_run, prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.mix import MixReader
 from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError

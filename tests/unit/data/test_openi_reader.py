@@ -11,8 +11,9 @@ from PIL import Image
 from small_pictures import picture
 
 from cxr_ldm.data.pixels.images import display
-from cxr_ldm.data.prepared.making import Target, dry_run, prepare, sift
+from cxr_ldm.data.prepared.making import dry_run, prepare, sift
 from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.openi import OpenIReader
 from cxr_ldm.errors import UserError
 

@@ -8,7 +8,8 @@ import pytest
 
 from cxr_ldm.data.pack import decode, encode, pack, psnr, unpack
 from cxr_ldm.data.phantom.reader import PhantomReader
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.errors import UserError
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from cxr_ldm.data.prepared import making
-from cxr_ldm.data.prepared.making import Target, prepare, prepare_part
+from cxr_ldm.data.prepared import journal, making
+from cxr_ldm.data.prepared.making import prepare, prepare_part
 from cxr_ldm.data.prepared.parts import Part
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError
 
@@ -50,7 +51,7 @@ def test_a_part_that_crashed_is_missed_by_name_and_goes_on_where_it_was(reader, 
     prepare(reader, tmp_path / "whole", TARGET, **OPTIONS)
     for number in (1, 3):
         prepare_part(reader, tmp_path / "parts", TARGET, Part(number, 3), **OPTIONS)
-    monkeypatch.setattr(making, "CHUNK", 2)
+    monkeypatch.setattr(journal, "CHUNK", 2)
 
     @dataclass(frozen=True)
     class Dies(Target):

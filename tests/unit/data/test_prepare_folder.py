@@ -18,9 +18,10 @@ from cxr_ldm.content import sealed
 from cxr_ldm.data.phantom.reader import PhantomReader
 from cxr_ldm.data.pixels.images import resize_square
 from cxr_ldm.data.prepared.folder import Prepared
-from cxr_ldm.data.prepared.making import Target, dry_run, prepare
+from cxr_ldm.data.prepared.making import dry_run, prepare
 from cxr_ldm.data.prepared.manifest import COLUMNS, Record, Rejected
 from cxr_ldm.data.prepared.rejected import said
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers import raw_files
 from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError

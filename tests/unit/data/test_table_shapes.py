@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
 from cxr_ldm.data.prepared.manifest import Record, Rejected
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.data.readers.joined import JoinedReader
 from cxr_ldm.data.readers.table import TableReader
 from cxr_ldm.errors import UserError

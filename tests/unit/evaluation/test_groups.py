@@ -6,7 +6,8 @@ import torch
 
 from cxr_ldm.data.findings.targets import all_targets
 from cxr_ldm.data.phantom.reader import PhantomReader
-from cxr_ldm.data.prepared.making import Target, prepare
+from cxr_ldm.data.prepared.making import prepare
+from cxr_ldm.data.prepared.target import Target
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.groups import FEWEST, auroc_by_group, distances_by_group, groups_of
 from cxr_ldm.evaluation.ldm import Evaluation, sampled
