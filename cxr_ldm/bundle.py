@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 import cxr_ldm
-from cxr_ldm import artifacts, content, register
+from cxr_ldm import artifacts, content, lineage, register
 from cxr_ldm.assets import MODELS, VAES
 from cxr_ldm.card import card
 from cxr_ldm.errors import UserError
@@ -190,15 +190,11 @@ def save_with_decoder(source: Path, decoder: Path, folder: Path, **changes: Any)
             "name a VAE that was trained with vae_bundle= from the model's."
         )
     parts = model.parts | {"autoencoder": other}
-    info = (
-        model.info
-        | changes
-        | {
-            "decoder_from": vae.sha256,
-            "vae_data": vae.info["data"],
-            "made_from": model.sha256,
-        }
-    )
+    made = {"decoder_from": vae.sha256, "vae_data": vae.info["data"], "made_from": model.sha256}
+    # the encoder is still that of the autoencoder before
+    earlier = [*model.info.get("init_data", []), *vae.info.get("init_data", []), model.info.get("vae_data") or {}]
+    made["init_data"] = [each for each in lineage.each_once(earlier) if each != vae.info["data"]]
+    info = model.info | changes | made
     return save_bundle(folder, "ldm", model.spec | {"autoencoder": vae.spec["autoencoder"]}, parts, info)
 
 

@@ -90,7 +90,7 @@ def card(facts: Mapping[str, Any]) -> str:
     own, other = info.get("data", {}), info.get("vae_data")
     lines += ["", "Trained on:", "", *sources(own)]
     for before in info.get("init_data", []):
-        lines += ["", "It started from a model that was trained on:", "", *sources(before)]
+        lines += ["", "It, or its VAE, started from a model that was trained on:", "", *sources(before)]
     if other is not None and other.get("fingerprint") != own.get("fingerprint"):
         lines += ["", "Its VAE was trained on:", "", *sources(other)]
     return "\n".join(lines) + "\n"

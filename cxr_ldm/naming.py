@@ -219,9 +219,16 @@ def kind_of(bundle: Path) -> str | None:
 
 
 def prepared_with(fingerprint: str | None, outputs: Path) -> Path | None:
-    """The prepared folder of exactly this content below `outputs`; None where there is none, or nobody knows which."""
+    """The prepared folder of exactly this content below `outputs`; None where there is none, or nobody knows which.
+
+    The original comes before one that was packed, which has no test images.
+    """
     if fingerprint is None:
         return None
     records = ((path.parent, read_json(path)) for path in sorted((outputs / "prepared").glob(f"*/{RECORD}")))
-    same = (folder for folder, record in records if record["complete"] and record["fingerprint"] == fingerprint)
-    return next(same, None)
+    same = (
+        ("packed" in record, folder)
+        for folder, record in records
+        if record["complete"] and record["fingerprint"] == fingerprint
+    )
+    return min(same, default=(False, None))[1]

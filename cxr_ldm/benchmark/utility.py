@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxr_ldm import naming
+from cxr_ldm import lineage, naming
 from cxr_ldm.benchmark.utility_arms import Design, Source, all_scores, arms
 from cxr_ldm.benchmark.utility_figures import POWER, figures
 from cxr_ldm.bundle import Bundle, load_bundle
@@ -152,9 +152,7 @@ def seen(bundle: Bundle, data: Prepared, external: bool, split: str | None) -> S
         raise UserError(
             f"{bundle.folder} makes images of {bundle.info['size']} pixels and {data.folder} has {data.size}."
         )
-    parts = (bundle.info["data"], bundle.info.get("vae_data") or {})
-    trained = {part.get("fingerprint") for part in parts}  # that of published weights is not known
-    own = data.fingerprint in trained
+    own = lineage.knows(bundle.info, data.fingerprint)
     if not own and not external:
         raise UserError(
             f"{bundle.folder} was trained on {bundle.info['data']['name']} as it was prepared then, and not on "
@@ -175,8 +173,8 @@ def saw(bundle: Bundle, chosen: str, own: bool, leaked: int, count: int) -> str:
     which = "all images" if chosen == "all" else f"the {chosen} split"
     if leaked:
         text = (
-            f"Leakage: the generator or its autoencoder was trained on {leaked:,} of the {count:,} real images, so a "
-            "gain may be what it remembers of the patients that are scored."
+            f"Leakage: the generator, its autoencoder or what they started from was trained on {leaked:,} of the "
+            f"{count:,} real images, so a gain may be what it remembers of the patients that are scored."
         )
     elif own:
         text = (
@@ -190,7 +188,7 @@ def saw(bundle: Bundle, chosen: str, own: bool, leaked: int, count: int) -> str:
             f"Real images are {which} of a collection that the generator was not trained on; that it saw no patient of "
             "it otherwise is the word of whoever ran this (external=true)."
         )
-    if "init" in bundle.info.get("settings", {}):
+    if "init" in bundle.info.get("settings", {}) and "init_data" not in bundle.info:
         text += " It began from another model, whose training images its bundle does not name."
     return text
 
@@ -249,7 +247,7 @@ def source_of(data: Prepared, rows: np.ndarray, targets: Targets, model: Model, 
         synthetic,
         values,
         groups_of(data, rows),
-        {"data": data.fingerprint, "rows": rows.tolist()},
+        {"data": data.identity, "rows": rows.tolist()},
         {"bundle": model.bundle.sha256, "guidance": model.sampling.rule.settings(), "seed": seed, **model.facts()},
     )
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
-from cxr_ldm import artifacts, naming
+from cxr_ldm import artifacts, lineage, naming
 from cxr_ldm.assets import CONF
 from cxr_ldm.bundle import Bundle, bundle_sha256, load_bundle, read_config
 from cxr_ldm.commands.measuring import (
@@ -255,7 +255,7 @@ def check(cfg: DictConfig, bundle: Bundle, prepared: Prepared) -> None:
             f"{bundle.folder} makes images of {bundle.info['size']} pixels and {prepared.folder} has {prepared.size}."
         )
     name, known = bundle.info["data"]["name"], bundle.info["data"].get("fingerprint")
-    if known == prepared.fingerprint or cfg.get("external"):
+    if cfg.get("external") or lineage.knows(bundle.info, prepared.fingerprint):
         return
     if known is None:
         raise UserError(
@@ -273,7 +273,7 @@ def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     """What decides every evaluation's numbers beside the bundle."""
     groups = {group: plain(cfg[group]) for group in ("metrics", "sampler")} | {"guidance": guidance_recorded(cfg)}
     groups["metrics"] = chosen_measures(groups["metrics"])
-    stated = {"data": prepared.fingerprint, "seed": cfg.seed, "features": extractors_recorded(cfg)}
+    stated = {"data": prepared.identity, "seed": cfg.seed, "features": extractors_recorded(cfg)}
     if str(cfg.get("precision", 32)) != "32":  # as when there was no other
         stated |= sampling_of(cfg).narrowness()
     return stated | splits.recorded(cfg.split) | groups

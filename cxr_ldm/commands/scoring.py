@@ -238,8 +238,8 @@ def stated(cfg: DictConfig, scoring: Scoring) -> dict[str, Any]:
     training = scoring.training
     judge = {"classifier": bundle_sha256(Path(cfg.classifier))} if cfg.get("classifier") else {}
     return {
-        "real": scoring.data.prepared.fingerprint,
-        "training": None if training is None else training.prepared.fingerprint,
+        "real": scoring.data.prepared.identity,
+        "training": None if training is None else training.prepared.identity,
         "features": extractors_recorded(cfg),
         "n": scoring.measures.n,
         "floor_repeats": scoring.measures.floor_repeats,

@@ -54,7 +54,7 @@ class FeatureSets:
         Args:
             what: of images, for the progress bar.
         """
-        made_by = {"data": self.prepared.fingerprint, "rows": rows.tolist(), **self.settings(name)}
+        made_by = {"data": self.prepared.identity, "rows": rows.tolist(), **self.settings(name)}
         features = kept(self.cache, made_by, lambda: self._extracted(name, rows, what))
         self._remember(name, rows, features)
         return features

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from cxr_ldm import lineage
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.callbacks.grids import ImageGrid
 from cxr_ldm.content import Verify
@@ -210,7 +211,7 @@ class DistillPlan(Plan):
         """Fills the caches."""
         torch.manual_seed(self.seed)
         parts, encoder = self.teacher.parts, self.conditioner.text_encoder
-        made_by: dict[str, Any] = {"data": self.prepared.fingerprint, "vae": self.teacher.sha256}
+        made_by: dict[str, Any] = {"data": self.prepared.identity, "vae": self.teacher.sha256}
         self.moments = moments_of(parts["autoencoder"], self.prepared, self.cache, made_by, self.device, self.verify)
         made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
         self.table = text_table(encoder, self.worded, self.cache, made_by, self.device, self.verify)
@@ -250,6 +251,7 @@ class DistillPlan(Plan):
             "sampling": {"sampler": SAMPLER, "steps": STEPS},
             "teacher": self.teacher.sha256,
         }
+        info |= lineage.before(self.teacher.info, own=self.prepared.fingerprint)
         return Contents(specs, parts, info)
 
     def stated(self) -> dict[str, Any]:

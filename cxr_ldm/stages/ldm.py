@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from cxr_ldm import artifacts, ranks
+from cxr_ldm import artifacts, lineage, ranks
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.callbacks.graphs import Graphs
@@ -280,7 +280,7 @@ class LDMPlan(Plan):
         encoder, unfreezing = self.text_encoder, self.parts.unfreezing
         if ranks.number() == 0:
             artifacts.write_text(folder / TOKENIZER, encoder.tokenizer.definition)
-        made_by: dict[str, Any] = {"data": self.prepared.fingerprint, "vae": self.vae.sha256}
+        made_by: dict[str, Any] = {"data": self.prepared.identity, "vae": self.vae.sha256}
         self.moments = moments_of(self.autoencoder, self.prepared, self.cache, made_by, self.device, self.verify)
         # not the config: when layers are freed, and how fast they train, changes nothing that is cached
         made_by = {"text_encoder": encoder.arguments, "weights": encoder.frozen_sha256()}
@@ -361,6 +361,8 @@ class LDMPlan(Plan):
             "guidance": Guidance().settings() | {"chosen": "default"},
             "vae_data": self.vae.info["data"],
         } | dict(self.parts.info)
+        earlier = lineage.each_once([*info.get("init_data", []), *self.vae.info.get("init_data", [])])
+        info |= {"init_data": earlier} if earlier else {}
         named = nameable(self.reports, self.prepared.labels("train"))
         info["findings"] = list(dict.fromkeys([*info.get("findings", []), *named]))
         return Contents(specs, parts, info)

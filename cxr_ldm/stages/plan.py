@@ -10,6 +10,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from cxr_ldm import lineage
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.data.batches.images import StreamDataModule
 from cxr_ldm.data.prepared.folder import Prepared
@@ -34,7 +35,7 @@ class Contents:
 
 def ancestry(ancestor: Bundle) -> dict[str, Any]:
     """Facts for the bundle of what starts from another: which, and the data of it and of those before it."""
-    return {"init": ancestor.sha256, "init_data": [*ancestor.info.get("init_data", []), ancestor.info.get("data", {})]}
+    return {"init": ancestor.sha256, **lineage.before(ancestor.info)}
 
 
 class Plan(ABC):

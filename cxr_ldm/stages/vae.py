@@ -241,7 +241,7 @@ class VAEPlan(Plan):
         return module.autoencoder, step
 
     def contents(self, module: VAEStage) -> Contents:
-        info = ancestry(self.source) if self.source is not None and self.encoder_too else {}
+        info = {} if self.source is None else ancestry(self.source)
         return Contents({"autoencoder": self.spec}, {"autoencoder": module.autoencoder}, info)
 
     def stated(self) -> dict[str, Any]:

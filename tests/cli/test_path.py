@@ -196,7 +196,7 @@ def test_a_model_is_fine_tuned_on_other_images_and_says_what_it_comes_from(outpu
         bundle = load_bundle(outputs / stage / "tuned" / "bundle", stage)
         known = load_bundle(source, "ldm" if stage != "classifier" else stage)
         assert bundle.info["init"] == known.sha256
-        assert "It started from a model that was trained on" in (bundle.folder / "README.md").read_text()
+        assert "started from a model that was trained on" in (bundle.folder / "README.md").read_text()
         name = {"vae": "autoencoder", "ldm": "network", "classifier": "classifier"}[stage]
         changes = [
             (value - known.parts[name].state_dict()[key]).abs().max().item()

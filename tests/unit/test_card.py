@@ -51,4 +51,4 @@ def test_a_card_names_what_a_model_started_from_and_says_briefly_how_its_guidanc
     curve = {"scale": 3.0, "chosen": {"split": "val", "curve": [{"scale": 1.0}]}}
     text = card(config(data={"sources": {"nih": 5}}, init_data=[before], guidance=curve))
     assert "Guidance scale 3 (chosen on val)." in text
-    assert "| Kermany paediatric chest X-rays | 7 |" in text.split("It started from a model that was trained on:")[1]
+    assert "| Kermany paediatric chest X-rays | 7 |" in text.split("started from a model that was trained on:")[1]

@@ -64,3 +64,5 @@ def test_a_collection_is_found_by_its_content(tmp_path):
     fingerprint = artifacts.read_record(tmp_path / "prepared" / "whole")["fingerprint"]
     assert prepared_with(fingerprint, tmp_path) == tmp_path / "prepared" / "whole"
     assert prepared_with("other", tmp_path) is None
+    artifacts.write_record(tmp_path / "prepared" / "again", {"seed": 0}, complete=True, packed={"images": 1})
+    assert prepared_with(fingerprint, tmp_path) == tmp_path / "prepared" / "whole"  # the packed one has no test images

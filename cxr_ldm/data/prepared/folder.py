@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cxr_ldm import content
-from cxr_ldm.artifacts import RECORD, read_record
+from cxr_ldm.artifacts import RECORD, fingerprint, read_record
 from cxr_ldm.data.prepared.splits import SPLITS, Split
 from cxr_ldm.errors import UserError
 
@@ -57,6 +57,11 @@ class Prepared:
         self.fingerprint: str = record["fingerprint"]
         self.packed: dict[str, Any] | None = record.get("packed")
         self.images = content.read_array(self.folder / IMAGES, self.advice, mapped=True)
+
+    @property
+    def identity(self) -> str:
+        """Of these very rows and pixels, for caches: a packed folder has the original's fingerprint, but fewer rows."""
+        return self.fingerprint if self.packed is None else fingerprint([self.fingerprint, self.packed])
 
     def __len__(self) -> int:
         return len(self.images)

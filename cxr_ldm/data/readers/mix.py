@@ -43,7 +43,7 @@ class MixReader:
 
     def settings(self) -> dict[str, Any]:
         """Which content is mixed, and how."""
-        return {"reader": "mix", "parts": [part.fingerprint for part in self.parts], "weights": self.weights}
+        return {"reader": "mix", "parts": [part.identity for part in self.parts], "weights": self.weights}
 
     def files(self) -> list[Path]:
         """None: the fingerprints of the parts say what they are made from."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cxr_ldm import lineage
 from cxr_ldm.artifacts import flatten
 from cxr_ldm.card import collections, uncounted
 from cxr_ldm.report.cards.facts import NOT_MEASURED, Facts
@@ -60,16 +61,13 @@ def terms_blocks(facts: Facts) -> list[Block]:
     """The collections that made a model, its VAE and what it started from, with their terms."""
     own, vae = facts.info.get("data", {}), facts.info.get("vae_data")
     blocks = [collection_block("The model learnt from", own)]
-    blocks += [collection_block("It started from a model that learnt from", each) for each in started_from(facts)]
+    blocks += [
+        collection_block("It, or its autoencoder, started from a model that learnt from", each)
+        for each in facts.info.get("init_data", [])
+    ]
     if vae is not None and vae.get("fingerprint") != own.get("fingerprint"):
         blocks.append(collection_block("Its autoencoder learnt from", vae))
     return blocks
-
-
-def started_from(facts: Facts) -> Sequence[Mapping[str, Any]]:
-    """Data of the models before this one."""
-    found: Sequence[Mapping[str, Any]] = facts.info.get("init_data", [])
-    return found
 
 
 def collection_block(title: str, data: Mapping[str, Any]) -> Block:
@@ -82,7 +80,7 @@ def collection_block(title: str, data: Mapping[str, Any]) -> Block:
 
 def to_name(facts: Facts) -> list[tuple[str, str]]:
     """Collections, and whom to name where the model or its images are used, each once."""
-    data = [facts.info.get("data", {}), facts.info.get("vae_data") or {}, *started_from(facts)]
+    data = lineage.learnt_from(facts.info)
     return list(
         dict.fromkeys((known.title, known.cite) for each in data for known, _ in collections(each) if known.cite)
     )

@@ -239,7 +239,7 @@ def test_what_the_generator_saw_is_said(tmp_path):
     leaky = utility.seen(own, data, False, "all")
     assert leaky.leaked == len(data.rows("train"))
     assert leaky.sentence.startswith(
-        f"Leakage: the generator or its autoencoder was trained on {leaky.leaked} of the 60"
+        f"Leakage: the generator, its autoencoder or what they started from was trained on {leaky.leaked} of the 60"
     )
     with pytest.raises(UserError, match="external=true says that these patients are others"):
         utility.seen(model("another"), data, False, None)
@@ -248,6 +248,8 @@ def test_what_the_generator_saw_is_said(tmp_path):
     assert "is the word of whoever ran this" in outside.sentence
     assert "It began from another model" in outside.sentence
     of_vae = utility.seen(model("another", vae_data={"fingerprint": data.fingerprint}), data, True, "train")
+    of_ancestor = utility.seen(model("another", init_data=[{"fingerprint": data.fingerprint}]), data, True, "train")
+    assert of_ancestor.leaked == len(data.rows("train"))
     assert of_vae.leaked == len(data.rows("train"))
     published = SimpleNamespace(folder="b", info={"size": SIZE, "data": {"name": "d"}, "vae_data": {"name": "v"}})
     assert len(utility.seen(published, data, True, None).rows) == 60

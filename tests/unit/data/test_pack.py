@@ -35,6 +35,8 @@ def test_without_loss_where_that_fits(prepared, tmp_path):
     assert (back.ids(everything), back.texts(everything)) == (prepared.ids(rows), prepared.texts(rows))
     assert back.packed == {key: value for key, value in facts.items() if key != "megabytes"}
     assert prepared.packed is None
+    # caches hold one value for each row, and the rows are others
+    assert prepared.identity == prepared.fingerprint != back.identity
 
 
 def test_no_test_image_leaves_the_machine(prepared, tmp_path):

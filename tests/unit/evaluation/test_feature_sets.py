@@ -38,7 +38,7 @@ class Pooled(nn.Module):
 class Prepared:
     """Stands for a collection of 60 images, each of a patient and a grey of its own."""
 
-    fingerprint = "abc"
+    fingerprint = identity = "abc"
 
     def __len__(self):
         return 60
