@@ -142,19 +142,26 @@ def figures(
         raise UserError(f"no finding is shown by {FEWEST} patients and not by {FEWEST} others; take more images.")
     stated = dict(facts) | {"findings": list(found.findings), "fewer_patients": {"than": FEWEST, "classes": found.few}}
     more = corrected(secondary(source, design, scores, found, weights, facts))
-    left = [group for group in source.groups if f"utility_{group}_gain" not in more]
+    left = [group for group in parts_of(source) if f"utility_{group}_gain" not in more]
     own = {"arms": [PRIMARY, CONTROL], "patients": len(set(source.patients)), "subgroups_left_out": left}
     gain = estimate(*found.gain(PRIMARY), count, stated | dict(opened) | own, gain=True)
     metrics = {"utility_gain": gain}
     if "smallest_gain" in gain.settings:
         smallest, why = gain.settings["smallest_gain"], "a property of the design"
         metrics["utility_smallest_gain"] = Metric(smallest, count, False, settings={"power": POWER}, reason=why)
+    over = stated | {"arms": [PRIMARY, REAL]}
+    metrics["utility_gain_over_real_once"] = estimate(*found.gain(PRIMARY, REAL), count, over, gain=True)
     placebo = stated | {"arms": [CONTROL, REAL], "expected": 0}
     metrics["utility_placebo"] = estimate(*found.gain(CONTROL, REAL), count, placebo, gain=True)
     for name in names:
         at = stated | {"arm": name}
         metrics[f"utility_auroc_{name}"] = estimate(*found.of(name), count, at, gain=False, low=0.0)
     return metrics | more
+
+
+def parts_of(source: Source) -> dict[str, np.ndarray]:
+    """Subgroups that are not all images, whose gain would be the primary outcome once more."""
+    return {name: inside for name, inside in source.groups.items() if not inside.all()}
 
 
 def secondary(
@@ -171,7 +178,7 @@ def secondary(
         counts = dict(facts) | {"shown": shown, "not_shown": not_shown}
         each = estimate(*found.gain(PRIMARY, finding=name), shown + not_shown, counts, gain=True)
         metrics[f"utility_finding_{name.replace(' ', '_')}"] = each
-    for group, inside in source.groups.items():
+    for group, inside in parts_of(source).items():
         rows = np.flatnonzero(inside)
         part = measured(source, design, scores, (PRIMARY, CONTROL), weights, rows) if len(rows) else None
         if part is not None and part.findings:

@@ -26,6 +26,7 @@ MEANINGS = {
     "auroc_trained_ratio": "AUROC of the one trained on generated images over that of the one trained on real ones",
     "utility": "AUROC gained with one synthetic image for each real one, over real images twice",
     "utility_auroc": "AUROC on real images, mean over findings and seeds, of classifiers trained on these images",
+    "utility_gain_over_real_once": "AUROC gained with one synthetic image for each real one, over real images once",
     "utility_gain_": "AUROC gained with these images in place of real images twice",
     "utility_placebo": "AUROC gained with real images twice over once; 0 expected",
     "utility_smallest_gain": "gain that is found with a power of 0.8 by a two-sided test at 0.05",

@@ -73,7 +73,7 @@ def real():
         lambda places: pixels[places],
         lambda places, replica: pixels[places],  # copies, until a test plants something else
         targets,
-        {"sex_female": women, "sex_male": ~women, "view_lateral": np.arange(FEW) < 5},
+        {"sex_female": women, "sex_male": ~women, "view_lateral": np.arange(FEW) < 5, "adult": np.ones(FEW, bool)},
         {"data": "phantoms"},
         {"bundle": "copies"},
     )
@@ -119,6 +119,12 @@ def test_a_planted_gain_is_found(real, fresh, cache):
     assert women.settings["p_value_holm"] >= women.settings["p_value"]
     page = told(metrics)
     assert "**Synthetic images help: " in page
+    over_once = metrics["utility_gain_over_real_once"]
+    assert over_once.value == pytest.approx(gain.value + placebo.value)
+    assert (
+        f"{over_once.value:.4f} ({over_once.ci95[0]:.4f} to {over_once.ci95[1]:.4f}) over the real images once" in page
+    )
+    assert "utility_adult_gain" not in metrics  # the primary outcome once more
     assert f"gains of {metrics['utility_smallest_gain'].value:.4f} and more" in page
     assert f"{FEW} real images of {len(set(real.patients))} patients." in page
     assert "Subgroups of too few patients: view lateral." in page
