@@ -37,8 +37,37 @@ LABEL_NAMES = {
 }
 # Labels that say that nobody has stated any: of the covid table, and of the index of the Indiana collection.
 NOT_STATED = ("todo", "No Indexing")
-# Their labels are the headings of an index, with parts of the body among them, so the text alone counts.
-INDEXED = ("openi",)
+# Their labels are the headings of an index, with parts of the body and words for the picture among them ("Lung",
+# "Markings", "Technical Quality of Image Unsatisfactory"): these alone name a finding, and which one.
+INDEXED = ("openi", "indiana")
+HEADINGS = {
+    "normal": NO_FINDING,
+    "cardiomegaly": "cardiomegaly",
+    "opacity": "lung opacity",
+    "infiltrate": "lung opacity",
+    "airspace disease": "lung opacity",
+    "pulmonary atelectasis": "atelectasis",
+    "atelectasis": "atelectasis",
+    "pleural effusion": "pleural effusion",
+    "nodule": "nodule",
+    "mass": "mass",
+    "emphysema": "emphysema",
+    "pulmonary emphysema": "emphysema",
+    "pulmonary edema": "edema",
+    "consolidation": "consolidation",
+    "pneumonia": "pneumonia",
+    "pneumothorax": "pneumothorax",
+    "fractures, bone": "fracture",
+    "hernia, hiatal": "hernia",
+    "pulmonary fibrosis": "fibrosis",
+    "calcified granuloma": "calcified granuloma",
+    "atherosclerosis": "atherosclerosis",
+    "scoliosis": "scoliosis",
+    "catheters, indwelling": DEVICE,
+    "implanted medical device": DEVICE,
+    "medical device": DEVICE,
+    "tube, inserted": DEVICE,
+}
 
 
 @dataclass(frozen=True)
@@ -95,13 +124,17 @@ def is_sided(name: str) -> bool:
     return name.endswith(tuple(f" {side}" for side in SIDES))
 
 
-def label_names(labels: Sequence[str]) -> list[str]:
+def label_names(labels: Sequence[str], source: str = "") -> list[str]:
     """Classes that a source's labels mean; a label with slashes is a path of ever narrower classes.
 
     >>> label_names(["Pleural_Thickening", "Effusion"]), label_names(["Pneumonia/Viral"])
     (['pleural thickening', 'pleural effusion'], ['pneumonia', 'viral'])
+    >>> label_names(["Opacity/lung/base/left", "Spine"], "indiana")
+    ['lung opacity']
     """
     names = [part.strip().replace("_", " ").lower() for label in labels for part in label.split("/")]
+    if source in INDEXED:
+        return [HEADINGS[name] for name in names if name in HEADINGS]
     return [LABEL_NAMES.get(name, name) for name in names]
 
 
@@ -141,7 +174,7 @@ def stated_labels(row: Mapping[str, Any]) -> Sequence[str] | None:
     >>> stated_labels({"labels": ["No Indexing"], "source": "indiana"})
     """
     labels: Sequence[str] | None = row["labels"]
-    return None if labels is None or row["source"] in INDEXED or set(NOT_STATED).intersection(labels) else labels
+    return None if labels is None or set(NOT_STATED).intersection(labels) else labels
 
 
 def said_of(row: Mapping[str, Any]) -> dict[str, float] | None:
@@ -150,7 +183,7 @@ def said_of(row: Mapping[str, Any]) -> dict[str, float] | None:
     if findings is None and labels is None:
         return None
     said = of_findings(findings or [])
-    names = label_names(labels or [])
+    names = label_names(labels or [], row["source"])
     if labels == [] and not any(value != NOT_SHOWN for value in said.values()):
         names = [NO_FINDING]  # an empty list is "none of them"
     for name in names:

@@ -92,7 +92,13 @@ def test_the_phantoms_truth_is_its_findings_and_an_empty_list_is_none_of_them():
 
 
 def test_subject_headings_are_no_classes_and_a_label_alone_knows_no_side():
-    assert table(row("Right effusion.", ["Lung", "Pleural Effusion"], "openi")).keys() == {"pleural effusion"}
+    for source in ("openi", "indiana"):
+        labels = ["Lung/base", "Pleural Effusion", "Technical Quality of Image Unsatisfactory", "Opacity/lung/left"]
+        columns = table(row("Right effusion.", labels, source), row("Clear lungs.", ["normal"], source))
+        assert columns.keys() == {"pleural effusion", "lung opacity", "no finding"}
+        same(columns["lung opacity"], [1, 0])
+        # headings that name no finding are no statement that there is none
+        assert "no finding" not in table(row("The spine is seen.", ["Spine"], source))
     same(said_of(row("Edema.", ["Effusion"]))["pleural effusion right"], NAN)
     assert label_names(["Pneumonia/Viral/COVID-19"])[2] == "covid-19"
 
