@@ -181,6 +181,10 @@ class TextToCXR:
         self.others.clear()
         return self
 
+    def compiled_by(self) -> dict[str, str]:
+        """For records: compiled networks give pixels of their own, in the last digits; nothing where none is."""
+        return {} if self.backend is None else {"compile": self.backend}
+
     def parts(self) -> dict[str, nn.Module]:
         """The networks by their names in the bundle."""
         found = {

@@ -276,6 +276,8 @@ def common_settings(cfg: DictConfig, prepared: Prepared) -> dict[str, Any]:
     stated = {"data": prepared.identity, "seed": cfg.seed, "features": extractors_recorded(cfg)}
     if str(cfg.get("precision", 32)) != "32":  # as when there was no other
         stated |= sampling_of(cfg).narrowness()
+    if cfg.get("compile") is not None:
+        stated["compile"] = cfg.compile
     return stated | splits.recorded(cfg.split) | groups
 
 

@@ -105,5 +105,6 @@ def generated(pipeline: TextToCXR, sampling: Sampling, cache: Path) -> Generated
         "guidance": sampling.rule.settings(),
         "device": pipeline.device.type,
         "software": cxr_ldm.__version__,
+        **pipeline.compiled_by(),
     }
     return Generated(sample, made_by, cache, sampling.steps)

@@ -37,7 +37,7 @@ class Model:
         cls, bundle: Bundle, sampling: Sampling, cache: Path, device: torch.device, packages: Sequence[str] = ()
     ) -> "Model":
         """The model of a bundle on a device, with its own guidance where `sampling` states none."""
-        pipeline = TextToCXR.from_bundle(bundle.folder, str(device), packages)
+        pipeline = TextToCXR.of(bundle, str(device))
         return cls(bundle, pipeline, sampling.of_model(pipeline.guidance), cache, packages)
 
     @property
@@ -73,7 +73,8 @@ class Model:
 
     def facts(self) -> dict[str, object]:
         """How it is sampled, for records and pictures, as JSON values."""
-        return {"steps": self.sampling.steps, "sampler": self.sampling.settings()}
+        drawn = {"steps": self.sampling.steps, "sampler": self.sampling.settings()}
+        return drawn | self.pipeline.compiled_by()
 
     def stated(self) -> dict[str, object]:
         """The same with its guidance, and the bundle that it is of."""

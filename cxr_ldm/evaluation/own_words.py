@@ -38,8 +38,8 @@ def own_words(model: Model, data: Collection, judge: Judge, count: int, folder: 
     real = judge.judged(data, rows)
     settings = {"classifier": judge.sha256, "images": f"all {data.word} images", "truth": "what the text says"}
     sides = side_metrics(real, patient_weights(real.patients, data.seed), settings)
-    metrics = own_auroc(asked, seen, classes, stated, data.seed)
-    metrics |= own_real(real, settings, data.seed)
+    beside = own_real(real, settings, data.seed)
+    metrics = own_auroc(asked, seen, classes, stated, data.seed, beside) | beside
     metrics |= own_side(asked, seen, classes, sides.get("side_accuracy"), stated, data.seed)
     if "side_accuracy" in sides and "side_own" in metrics:
         metrics["side_own_real"] = sides["side_accuracy"]

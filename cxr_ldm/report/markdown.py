@@ -89,24 +89,39 @@ def render_markdown(
     lines += [intro, ""] if intro else []
     lines += [f"![{alt}]({image})", ""] if image else []
     top = markdown(headline_table(content))
-    lines += [*top[1:], "", "## All figures", ""] if top else []
+    lines += top[1:]
+    tables = finding_lines(content) + markdown(finding_table(content)) + markdown(reference_table(content))
+    if top:  # what is asked first stands first; all the rest opens on a click
+        lines += [*tables, "", "## All figures", "", *folded("Every metric", figure_lines(content, earlier))]
+    else:
+        lines += figure_lines(content, earlier) + tables
+    lines += ["", "## Run", "", *(f"- {key}: `{plain(value)}`" for key, value in content["run"].items())]
+    settings = [
+        f"- `{row['name']}`: `{row['settings']}`" + (f"; no interval: {row['reason']}" if row["reason"] else "")
+        for row in rows(content)
+    ]
+    lines += ["", "## Settings", "", *folded("What each figure is made of", settings)]
+    return "\n".join(lines) + "\n"
+
+
+def folded(summary: str, lines: list[str]) -> list[str]:
+    """Markdown behind a line that opens it."""
+    return ['<details markdown="1">', f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+
+
+def figure_lines(content: Mapping[str, Any], earlier: Mapping[str, str] | None) -> list[str]:
+    """A table of every metric."""
     before = ("| before ", "| ---: ") if earlier else ("", "")
-    lines += [f"| metric | value | 95 % interval | n {before[0]}| interval over | meaning |"]
-    lines += [f"| --- | ---: | ---: | ---: {before[1]}| --- | --- |"]
+    lines = [
+        f"| metric | value | 95 % interval | n {before[0]}| interval over | meaning |",
+        f"| --- | ---: | ---: | ---: {before[1]}| --- | --- |",
+    ]
     for row in rows(content):
         value = row["value"] + (f" ± {row['error']} SE" if row["error"] else "")
         text = f"{row['meaning']} ({row['direction']})" if row["meaning"] else row["direction"]
         then = f"| {earlier.get(row['name'], '–')} " if earlier else ""
         lines.append(f"| `{row['name']}` | {value} | {row['interval']} | {row['n']} {then}| {row['over']} | {text} |")
-    lines += finding_lines(content)
-    lines += markdown(finding_table(content)) + markdown(reference_table(content))
-    lines += ["", "## Settings", ""]
-    for row in rows(content):
-        reason = f"; no interval: {row['reason']}" if row["reason"] else ""
-        lines.append(f"- `{row['name']}`: `{row['settings']}`{reason}")
-    lines += ["", "## Run", ""]
-    lines += [f"- {key}: `{plain(value)}`" for key, value in content["run"].items()]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def finding_lines(content: Mapping[str, Any]) -> list[str]:

@@ -14,9 +14,9 @@ AIMS = "Each figure with that of real images, and the aim that the experiment st
 REFERENCES_ABOUT = "The measures of the generated set on sets of which it is known what they should get."
 FURTHER = (
     "Own words: generated images of short prompts for the finding against those of normal ones, by the classifier; "
-    "beside it real images with the finding against all without it, and against normal ones alone. Cross-fitted: all "
-    "real images, each by a classifier that saw no image of its patient. Trained on: a plain classifier fitted to "
-    "generated images, or to the real ones of the same texts, and tested on real images."
+    "beside it real images with the finding against normal ones, and the mean of both over the same findings. "
+    "Cross-fitted: all real images, each by a classifier that saw no image of its patient. Trained on: a plain "
+    "classifier fitted to generated images, or to the real ones of the same texts, and tested on real images."
 )
 # Column of the table by finding, and how the name of its metric is made.
 BY_FINDING = {
@@ -95,9 +95,7 @@ def _findings(content: Content, pattern: str) -> set[str]:
 
 
 def _text(content: Content, column: str, name: str) -> str:
-    entry = content.get(BY_FINDING[column].format(name))
-    normal = (entry or {}).get("settings", {}).get("against_normal") if column == "real" else None
-    return cell(entry) + (f"; against normal {normal['value']:.4f}" if normal else "")
+    return cell(content.get(BY_FINDING[column].format(name)))
 
 
 def _means(content: Content, columns: list[str]) -> list[str]:

@@ -4,13 +4,13 @@ Each finding's images stand against those of normal prompts: AUROC of the classi
 says nothing of a finding that the classifier cannot see, so the same classifier's figure on real images stands beside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from cxr_ldm.data.findings.targets import SHOWN, SIDES, is_sided, pairs
+from cxr_ldm.data.findings.targets import NOT_SHOWN, SHOWN, SIDES, UNKNOWN, pairs
 from cxr_ldm.data.findings.words import NO_FINDING
 from cxr_ldm.metrics.faithfulness.auroc import BOOTSTRAP, auroc, patient_weights
 from cxr_ldm.metrics.faithfulness.judged import Judged, auroc_metrics, entry
@@ -59,75 +59,68 @@ def own_prompts(classes: Sequence[str], count: int, seed: int = 0) -> list[Asked
 
 
 def own_auroc(
-    asked: Sequence[Asked], probabilities: np.ndarray, classes: Sequence[str], facts: dict[str, Any], seed: int = 0
+    asked: Sequence[Asked],
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    facts: dict[str, Any],
+    seed: int = 0,
+    real: Mapping[str, Metric] | None = None,
 ) -> dict[str, Metric]:
     """`auroc_own_FINDING`: images of a finding's prompts against those of normal prompts, and `auroc_own_mean`.
 
     Args:
         asked: N prompts.
         probabilities: of each class in the image of each, [N,C].
+        real: what `own_real` found; the mean is over the findings that it has a figure of, where it has any, so that
+            the two means can be compared.
     """
     weights = patient_weights([str(place) for place in range(len(asked))], seed)
     names = np.array([each.name if each.side is None else "" for each in asked])
-    metrics, draws = {}, []
+    metrics: dict[str, Metric] = {}
+    draws: dict[str, np.ndarray] = {}
     for name in (name for name in OWN_WORDS if name in classes):
         rows = np.flatnonzero((names == name) | (names == NO_FINDING))
         truth, scores = names[rows] == name, probabilities[rows, list(classes).index(name)]
-        draws.append(auroc(scores, truth, None, weights[:, rows]))
+        draws[name] = auroc(scores, truth, None, weights[:, rows])
         counts = {"shown": int(truth.sum()), "not_shown": int((~truth).sum()), "wordings": list(OWN_WORDS[name])}
         value = float(auroc(scores, truth))
         stated = facts | counts | {"normal": list(NORMAL), "interval": f"{DRAWN}, seed {seed}"}
-        metrics[_name(name)] = entry(value, len(rows), draws[-1], stated, over=SEEDS)
+        metrics[_name(name)] = entry(value, len(rows), draws[name], stated, over=SEEDS)
     if not metrics:
         return {}
-    mean = float(np.mean([metric.value for metric in metrics.values()]))
+    shared = [name for name in draws if f"{_name(name)}_real" in (real or {})] or list(draws)
+    mean = float(np.mean([metrics[_name(name)].value for name in shared]))
     unknown = [name for name in OWN_WORDS if name not in classes]
-    stated = facts | {"findings": [name for name in OWN_WORDS if name in classes], "unknown_to_the_judge": unknown}
-    stated["interval"] = f"{DRAWN}, seed {seed}"
-    images = int((names != "").sum())
-    return metrics | {"auroc_own_mean": entry(mean, images, np.mean(draws, axis=0), stated, over=SEEDS)}
+    stated = facts | {"findings": shared, "unknown_to_the_judge": unknown, "interval": f"{DRAWN}, seed {seed}"}
+    stated["without_real_images"] = [name for name in draws if name not in shared]
+    images = int(np.isin(names, [NO_FINDING, *shared]).sum())
+    drawn = np.mean([draws[name] for name in shared], axis=0)
+    return metrics | {"auroc_own_mean": entry(mean, images, drawn, stated, over=SEEDS)}
 
 
 def own_real(real: Judged, facts: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
-    """`auroc_own_FINDING_real`: the same classifier on real images with the finding and without it.
+    """`auroc_own_FINDING_real` and their mean: the same classifier on real images, as the generated ones are compared.
 
-    Its settings hold the figure against normal images alone, `against_normal`, as the generated ones are compared.
+    Those that show the finding stand against those of which the text says that nothing is found.
     """
-    found = auroc_metrics(real, patient_weights(real.patients, seed), facts)
-    metrics = {}
-    for name in OWN_WORDS:
-        metric = found.get(f"auroc_{name.replace(' ', '_')}")
-        if metric is not None:
-            stated = metric.settings | {"against_normal": against_normal(real, name)}
-            metrics[f"{_name(name)}_real"] = replace(metric, settings=stated)
-    if metrics:
-        chosen = [each for each in found if f"auroc_own_{each.removeprefix('auroc_')}_real" in metrics]
-        plain = _without(real, {each.removeprefix("auroc_").replace("_", " ") for each in chosen})
-        metrics["auroc_own_mean_real"] = auroc_metrics(plain, patient_weights(real.patients, seed), facts)["auroc_mean"]
-    return metrics
+    judged = against_normal(real)
+    stated = facts | {"interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}"}
+    found = auroc_metrics(judged, patient_weights(real.patients, seed), stated)
+    return {f"auroc_own_{name.removeprefix('auroc_')}_real": metric for name, metric in found.items()}
 
 
-def _without(judged: Judged, kept: set[str]) -> Judged:
-    """Only the classes of `kept`."""
-    places = [place for place, name in enumerate(judged.classes) if name in kept and not is_sided(name)]
+def against_normal(real: Judged) -> Judged:
+    """The findings that have prompts in our own words: 1 shown, 0 where nothing is found, else unknown."""
+    places = [place for place, name in enumerate(real.classes) if name in OWN_WORDS and NO_FINDING in real.classes]
+    normal = real.targets[:, real.classes.index(NO_FINDING)] == SHOWN if places else np.zeros(len(real.targets), bool)
+    shown = real.targets[:, places] == SHOWN
     return replace(
-        judged,
-        classes=[judged.classes[place] for place in places],
-        probabilities=judged.probabilities[:, places],
-        targets=judged.targets[:, places],
-        prevalence=judged.prevalence[places],
+        real,
+        classes=[real.classes[place] for place in places],
+        probabilities=real.probabilities[:, places],
+        targets=np.where(shown, SHOWN, np.where(normal[:, None], NOT_SHOWN, UNKNOWN)),
+        prevalence=real.prevalence[places],
     )
-
-
-def against_normal(real: Judged, name: str) -> dict[str, Any] | None:
-    """AUROC of a finding on images that show it against those of which the text says that nothing is found."""
-    if NO_FINDING not in real.classes:
-        return None
-    place, normal = list(real.classes).index(name), real.targets[:, list(real.classes).index(NO_FINDING)] == SHOWN
-    shown = real.targets[:, place] == SHOWN
-    rows = np.flatnonzero(shown | normal)
-    value = float(auroc(real.probabilities[rows, place], shown[rows], real.sources[rows]))
-    return None if np.isnan(value) else {"value": value, "shown": int(shown.sum()), "normal": int(normal.sum())}
 
 
 def own_side(

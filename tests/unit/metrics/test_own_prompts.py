@@ -1,5 +1,7 @@
 """Own-worded prompts say what they are meant to say, and the figures are those of images that follow them or do not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -82,7 +84,7 @@ def test_the_side_is_judged_only_where_the_classifier_tells_it_on_real_images():
         assert why in unable.reason
 
 
-def test_real_images_stand_beside_with_the_finding_against_without_and_against_normal():
+def test_real_images_stand_beside_as_the_generated_ones_do_against_normal():
     random = np.random.default_rng(1)
     n = 400
     kind = random.choice(3, n)  # normal, pneumonia, other
@@ -91,9 +93,18 @@ def test_real_images_stand_beside_with_the_finding_against_without_and_against_n
     names = [str(i) for i in range(n)]
     real = Judged(["no finding", "pneumonia"], scores, targets, np.array([0.3, 0.3]), names, names, np.full(n, "x"))
     metric = own_real(real, {})["auroc_own_pneumonia_real"]
-    assert metric.value == pytest.approx(roc_auc_score(kind == 1, scores[:, 1]))
     two = kind != 2
-    easier = metric.settings["against_normal"]
-    assert easier["value"] == pytest.approx(roc_auc_score(kind[two] == 1, scores[two, 1]))
-    assert easier["value"] > metric.value
-    assert own_real(real, {})["auroc_own_mean_real"].value == pytest.approx(metric.value)
+    assert metric.value == pytest.approx(roc_auc_score(kind[two] == 1, scores[two, 1]))
+    counts = [metric.settings[key] for key in ("shown", "not_shown")]
+    assert counts == [(kind == 1).sum(), (kind == 0).sum()]
+    assert metric.ci95[0] < metric.value < metric.ci95[1]
+    found = own_real(real, {})
+    assert found.keys() == {"auroc_own_pneumonia_real", "auroc_own_mean_real"}
+    assert found["auroc_own_mean_real"].value == pytest.approx(metric.value)
+    asked = own_prompts(CLASSES, 60)
+    beside = own_auroc(asked, seen(asked, 1.5), CLASSES, {}, real=found)
+    assert beside["auroc_own_mean"].value == beside["auroc_own_pneumonia"].value  # cardiomegaly has no figure beside
+    assert beside["auroc_own_mean"].settings["without_real_images"] == ["cardiomegaly"]
+    assert beside["auroc_own_mean"].n == 120
+    unable = replace(real, classes=["edema", "pneumonia"])
+    assert own_real(unable, {}) == {}  # no image is known to be normal
