@@ -26,7 +26,7 @@ class Asked:
 
     Attributes:
         rows: of the prompts, int64 [N]: half of training patients, half of validation patients.
-        training, held_out: rows of the references, as many on either side.
+        training, held_out: rows of the references, all images of as many patients on either side.
     """
 
     rows: np.ndarray
@@ -39,7 +39,8 @@ def asked(prepared: Prepared, samples: int, seed: int) -> Asked:
 
     Everything is alike for both sides, so that a model which knows what a text looks like and remembers no picture
     has no preference; were only training texts asked for, it would seem to have one. Of equal sides 8 copies are
-    enough for a small p, of 8 : 1 it would take 40.
+    enough for a small p, of 8 : 1 it would take 40. Whole patients: with single images of many beside all images of a
+    few, the sides could not be exchanged, and copies would go unseen.
 
     Raises:
         UserError: fewer than FEWEST samples, or a split has fewer than 2 images.
@@ -47,13 +48,17 @@ def asked(prepared: Prepared, samples: int, seed: int) -> Asked:
     if samples < FEWEST:
         raise UserError(f"training.ldm.copies.samples={samples} must be 0 (no looks) or at least {FEWEST}.")
     random = np.random.default_rng(seed)
-    train, val = (random.permutation(prepared.rows(split)) for split in ("train", "val"))
-    size = min(len(train), len(val))
-    if size < 2:
-        raise UserError(f"{prepared.folder} has {size} images for either side of a look; at least 2 are needed.")
-    sides = train[:size], val[:size]
-    rows = np.concatenate([np.resize(side, samples // 2) for side in sides])
-    return Asked(rows, *sides)
+    rows = [random.permutation(prepared.rows(split)) for split in ("train", "val")]
+    whose = [np.asarray(prepared.patients(each)) for each in rows]
+    people = [list(dict.fromkeys(each)) for each in whose]  # in random order
+    count = min(map(len, people))
+    if count < 2:
+        raise UserError(f"{prepared.folder} has {count} patients for either side of a look; at least 2 are needed.")
+    training, held_out = (
+        each[np.isin(names, chosen[:count])] for each, names, chosen in zip(rows, whose, people, strict=True)
+    )
+    prompts = np.concatenate([np.resize(side, samples // 2) for side in (training, held_out)])
+    return Asked(prompts, training, held_out)
 
 
 class Watch:

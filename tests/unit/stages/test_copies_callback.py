@@ -133,15 +133,46 @@ class Collection:
         return [f"patient {row}" for row in rows]
 
 
-@pytest.fixture
-def watch():
-    data = Collection()
+class Followed(Collection):
+    """Four images of each of 300 training and 50 validation patients: those of one are alike."""
 
+    def __init__(self):
+        random = torch.Generator().manual_seed(0)
+        people = torch.randn(350, 1, 6, 6, generator=random).repeat_interleave(4, dim=0)
+        noise = 0.3 * torch.randn(1400, 1, 6, 6, generator=random)
+        self.images = F.interpolate(people + noise, size=32, mode="bicubic")
+
+    def rows(self, split):
+        return np.arange(1200) if split == "train" else np.arange(1200, 1400)
+
+    def patients(self, rows):
+        return [f"patient {row // 4}" for row in rows]
+
+
+def watching(data):
     def features(images):
         return F.adaptive_avg_pool2d(images, 6).flatten(1).double()
 
     chosen = asked(data, 60, seed=0)
     return Watch(data, chosen, lambda rows, what: features(data.images[rows]), features, alpha=0.05, looks=4)
+
+
+@pytest.fixture
+def watch():
+    return watching(Collection())
+
+
+def test_whole_patients_stand_on_either_side_so_that_copies_of_one_of_several_images_are_seen():
+    data = Followed()
+    watch = watching(data)
+    chosen = watch.chosen
+    assert len(chosen.training) == len(chosen.held_out) == 200
+    assert len(set(data.patients(chosen.training))) == len(set(data.patients(chosen.held_out))) == 50
+    assert len(set(data.patients(chosen.rows[:30]))) > 20  # prompts are not those of the first patients alone
+    fresh = F.interpolate(torch.randn(60, 1, 6, 6, generator=torch.Generator().manual_seed(1)), size=32, mode="bicubic")
+    remembered = torch.where(torch.from_numpy(chosen.rows < 1200)[:, None, None, None], data.images[chosen.rows], fresh)
+    assert watch.alarms(watch.look(remembered))
+    assert not watch.alarms(watch.look(fresh))
 
 
 def test_a_model_that_gives_back_its_training_images_alarms_and_another_does_not(watch):
