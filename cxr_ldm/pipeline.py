@@ -1,5 +1,6 @@
 """TextToCXR: the one way to generate, for the command line, the metrics and the app alike."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -180,6 +181,12 @@ class TextToCXR:
         self.backend = backend
         self.others.clear()
         return self
+
+    def uncompiled(self) -> "TextToCXR":
+        """The same networks as PyTorch runs them, one after another, for who looks at what happens within."""
+        found = copy.copy(self)
+        found.backend, found.others = None, {}
+        return found
 
     def compiled_by(self) -> dict[str, str]:
         """For records: compiled networks give pixels of their own, in the last digits; nothing where none is."""

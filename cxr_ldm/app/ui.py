@@ -28,7 +28,7 @@ from cxr_ldm.imaging import contrast as statistics
 from cxr_ldm.imaging.enlarging import Enlarger
 from cxr_ldm.imaging.grids import to_uint8
 from cxr_ldm.metrics.copies.memorisation import NearCopies
-from cxr_ldm.metrics.copies.neighbours import neighbours
+from cxr_ldm.metrics.copies.neighbours import References, neighbours
 from cxr_ldm.pipeline import TextToCXR
 
 BANNER = "Synthetic images, for research and teaching. Not for diagnosis."
@@ -67,7 +67,12 @@ def messages() -> Iterator[None]:
         st.error(str(error))
 
 
-@st.cache_resource(max_entries=3, show_spinner="Loading the model …")
+def forget(released: TextToCXR) -> None:
+    """A model that makes room for another is no longer in memory."""
+    in_memory().discard(released.sha256)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Loading the model …", on_release=forget)
 def pipeline(folder: Path, sha256: str) -> TextToCXR:
     """A model in memory, by its folder and what is in it."""
     found, backend = TextToCXR.from_bundle(folder), os.environ.get(library.COMPILE)
@@ -89,6 +94,12 @@ def enlarger() -> Enlarger:
 def catalogue(folder: Path, made: float) -> Catalogue:
     """A prepared collection in memory, by its folder and the time of its record."""
     return Catalogue(Prepared(folder))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the training images …")
+def references(folder: Path, made: float) -> References:
+    """A collection's training images in memory, as small as they are compared, by its folder and its record's time."""
+    return References.of(Prepared(folder))
 
 
 @st.cache_resource
@@ -152,7 +163,12 @@ def _sketched(
 
 def opened(folder: Path) -> Catalogue:
     """The catalogue of a collection in the list."""
-    return catalogue(folder, (folder / library.RECORD).stat().st_mtime)
+    return catalogue(folder, made(folder))
+
+
+def made(folder: Path) -> float:
+    """When a collection was prepared: another time, another content."""
+    return (folder / library.RECORD).stat().st_mtime
 
 
 def choose_model(label: str = "Model", key: str = "model") -> library.Model:
@@ -207,7 +223,7 @@ def nearest(model: library.Model, images: Tensor) -> tuple[NearCopies, list[int]
     folder = library.collection_of(model)
     if folder is None:
         return None
-    found, training = neighbours(images, opened(folder).prepared)
+    found, training = neighbours(images, references(folder, made(folder)))
     return found, [int(training[index]) for index in found.index.tolist()], opened(folder)
 
 

@@ -52,7 +52,7 @@ def attention_maps(
     if not numbers:
         raise UserError("the prompt holds no word to look for; write at least one.")
     with recorded(pipeline.denoiser.network) as steps:
-        image = pipeline([prompt], [seed], patients=None if patient is None else [patient], **sampling)[0]
+        image = pipeline.uncompiled()([prompt], [seed], patients=None if patient is None else [patient], **sampling)[0]
     if not steps:
         raise UserError("this model's denoiser has no cross-attention layer that can be read.")
     size = (pipeline.size, pipeline.size)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ from cxr_ldm.imaging.dicom import Study, dataset
 from cxr_ldm.imaging.grids import KEY, grid, to_uint8
 from cxr_ldm.imaging.presets import apply, presets
 from cxr_ldm.imaging.provenance import read_png
+from cxr_ldm.inspection.attention import attention_maps
+from cxr_ldm.inspection.layers import layers
 from cxr_ldm.metrics.results import Metric, read_metrics, run_entry, write_metrics
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.networks.student import StudentUNet
@@ -257,8 +260,26 @@ def test_a_page_that_was_told_so_draws_by_openvino(page, monkeypatch):
         model = next(each for each in library.models() if each.argument == RUN or each.name == RUN)
         assert ui.loaded(model).backend == "openvino"
         assert (app.session_state["result"].images - usual).abs().max() < 0.2
+        compiled = ui.loaded(model)
+        for _ in range(2):  # the first call traces the network, the second runs what was made of it
+            assert len(attention_maps(compiled, "Left pneumothorax.", 0, steps=1).words) == 3
+            run = partial(compiled.uncompiled(), [""], [0], steps=1)
+            assert {layer.part for layer in layers(compiled.parts(), run) if layer.shape} >= {"network", "autoencoder"}
+        assert compiled.backend == "openvino"
     finally:
         ui.pipeline.clear()
+
+
+def test_a_model_that_makes_room_for_another_is_no_longer_said_to_be_there(page):
+    page("generate")
+    model = next(each for each in library.models() if each.argument == RUN or each.name == RUN)
+    found = ui.loaded(model)
+    assert ui.ready(model) is found
+    ui.forget(found)  # as Streamlit does when a fourth model comes
+    try:
+        assert ui.ready(model) is None
+    finally:
+        ui.loaded(model)
 
 
 def test_a_model_says_how_good_it_is(page):
@@ -763,7 +784,13 @@ def test_a_quiz_on_phantoms_and_the_score_of_its_answers(page, outputs):
     app.get("file_uploader")[0].set_value(("a.csv", text.encode(), "text/csv")).run()
     healthy(app)
     shown = "\n".join(each.value for each in app.markdown)
-    assert "| finding | Ada | 4 of 4 | 1.0000 |" in shown
+    assert r"| finding | Ada | 4 of 4 | 1\.0000 |" in shown
+    hostile = text.replace("Ada", "![x](https://a.b) | Ada")
+    app.get("file_uploader")[0].set_value(("a.csv", hostile.encode(), "text/csv")).run()
+    healthy(app)
+    shown = "\n".join(each.value for each in app.markdown)
+    assert r"\!\[x\]\(https\:\/\/a\.b\) \| Ada" in shown
+    assert "![x]" not in shown
     app.get("file_uploader")[0].set_value(("a.csv", text.replace(quiz.identity, "0" * 12).encode(), "text/csv")).run()
     assert "is of the quiz 000000000000" in app.error[0].value
 

@@ -166,10 +166,12 @@ def draw(edit: Edit) -> Edited:
         facts |= edit.original.facts("learnt" if pipeline.fills else "held", edit.paste)
     judge = judge_of(edit.model)
     judged = None
-    if judge is not None:
-        judged = judge.classes, judge.probabilities([before]), judge.probabilities([after])
+    with ui.turns().turn(lambda ahead: None):  # as heavy as drawing
+        if judge is not None:
+            judged = judge.classes, judge.probabilities([before]), judge.probabilities([after])
+        finished = finish(after)
     stated = [provenance(prompt=edit.prompt, seed=seed, **facts) for seed in edit.seeds]
-    return Edited(edit, before, after, finish(after), stated, judged, pipeline.fills)
+    return Edited(edit, before, after, finished, stated, judged, pipeline.fills)
 
 
 def judge_of(model: library.Model) -> Judge | None:

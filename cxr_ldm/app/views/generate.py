@@ -53,15 +53,17 @@ def keep() -> None:
     wanted = [replace(same[0], n=len(same)) for same in by_prompt]
     steps = [torch.cat(step) for step in zip(*drawing.frames, strict=True)]
     found = None
-    with ui.messages():  # a damaged collection must not keep the images from who drew them
-        found = ui.nearest(wanted[0].model, images)
+    with ui.turns().turn(lambda ahead: None):  # as heavy as drawing
+        with ui.messages():  # a damaged collection must not keep the images from who drew them
+            found = ui.nearest(wanted[0].model, images)
+        finished = wanted[0].finish(images)
     result = Result(
         requests=wanted,
         images=images,
         frames=steps,
         sha256=pipeline.sha256,
         readings=[pipeline.reading(request.prompt) for request in wanted],
-        finished=wanted[0].finish(images),
+        finished=finished,
         found=found,
         numbers=ui.measured(images),
         moving=animation(steps, min(4, len(images))),

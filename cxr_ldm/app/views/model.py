@@ -23,9 +23,10 @@ def structure(_pipeline: TextToCXR, sha256: str) -> list[Layer]:
 
     def run() -> None:
         _pipeline.autoencoder.encode(torch.zeros(1, 1, _pipeline.size, _pipeline.size))
-        _pipeline([""], [0], steps=1, guidance=1.0)
+        _pipeline.uncompiled()([""], [0], steps=1, guidance=1.0)
 
-    return layers(roots, run)
+    with ui.turns().turn(lambda ahead: None):
+        return layers(roots, run)
 
 
 def parameters(pipeline: TextToCXR) -> None:

@@ -1,6 +1,7 @@
 """A quiz for readers: phantoms with the answer shown on the image, or a model's images beside a collection's."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,7 +74,9 @@ def score(key: dict[str, Any]) -> None:
         for table in tables(scores):
             st.markdown(f"**{table.title}**")
             st.caption(table.about)
-            st.markdown("\n".join(lines(table)))
+            # names of readers come from the files
+            rows = [[ui.literal(" ".join(cell.split())) for cell in row] for row in table.rows]
+            st.markdown("\n".join(lines(replace(table, rows=rows))))
 
 
 ui.header("Quiz")
