@@ -90,6 +90,8 @@ def known(line):
     words = shlex.split(line, comments=True)
     if words[0] == "make":
         return not subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True).returncode
+    if words[0] == "source":  # of the folder that make install makes
+        return f"BIN := {words[1].removesuffix('/activate')}\n" in (ROOT / "Makefile").read_text()
     if words[0] == "cxr-ldm":
         return words[1] in console.COMMANDS
     if words[:2] == ["pip", "install"] and "cxr-ldm" in words[2]:
