@@ -268,11 +268,11 @@ def page(content: Mapping[str, Any]) -> str:
     return render_markdown(content, "Does synthetic data help?", "\n\n".join(parts))
 
 
-def verdict(entry: Mapping[str, Any], over_once: Mapping[str, Any]) -> str:
+def verdict(entry: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     """What the primary outcome says, in words, with the smallest gain that the design could see.
 
     Args:
-        over_once: the gain over the real images once, which the control is not better than but by chance.
+        base: the gain over the real images once, which the control is not better than but by chance.
 
     >>> gain = {"value": 0.01, "ci95": [-0.01, 0.03], "settings": {"smallest_gain": 0.03}}
     >>> verdict(gain, gain).split(",")[0]
@@ -285,12 +285,12 @@ def verdict(entry: Mapping[str, Any], over_once: Mapping[str, Any]) -> str:
         return f"Nothing can be said: {entry.get('ci95_reason', 'there is no interval')}."
     found = "No gain was found"
     if ends[0] > 0:
-        alone = over_once["ci95"] is None or over_once["ci95"][0] <= 0
+        alone = base["ci95"] is None or base["ci95"][0] <= 0
         found = "Synthetic images help over the control alone" if alone else "Synthetic images help"
     elif ends[1] < 0:
         found = "Synthetic images harm"
     return (
-        f"{found}: {spanned(entry)} over the control, {spanned(over_once)} over the real images once. The design sees "
+        f"{found}: {spanned(entry)} over the control, {spanned(base)} over the real images once. The design sees "
         f"gains of {number(smallest)} and more with a power of {POWER:g}."
     )
 

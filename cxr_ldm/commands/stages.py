@@ -41,7 +41,8 @@ from cxr_ldm.networks.classifier import Classifier
 from cxr_ldm.stages import tuning
 from cxr_ldm.stages.classifier import ClassifierPlan
 from cxr_ldm.stages.distill import DistillPlan
-from cxr_ldm.stages.ldm import LDMParts, LDMPlan, drawing
+from cxr_ldm.stages.latents import drawing
+from cxr_ldm.stages.ldm import LDMParts, LDMPlan
 from cxr_ldm.stages.plan import Plan, ancestry
 from cxr_ldm.stages.recipe import Recipe
 from cxr_ldm.stages.upscaler import UpscalerPlan

@@ -30,7 +30,7 @@ from cxr_ldm.networks.student import StudentUNet
 from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.randomness import normal, strata
 from cxr_ldm.stages.caches import moments_of, text_table
-from cxr_ldm.stages.ldm import batches, drawing
+from cxr_ldm.stages.latents import batches, drawing
 from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation, training_noise, validation_noise
 from cxr_ldm.stages.plan import Contents, Plan
 from cxr_ldm.stages.recipe import Recipe

@@ -16,27 +16,26 @@ from cxr_ldm import artifacts, lineage, ranks
 from cxr_ldm.bundle import Bundle
 from cxr_ldm.callbacks.copies import Copies
 from cxr_ldm.callbacks.graphs import Graphs
-from cxr_ldm.callbacks.grids import Draw, ImageGrid
+from cxr_ldm.callbacks.grids import ImageGrid
 from cxr_ldm.content import Verify
 from cxr_ldm.data.batches.captions import Wording
-from cxr_ldm.data.batches.latents import LatentDataModule, TextTable
+from cxr_ldm.data.batches.latents import LatentDataModule
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.splits import evenly
 from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.diffusion.noise_levels import draw
-from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.dtypes import wide
 from cxr_ldm.errors import UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, sample_posterior
 from cxr_ldm.networks.blocks import channels_last, parameter_count
 from cxr_ldm.networks.low_rank import merged
-from cxr_ldm.networks.whitening import Moments, Whitening, live_channels
-from cxr_ldm.pipeline import USUAL, TextToCXR
+from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.randomness import normal
 from cxr_ldm.stages.caches import moments_of, text_table
 from cxr_ldm.stages.holes import filling
+from cxr_ldm.stages.latents import batches, drawing, whitening_of
 from cxr_ldm.stages.optimisation import MakeOptimizer, clip, finite, optimisation, training_noise, validation_noise
 from cxr_ldm.stages.plan import Contents, Plan
 from cxr_ldm.stages.recipe import Recipe
@@ -47,8 +46,6 @@ from cxr_ldm.text.encoders import TextEncoder, counts
 from cxr_ldm.text.reading import nameable
 from cxr_ldm.text.unfreezing import Unfreezing
 
-AT_ONCE = 1024  # images whose moments are in memory while they are measured
-FAINT = 0.5  # share of signal of the best latent channel, below which a VAE is hardly trained
 TOKENIZER = "tokenizer.json"
 SMALLEST_SPREAD = 0.02  # an encoder that collapsed in a run had 4e-5, those that steer had 0.4 and 0.6
 
@@ -369,50 +366,3 @@ class LDMPlan(Plan):
 
     def stated(self) -> dict[str, Any]:
         return {"split": "val", "noise_levels": self.noise_levels, "noise": "fixed for each image"}
-
-
-def whitening_of(moments: np.ndarray, rows: np.ndarray, threshold: float) -> Whitening:
-    """The measured scale of the live channels from moments `[N,2C,h,w]` of the training rows; prints which are live."""
-    starts = range(0, len(rows), AT_ONCE)
-    found = Moments.of(torch.from_numpy(moments[rows[start : start + AT_ONCE]]) for start in starts)
-    shares = found.signal
-    live = live_channels(shares, threshold)
-    listed = ", ".join(f"{share:.2f}" for share in shares)
-    print(f"latents: {len(live)} of {len(shares)} channels are diffused (shares of signal: {listed})")
-    if max(shares) < FAINT:
-        warnings.warn(
-            f"no latent channel has a share of signal above {max(shares):.2f}: this VAE says little about its images, "
-            "and no diffusion model can say more; train it longer or with a smaller vae.kl_weight.",
-            stacklevel=2,
-        )
-    return Whitening(found.mean.tolist(), found.std.tolist(), live, threshold)
-
-
-def batches(plan: Plan, moments: np.ndarray, table: TextTable, conditioner: Conditioner) -> LatentDataModule:
-    """The latents and texts of a plan's images, and their patients where the model takes them."""
-    recipe, prepared, rows = plan.recipe, plan.prepared, np.arange(len(plan.prepared))
-    known = prepared.people(rows) if conditioner.takes_patients else [{}] * len(rows)
-    stretch = recipe.periods().images
-    return LatentDataModule(
-        *(prepared, moments, table, conditioner.patients(known)), recipe.batch_size, stretch, plan.seed, recipe.workers
-    )
-
-
-def drawing(
-    autoencoder: Autoencoder,
-    prepared: Prepared,
-    rows: np.ndarray,
-    seeds: list[int],
-    guidance: Guidance,
-    sampling: Sampling = USUAL,
-) -> Draw:
-    """Samples of the texts of `rows` by a stage in training, `[N,1,H,W]` in [-1, 1]."""
-    prompts = prepared.texts(rows)
-
-    def draw(module: Any) -> Tensor:
-        parts = module.denoiser, module.conditioner, module.whitening
-        pipeline = TextToCXR(autoencoder.to(module.device), *parts, prepared.size, "", guidance)
-        patients = prepared.people(rows) if module.conditioner.takes_patients else None
-        return pipeline.draw(prompts, seeds, sampling, patients)
-
-    return draw

@@ -31,7 +31,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.register import PARTS, named, resolve
-from cxr_ldm.stages.ldm import drawing
+from cxr_ldm.stages.latents import drawing
 from cxr_ldm.text.attributes import PatientAttributes
 from cxr_ldm.text.conditioner import Conditioner
 

@@ -14,7 +14,7 @@ from cxr_ldm.networks.whitening import Whitening
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.randomness import BatchGenerator
 from cxr_ldm.stages.caches import moments_of
-from cxr_ldm.stages.ldm import whitening_of
+from cxr_ldm.stages.latents import whitening_of
 from cxr_ldm.stages.optimisation import warmup_cosine
 
 OTHER_WHITE = ((0.5, -1.0), (2.0, 0.25))
