@@ -3,7 +3,7 @@
 import io
 import shlex
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,10 +14,10 @@ from torch import Tensor
 from cxr_ldm.app.library import Model
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import SAMPLER, STEPS, Sampling
-from cxr_ldm.imaging.dicom import NOTICE
+from cxr_ldm.imaging.dicom import NOTICE, Study, dicom_bytes
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import grid
-from cxr_ldm.imaging.provenance import provenance
+from cxr_ldm.imaging.provenance import png_bytes, provenance
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.text.reading import Reading
 
@@ -150,6 +150,17 @@ class Result:
         """The seed of each, and the prompt where there are several."""
         several = len(self.requests) > 1
         return [f"seed {one.seed}" + (f", {one.prompt}" if several else "") for one, _ in self.each]
+
+
+def png_files(images: Tensor, facts: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """Images `[N,1,H,W]` as PNG files by name, each with its provenance."""
+    return {f"{i:04d}.png": png_bytes(*pair) for i, pair in enumerate(zip(images, facts, strict=True))}
+
+
+def dicom_files(images: Tensor, facts: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """The same as DICOM files of one study."""
+    study = Study.new()
+    return {f"{i:04d}.dcm": dicom_bytes(*pair, study, i + 1) for i, pair in enumerate(zip(images, facts, strict=True))}
 
 
 def zip_bytes(files: dict[str, bytes]) -> bytes:

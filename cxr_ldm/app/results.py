@@ -1,5 +1,6 @@
 """What was drawn: in the viewer, with its numbers, what it resembles, and its files."""
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -7,11 +8,9 @@ from torch import Tensor
 
 from cxr_ldm.app import ui
 from cxr_ldm.app.asking import link, settings_of
-from cxr_ldm.app.generation import Result, animation, zip_bytes
+from cxr_ldm.app.generation import Result, animation, dicom_files, png_files, zip_bytes
 from cxr_ldm.app.viewer import viewer
-from cxr_ldm.imaging.dicom import Study, dicom_bytes
 from cxr_ldm.imaging.grids import to_uint8
-from cxr_ldm.imaging.provenance import png_bytes
 
 
 def results(result: Result) -> None:
@@ -61,15 +60,7 @@ def closeness(result: Result) -> None:
 def downloads(images: Tensor, facts: list[dict[str, Any]], frames: list[Tensor], moving: bytes) -> None:
     """Files, made when they are asked for; each says that it is synthetic."""
 
-    def pngs() -> dict[str, bytes]:
-        return {
-            f"{i:04d}.png": png_bytes(image, fact) for i, (image, fact) in enumerate(zip(images, facts, strict=True))
-        }
-
-    def dicoms() -> dict[str, bytes]:
-        study = Study.new()  # one for all of them
-        pairs = enumerate(zip(images, facts, strict=True))
-        return {f"{i:04d}.dcm": dicom_bytes(image, fact, study, i + 1) for i, (image, fact) in pairs}
+    pngs, dicoms = partial(png_files, images, facts), partial(dicom_files, images, facts)
 
     def one_or_zip(files: dict[str, bytes]) -> bytes:
         return next(iter(files.values())) if len(files) == 1 else zip_bytes(files)

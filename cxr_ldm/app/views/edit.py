@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cxr_ldm.app import library, ui
 from cxr_ldm.app.brush import brush
-from cxr_ldm.app.generation import zip_bytes
+from cxr_ldm.app.generation import dicom_files, png_files, zip_bytes
 from cxr_ldm.app.sources import source
 from cxr_ldm.app.viewer import viewer
 from cxr_ldm.bundle import load_bundle
@@ -19,11 +19,10 @@ from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.editing import REGIONS, Original, hole_of, pasted, square_of
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.judge import Judge
-from cxr_ldm.imaging.dicom import Study, dicom_bytes
 from cxr_ldm.imaging.differences import difference
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import to_uint8
-from cxr_ldm.imaging.provenance import png_bytes, provenance
+from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.text.changing import with_finding, without_finding
 
 IMAGE, PROMPT = "an image", "a prompt: before and after a finding"
@@ -210,17 +209,9 @@ def results(result: Edited) -> None:
             )
     if result.judged is None:
         st.caption("No classifier of this model's data was trained here, so none says what changed.")
-    pairs = list(zip(result.finished, result.facts, strict=True))
-    row = st.container(horizontal=True)
-    row.download_button(
-        "PNG (ZIP)", lambda: zip_bytes({f"{i:04d}.png": png_bytes(*pair) for i, pair in enumerate(pairs)}), "edit.zip"
-    )
-
-    def dicoms() -> dict[str, bytes]:
-        study = Study.new()
-        return {f"{i:04d}.dcm": dicom_bytes(image, fact, study, i + 1) for i, (image, fact) in enumerate(pairs)}
-
-    row.download_button("DICOM (ZIP)", lambda: zip_bytes(dicoms()), "edit.dicom.zip")
+    made, row = (result.finished, result.facts), st.container(horizontal=True)
+    row.download_button("PNG (ZIP)", lambda: zip_bytes(png_files(*made)), "edit.zip")
+    row.download_button("DICOM (ZIP)", lambda: zip_bytes(dicom_files(*made)), "edit.dicom.zip")
 
 
 ui.header("Edit")
