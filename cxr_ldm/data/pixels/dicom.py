@@ -15,7 +15,7 @@ import numpy as np
 
 from cxr_ldm.data.pixels.dicom_file import read_file
 from cxr_ldm.data.pixels.dicom_pixels import NotARadiograph, stored_values
-from cxr_ldm.data.pixels.dicom_tone import Voi, tidy, tone_of
+from cxr_ldm.data.pixels.dicom_tone import Voi, tidy, tone_of, word
 from cxr_ldm.data.pixels.images import MISSING, Grey, Toned, UnreadableImage, is_file, read_grey
 from cxr_ldm.data.prepared.people import View, view_in
 from cxr_ldm.errors import UserError
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 MODALITIES = ("CR", "DX", "RG", "DR", "XR", "RX")
 # What a file without a modality is by its SOP class: of computed and of digital radiography, for presentation
 RADIOGRAPHS = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1")
+FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital radiography, raw
+# Without these nothing says how the pixels are to be read.
+NEEDED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
+)
+SQUARE = (0.98, 1.02)  # height of a pixel over its width
 DECUBITUS = ("LLD", "RLD")  # View Position of a patient who lies on a side, which is not taken for a frontal view
 MOST_PIXELS = 100_000_000  # a damaged header must not ask for all memory
 
@@ -142,16 +149,34 @@ def check_radiograph(header: "Dataset", stated_or_assumed: Modality = "stated") 
         raise NotARadiograph("not a radiograph (modality not stated; data.reader.modality=assume takes such a file)")
     if "PixelData" not in header or not header.PixelData:
         raise NotARadiograph("DICOM file has no pixel data")
+    missing = next((name for name in NEEDED if header.get(name) is None), None)
+    if missing is not None:
+        raise NotARadiograph(f"DICOM file does not state {missing}")
     if int(header.get("NumberOfFrames", 1) or 1) != 1:
         raise NotARadiograph("DICOM file has several frames")
-    if header.SamplesPerPixel != 1 or header.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
+    if header.SamplesPerPixel != 1 or word(header, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         raise NotARadiograph("DICOM file is in colour")
-    if header.get("PresentationIntentType") == "FOR PROCESSING":
+    if word(header, "PresentationIntentType") == "FOR PROCESSING" or sop_class == FOR_PROCESSING:
         raise NotARadiograph("DICOM file is raw data, for processing and not for display")
     if not 0 < header.Rows * header.Columns <= MOST_PIXELS:
         raise NotARadiograph("DICOM file states an impossible size")
     if header.BitsAllocated not in (8, 16) or not 8 <= header.BitsStored <= header.BitsAllocated:
         raise NotARadiograph("DICOM file does not store 8 to 16 bits")
+    if header.PixelRepresentation not in (0, 1):
+        raise NotARadiograph("DICOM file says neither that its values are signed nor that they are not")
+    if not SQUARE[0] <= aspect_of(header) <= SQUARE[1]:
+        raise NotARadiograph("pixels of the DICOM file are not square")
+
+
+def aspect_of(header: "Dataset") -> float:
+    """Height of a pixel over its width; 1 where the file does not say it."""
+    for name in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
+        stated = header.get(name)
+        if stated is not None and not isinstance(stated, str) and hasattr(stated, "__len__") and len(stated) == 2:
+            height, width = (float(each) for each in stated)
+            if height > 0 and width > 0:
+                return height / width
+    return 1.0
 
 
 def view_of(header: "Dataset") -> View | None:

@@ -16,18 +16,25 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 PERCENTILES = (0.5, 99.5)  # of the pixels: the range shown where a file states none
+FEWEST_LEVELS = 8  # of 256 that a stated tone must show; a chest has more than a hundred
 SAMPLED = 1_000_000  # pixels above which percentiles are taken of a sixteenth of them
 DECIMALS = ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept")
 
 Voi = int | Literal["percentile"]
 
 
+def word(header: "Dataset", name: str) -> str:
+    """A code string as the standard writes it, empty where it is not stated."""
+    return str(header.get(name, "") or "").strip(" \0").upper()
+
+
 def tidy(header: "Dataset") -> None:
-    """Take out lookup tables without data, and bring decimals written with a comma to the standard's form.
+    """Take out lookup tables without data, and bring decimals and words to the standard's form.
 
     Raises:
         NotARadiograph: a decimal of the grey scale is no number; it is named.
     """
+    header.PhotometricInterpretation = word(header, "PhotometricInterpretation")  # pydicom takes capitals alone
     for name in ("ModalityLUTSequence", "VOILUTSequence"):
         if name in header:
             tables = [item for item in header[name].value or () if "LUTData" in item]
@@ -38,7 +45,9 @@ def tidy(header: "Dataset") -> None:
         raw = header.get_item(name).value  # before pydicom reads it, which fails on what is no number
         text = raw.decode("latin-1") if isinstance(raw, bytes) else raw
         if isinstance(text, str):
-            setattr(header, name, [decimal(name, part) for part in re.split(r"\\", text.strip(" \0")) if part.strip()])
+            # of the standard's type, whatever the file says: pydicom gives a text letter by letter
+            numbers = [decimal(name, part) for part in re.split(r"\\", text.strip(" \0")) if part.strip()]
+            header.add_new(name, "DS", numbers)
 
 
 def decimal(name: str, text: str) -> str:
@@ -52,56 +61,63 @@ def decimal(name: str, text: str) -> str:
     """
     number = text.strip(" \0")
     pointed = number.replace(",", ".") if re.fullmatch(r"[+-]?\d*,\d+", number) else number
+    shown = re.sub(r"[^\w+.,-]", "?", number)[:16]
     try:
-        float(pointed)
+        value = float(pointed)
     except ValueError:
-        shown = re.sub(r"[^\w+.,-]", "?", number)[:16]
         raise NotARadiograph(f"{name} {shown!r} is not a number") from None
+    if not np.isfinite(value):
+        raise NotARadiograph(f"{name} {shown!r} is not finite")
     return pointed
 
 
 def tone_of(header: "Dataset", values: np.ndarray, offset: int, voi: Voi) -> tuple[Window | Table, str]:
     """How stored values are shown, and where that comes from: "table", "window" or "percentile".
 
-    A table or window beside the values, which shows every pixel alike, gives way to their range.
+    A table or window beside the values, which shows hardly any difference of theirs, gives way to their range.
 
     Raises:
         NotARadiograph: the picture has one grey level all the same.
     """
     padding = padding_of(header, offset)
     tone, source = _stated_tone(header, values, offset, voi, padding)
-    if source != "percentile" and is_blank(tone, values, padding):
-        tone, source = _stated_tone(header, values, offset, "percentile", padding)
-    if is_blank(tone, values, padding):
+    shown = levels(tone, values, padding)
+    if source != "percentile" and shown < FEWEST_LEVELS:
+        range_of_all = _stated_tone(header, values, offset, "percentile", padding)
+        more = levels(range_of_all[0], values, padding)
+        if more > shown:
+            (tone, source), shown = range_of_all, more
+    if shown < 2:
         raise NotARadiograph(BLANK)
     return tone, source
 
 
-def is_blank(tone: Window | Table, values: np.ndarray, padding: Padding) -> bool:
-    """Whether all stored values but padding are shown in one of 256 grey levels."""
-    if padding is None and isinstance(tone, Window) and values.size > SAMPLED:
-        few = values[::16, ::16]  # two levels among a few pixels are two among all
-        if not is_blank(tone, few, None):
-            return False
-    if padding is None and isinstance(tone, Window):  # a window keeps their order
-        present = np.array([values.min(), values.max()])
-    else:
-        present = np.flatnonzero(_counts(values, padding)).astype(values.dtype)
-    grey = np.rint(255 * tone.shown(tone.clipped(present)))
-    return bool((grey == grey[:1]).all())
+def levels(tone: Window | Table, values: np.ndarray, padding: Padding) -> int:
+    """How many of 256 grey levels show the stored values but padding; of large pictures, where a part has enough,
+    those of the part.
+    """
+    if isinstance(tone, Window) and not np.isfinite([tone.low, tone.high]).all():
+        return 0
+    if values.size > SAMPLED:
+        part = levels(tone, values[::16, ::16], padding)
+        if part >= FEWEST_LEVELS:
+            return part
+    present = np.flatnonzero(_counts(values, padding)).astype(values.dtype)
+    return len(np.unique(np.rint(255 * tone.shown(tone.clipped(present)))))
 
 
 def _stated_tone(
     header: "Dataset", values: np.ndarray, offset: int, voi: Voi, padding: Padding
 ) -> tuple[Window | Table, str]:
-    inverted = header.PhotometricInterpretation == "MONOCHROME1" or header.get("PresentationLUTShape") == "INVERSE"
+    inverted = word(header, "PhotometricInterpretation") == "MONOCHROME1"
+    inverted = inverted or word(header, "PresentationLUTShape") == "INVERSE"
     source, bounds = "percentile", None
     if voi != "percentile" and header.get("VOILUTSequence"):
         return _voi_table(header, offset, voi, inverted), "table"
     if voi != "percentile":
         bounds = window_bounds(header, voi)
         source = "window" if bounds else source
-    if header.get("ModalityLUTSequence") or (bounds and header.get("VOILUTFunction") == "SIGMOID"):
+    if header.get("ModalityLUTSequence") or (bounds and word(header, "VOILUTFunction") == "SIGMOID"):
         return _curve(header, values, offset, bounds, inverted, padding), source
     slope, intercept = _rescale(header)
     if bounds is None:
@@ -122,7 +138,7 @@ def window_bounds(header: "Dataset", number: int) -> tuple[float, float] | None:
     if not windows:
         return None
     centre, width = windows[number if number < len(windows) else 0]
-    if header.get("VOILUTFunction") not in ("LINEAR_EXACT", "SIGMOID"):
+    if word(header, "VOILUTFunction") not in ("LINEAR_EXACT", "SIGMOID"):
         centre, width = centre - 0.5, max(width - 1, 1.0)
     return centre - width / 2, centre + width / 2
 
@@ -170,15 +186,19 @@ def _numbers(value: object) -> list[float]:
     """Values of a header entry that holds none, one or several."""
     if value is None or value == "":
         return []
-    return [float(item) for item in value] if hasattr(value, "__iter__") else [float(value)]  # type: ignore[arg-type]
+    several = hasattr(value, "__iter__") and not isinstance(value, str)
+    return [float(item) for item in value] if several else [float(value)]  # type: ignore[attr-defined, arg-type]
 
 
 def _modality(header: "Dataset", offset: int) -> np.ndarray:
-    """Modality value of every stored value, float64."""
+    """Modality value of every stored value, float64: by a table, else by slope and intercept, of which one may lack."""
     from pydicom.pixels import apply_modality_lut
 
     stored = np.arange(1 << int(header.BitsStored)) - offset
-    return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
+    if header.get("ModalityLUTSequence"):
+        return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
+    slope, intercept = _rescale(header)
+    return stored * slope + intercept
 
 
 def _voi_table(header: "Dataset", offset: int, number: int, inverted: bool) -> Table:
@@ -207,7 +227,7 @@ def _curve(
         sample = np.repeat(modality[: len(counts)], counts)
         low, high = np.percentile(sample, PERCENTILES) if sample.size else (0, 0)
         bounds = float(low), float(high)
-    if header.get("VOILUTFunction") == "SIGMOID":
+    if word(header, "VOILUTFunction") == "SIGMOID":
         centre, width = sum(bounds) / 2, bounds[1] - bounds[0]
         modality = 1 / (1 + np.exp(-4 * (modality - centre) / width))
         bounds = 0.0, 1.0

@@ -87,7 +87,7 @@ def test_windows_are_those_of_pydicom(tmp_path, centre, width, function, interce
     witness = apply_windowing(modality, header)
     low, high = intercept, 4095 + intercept  # pydicom shows between the ends of the rescaled stored range
     expected = np.rint(255 * (witness - low) / (high - low))
-    assume(np.ptp(expected) > 1)  # a window beside the values gives way to their range
+    assume(len(np.unique(expected)) >= 8)  # a window that shows next to nothing gives way to the range of the values
     assert distance(shown(header, tmp_path), expected) <= 1
 
 
@@ -383,11 +383,13 @@ class Folder:
 
 
 DOCUMENTED = re.compile(
-    r"(Window|Rescale)\w+ '.*' is not a number|"
+    r"(Window|Rescale)\w+ '.*' is not (a number|finite)|"
     r"not a DICOM file|image is blank: one grey level|patient orientation ., . is that of no upright picture|"
     r"not a radiograph \(modality .*\)|image brings its decoder down|"
     r"DICOM file (is truncated or damaged|has no pixel data|has several frames|is in colour|is raw data, .*|"
-    r"states an impossible size|does not store 8 to 16 bits|is damaged, or no installed decoder knows its compression)"
+    r"states an impossible size|does not state \w+|holds a picture of another size than its header states|"
+    r"stores larger values than the \d+ bits that its header states|says neither that its values are signed .*|"
+    r"does not store 8 to 16 bits|is damaged, or no installed decoder knows its compression)"
 )
 
 
