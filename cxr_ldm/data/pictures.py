@@ -23,7 +23,7 @@ from cxr_ldm import artifacts, content
 from cxr_ldm.data.pixels.images import Fit, UnreadableImage, resize_square
 from cxr_ldm.data.prepared.manifest import Record, Rejected
 from cxr_ldm.data.prepared.workers import pool
-from cxr_ldm.data.readers.files import IMAGE_SUFFIXES, images_below, load_picture
+from cxr_ldm.data.readers.files import IMAGE_SUFFIXES, images_below, load_picture, may_crash
 from cxr_ldm.errors import UserError
 
 # Columns of a CSV by what they are called elsewhere, the first that is there counts.
@@ -299,7 +299,7 @@ def decoded(
             findings=None,
             source="",
             load=partial(load_picture, each.path),
-            isolate=each.path.suffix.lower() not in IMAGE_SUFFIXES[:3],
+            isolate=may_crash(each.path),
         )
         for each in items
     ]

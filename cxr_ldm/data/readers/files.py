@@ -44,6 +44,15 @@ def images_below(root: Path) -> list[Path]:
     return found
 
 
+def may_crash(path: Path) -> bool:
+    """Whether a DICOM decoder reads a file, which damaged bytes may bring down: all that does not begin as a picture."""
+    try:
+        with open(path, "rb") as file:
+            return not file.read(8).startswith(PICTURES)
+    except OSError:  # `load_picture` names the reason
+        return False
+
+
 def load_picture(path: Path) -> Grey:
     """An image by its first bytes, whatever it is called; also a DICOM file of ours, which is no radiograph.
 
@@ -135,6 +144,6 @@ class FilesReader:
                 source=self.name,
                 load=partial(load_picture, path),
                 split=self.split,
-                isolate=path.suffix.lower() not in IMAGE_SUFFIXES[:3],
+                isolate=may_crash(path),
                 path=path,
             )

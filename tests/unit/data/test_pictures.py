@@ -6,10 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from dicom_files import file_of, picture, written
 from PIL import Image
 
 from cxr_ldm.data.pictures import Listed, Pictures, listed, read_pictures, unpacked, with_prompts
-from cxr_ldm.data.readers.files import FilesReader, images_below, is_image
+from cxr_ldm.data.readers.files import FilesReader, images_below, is_image, may_crash
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.scoring import paired_places
 from cxr_ldm.imaging.dicom import Study, write_dicom
@@ -194,3 +195,13 @@ def test_files_are_known_by_their_first_bytes_whatever_they_are_called(folder):
     assert [record.split for record in records] == ["test"] * 4
     last = next(record for record in records if record.image_id == "scan")
     assert np.array_equal(last.load(), to_uint8(torch.from_numpy(RAMP / 127.5 - 1)))
+
+
+def test_what_a_dicom_decoder_reads_is_read_apart_whatever_it_is_called(tmp_path):
+    """A decoder that damaged bytes bring down would take the program with it."""
+    dicom, png = tmp_path / "c.png", tmp_path / "c.dcm"
+    written(file_of(picture()), dicom)
+    Image.fromarray(picture()).save(png, "PNG")
+    assert may_crash(dicom)
+    assert not may_crash(png)
+    assert not may_crash(tmp_path / "absent.png")
