@@ -17,6 +17,7 @@ from cxr_ldm import artifacts, content, lineage, register
 from cxr_ldm.assets import MODELS, VAES
 from cxr_ldm.card import card
 from cxr_ldm.errors import UserError
+from cxr_ldm.information import check_info
 
 FORMATS = (1, 2)  # read; 1 named parts by the addresses of their classes
 CARD = "README.md"
@@ -258,6 +259,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     whole = isinstance(info, dict) and isinstance(parts, dict)
     if not whole or not all(isinstance(spec, dict) and isinstance(spec.get("part"), str) for spec in parts.values()):
         raise UserError(f"{path} is not a bundle's: info or parts are missing, or a part has no name; train it again.")
+    check_info(path, config["info"])
     return config
 
 
@@ -286,6 +288,9 @@ NEEDED = {
     "classifier": {"classifier"},
     "upscaler": {"upscaler", "schedule", "scaling"},
 }
+# By what each of them is known.
+ROLES = {"schedule": "time_of", "scaling": "to_data", "whitening": "restore", "text_encoder": "encode"}
+ROLES |= {"autoencoder": "decode"}
 
 
 def load_bundle(folder: Path | str, kind: str, packages: Sequence[str] = ()) -> Bundle:
@@ -314,6 +319,8 @@ def load_bundle(folder: Path | str, kind: str, packages: Sequence[str] = ()) -> 
     parts = {}
     for name, spec in config["parts"].items():
         part = build(spec, packages, folder)
+        if name in ROLES and not hasattr(part, ROLES[name]):
+            raise UserError(f"bundle={folder} names {spec['part']} as its {name}, which is none; train it again.")
         if isinstance(part, nn.Module):
             load_strictly(part.eval(), folder / f"{name}.safetensors")
         parts[name] = part
@@ -347,6 +354,12 @@ def load_strictly(module: nn.Module, weights: Path) -> None:
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise UserError(f"{weights} does not fit the network in config.json: {reason}") from error
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() != tensors[name].is_floating_point():  # PyTorch would cast in silence
+            raise UserError(f"{weights} holds {name} as {tensors[name].dtype}, and the network needs {value.dtype}.")
+    check = getattr(module, "check_loaded", None)  # of a part whose numbers have a range
+    if check is not None:
+        check(weights)
 
 
 def build(spec: Mapping[str, Any], packages: Sequence[str], folder: Path) -> Any:

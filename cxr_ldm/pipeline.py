@@ -1,9 +1,10 @@
 """TextToCXR: the one way to generate, for the command line, the metrics and the app alike."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -269,11 +270,13 @@ class TextToCXR:
         Raises:
             UserError: an unknown sampler or output, n below 1, or as `draw`.
         """
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        texts = texts_of(prompts)
         if output not in get_args(Output):
             raise UserError(f"output={output} is not one of {', '.join(get_args(Output))}.")
-        if n < 1:
-            raise UserError(f"n={n} must be 1 or more.")
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise UserError(f"n={n} must be a whole number, 1 or more.")
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size} must be 1 or more.")
         if sampler is None:
             sampling = self.sampling
         else:
@@ -284,8 +287,10 @@ class TextToCXR:
             sampling = replace(sampling, precision=resolved(precision, self.device))
         if seeds is None:
             chosen = torch.randint(2**31, (len(texts) * n,), generator=generator).tolist()
-        elif isinstance(seeds, int):
-            chosen = [seeds + index for _ in texts for index in range(n)]
+        elif isinstance(seeds, int | Integral):
+            if isinstance(seeds, bool):
+                raise UserError(f"seeds={seeds} must be whole numbers from 0 on.")
+            chosen = [int(seeds) + index for _ in texts for index in range(n)]
         else:
             chosen = list(seeds)
         repeated = [text for text in texts for _ in range(n)]
@@ -345,7 +350,7 @@ class TextToCXR:
         images = []
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
+            generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds[part]]
 
             def noise(step: int = 0, generators: Sequence[Generator] = generators) -> Tensor:
                 return normal(generators, self.latent_shape).to(device)
@@ -376,7 +381,13 @@ class TextToCXR:
                 # the decoder looks far, so a change within the hole shows outside it, too
                 drawn = pasted(drawn, self.decode(bound.known, sampling.precision), given.hole)
             images.append(drawn)
-        return torch.cat(images)
+        found = torch.cat(images)
+        if not torch.isfinite(found).all():
+            raise UserError(
+                "the model's images are not finite: its weights, the guidance scale or the image that it draws from "
+                "are beyond what its number format holds."
+            )
+        return found
 
     def check(
         self,
@@ -387,9 +398,13 @@ class TextToCXR:
         original: Original | None,
     ) -> None:
         """Raises UserError where what `draw` is asked for does not fit together, or not this model."""
-        levels, count = self.denoiser.schedule.levels, len(prompts)
+        levels, count = self.denoiser.schedule.levels, len(texts_of(prompts))
         if not prompts or count != len(seeds):
             raise UserError(f"{count} prompts and {len(seeds)} seeds: one seed is needed for each prompt.")
+        if any(isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63 for seed in seeds):
+            raise UserError(f"seeds={list(seeds)[:4]} must be whole numbers from 0 on.")
+        if isinstance(sampling.steps, bool) or not isinstance(sampling.steps, int) or sampling.steps < 1:
+            raise UserError(f"sampler.steps={sampling.steps} must be a whole number, 1 or more.")
         if levels is not None and sampling.steps > levels:
             raise UserError(f"sampler.steps={sampling.steps} is more than the {levels} noise levels of this model.")
         if patients is not None and len(patients) != count:
@@ -475,6 +490,15 @@ class TextToCXR:
         _, autoencoder = self.networks(precision)
         parts = restored.split(max(1, DECODED // self.size**2))
         return torch.cat([autoencoder.decode(part).float().clamp(-1.0, 1.0).cpu() for part in parts])
+
+
+def texts_of(prompts: str | Sequence[str]) -> list[str]:
+    """One text, or several, as a list; raises UserError where one of them is none, such as a table's empty cell."""
+    texts = [prompts] if isinstance(prompts, str) else list(prompts) if isinstance(prompts, Iterable) else [prompts]
+    wrong = next((text for text in texts if not isinstance(text, str)), None)
+    if wrong is not None or None in texts:
+        raise UserError(f"a prompt is {wrong!r}, which is no text; the empty text stands for the model without one.")
+    return texts
 
 
 def normal(generators: Sequence[Generator], shape: tuple[int, ...]) -> Tensor:

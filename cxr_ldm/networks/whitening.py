@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,11 @@ class Whitening(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
         self.register_buffer("live", torch.tensor(chosen), persistent=False)  # stands in the arguments
+
+    def check_loaded(self, weights: Path) -> None:
+        """Raises UserError, naming the file, where a standard deviation that was loaded is not above 0."""
+        if not (self.std > 0).all():
+            raise UserError(f"{weights} holds a standard deviation that is not above 0; copy the bundle again.")
 
     @property
     def channels(self) -> int:

@@ -505,3 +505,98 @@ def test_what_no_provenance_can_draw_is_refused(folder):
     del facts["times"]
     with pytest.raises(UserError, match="has no 'times'"):
         pipeline.again({**facts, "bundle_sha256": pipeline.sha256})
+
+
+NO_INFO = [
+    ("size", "64"),
+    ("size", 0),
+    ("size", 64.0),
+    ("size", True),
+    ("guidance", None),
+    ("guidance", "3"),
+    ("guidance", {"scale": "x"}),
+    ("guidance", {"scale": float("nan")}),
+    ("guidance", {"interval": [0.5]}),
+    ("guidance", {"rescale": 5}),
+    ("data", None),
+    ("data", "x"),
+    ("data", {"name": 5}),
+    ("sampling", "ddim"),
+    ("sampling", {"sampler": "ddim", "steps": "x"}),
+    ("sampling", {"sampler": "ddim", "steps": 0}),
+    ("findings", 5),
+    ("findings", "pneumonia"),
+    ("init_data", [5]),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), NO_INFO)
+def test_what_a_bundle_says_of_itself_is_looked_at(folder, key, value):
+    changed(folder, lambda config: config["info"].update({key: value}))
+    with pytest.raises(UserError, match=rf"config\.json is not a bundle's: info\.{key}"):
+        load_bundle(folder, "ldm")
+
+
+def test_parts_in_each_others_places_are_refused(folder):
+    def swap(config):
+        parts = config["parts"]
+        parts["schedule"], parts["scaling"] = parts["scaling"], parts["schedule"]
+
+    changed(folder, swap)
+    with pytest.raises(UserError, match="as its schedule, which is none"):
+        load_bundle(folder, "ldm")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("whitening", lambda value: torch.zeros_like(value), "a standard deviation that is not above 0"),
+        ("whitening", lambda value: -value, "a standard deviation that is not above 0"),
+        ("network", lambda value: value.to(torch.int32), "as torch.int32, and the network needs torch.float32"),
+        ("network", lambda value: value > 0, "as torch.bool, and the network needs torch.float32"),
+    ],
+)
+def test_weights_of_another_kind_are_refused(folder, file, change, message):
+    path = folder / f"{file}.safetensors"
+    save_file({name: change(value).contiguous() for name, value in load_file(path).items()}, path)
+    resum(folder)
+    with pytest.raises(UserError, match=message):
+        load_bundle(folder, "ldm")
+
+
+def test_images_that_are_not_finite_are_no_images(folder):
+    path = folder / "network.safetensors"
+    save_file({name: value * 1e20 for name, value in load_file(path).items()}, path)
+    resum(folder)
+    with pytest.raises(UserError, match="the model's images are not finite"):
+        TextToCXR.from_bundle(folder, "cpu")("Effusion.", seeds=0, steps=2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"prompts": None}, "a prompt is None, which is no text"),
+        ({"prompts": 5}, "a prompt is 5, which is no text"),
+        ({"prompts": ["x", float("nan")]}, "a prompt is nan, which is no text"),
+        ({"prompts": [None]}, "a prompt is None, which is no text"),
+        ({"steps": 2.5}, "sampler.steps=2.5 must be a whole number"),
+        ({"steps": True}, "sampler.steps=True must be a whole number"),
+        ({"seeds": "0"}, "must be whole numbers from 0 on"),
+        ({"seeds": [0.5]}, "must be whole numbers from 0 on"),
+        ({"seeds": True}, "must be whole numbers from 0 on"),
+        ({"seeds": 2**70}, "must be whole numbers from 0 on"),
+        ({"n": 1.5}, "n=1.5 must be a whole number"),
+        ({"batch_size": 0}, "batch_size=0 must be 1 or more"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_one_sentence(folder, call, message):
+    pipeline = TextToCXR.from_bundle(folder, "cpu")
+    with pytest.raises(UserError, match=message):
+        pipeline(**({"prompts": "x", "seeds": 0, "steps": 1} | call))
+
+
+def test_numpys_whole_numbers_are_seeds(folder):
+    pipeline = TextToCXR.from_bundle(folder, "cpu")
+    images = [pipeline(["x"], seeds=seeds, steps=1) for seeds in (3, np.int64(3), [np.int64(3)])]
+    assert torch.equal(images[0], images[1])
+    assert torch.equal(images[0], images[2])
