@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr_ldm.data.pixels.images import is_filled
 from cxr_ldm.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def stored_values(header: "Dataset") -> tuple[np.ndarray, int]:
         NotARadiograph: the pixels are not those of one grey picture of the stated rows, columns and bits.
     """
     from pydicom.pixels import pixel_array
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
     if "TransferSyntaxUID" not in header.file_meta:  # a file without its preamble: uncompressed, as it was parsed
         implicit, little = header.original_encoding
@@ -44,6 +45,8 @@ def stored_values(header: "Dataset") -> tuple[np.ndarray, int]:
         values = pixel_array(header, correct_unused_bits=False, view_only=True)
     except (RuntimeError, NotImplementedError) as error:  # pydicom says so of syntaxes without a decoder
         raise NotARadiograph(DAMAGED) from error
+    if header.file_meta.TransferSyntaxUID == JPEGBaseline8Bit and is_filled(values):
+        raise NotARadiograph("DICOM file is truncated or damaged")
     if values.shape != (header.Rows, header.Columns):  # frames that the header does not state, or half of its rows
         raise NotARadiograph(ANOTHER_SIZE)
     return _moved(header, values)

@@ -1,6 +1,8 @@
 """Image files to greyscale squares, without a cast that wraps."""
 
+import struct
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ Fit = Literal["pad", "crop"]
 Bits = Literal[8, 16]
 MISSING = "image file is missing"
 BLANK = "image is blank: one grey level"
+FILLED = 16  # rows of the largest blocks of a JPEG
 
 
 class UnreadableImage(UserError):
@@ -80,7 +83,7 @@ def read_grey(path: Path) -> np.ndarray:
         with Image.open(path, formats=("PNG", "JPEG")) as file:
             # Loads every pixel here: Pillow raises on a truncated file, where OpenCV would fill the rest with grey.
             file.load()
-            turn = _turn(file)
+            turn, kind = _turn(file), file.format
             if _is_wide_colour(path):
                 return np.ascontiguousarray(TURNED[turn](_wide_grey(path)))
             image = file.copy()
@@ -97,7 +100,34 @@ def read_grey(path: Path) -> np.ndarray:
             opaque.alpha_composite(image.convert("RGBA"))
             image = opaque.convert("RGB")
         grey = np.asarray(image.convert("L"))
+    if is_filled(grey) if kind == "JPEG" else not grey[-1].any() and not is_whole_png(path):
+        raise UnreadableImage(path, "image is truncated or damaged")
     return np.array(TURNED[turn](grey))
+
+
+def is_filled(grey: np.ndarray) -> bool:
+    """Whether a JPEG's last rows are what its decoder fills in for data that is not there, without an error.
+
+    That is the middle grey over whole blocks of 16 rows; a picture's own margins are black or white.
+    """
+    return len(grey) > FILLED and bool((grey[-FILLED:] == 128).all())
+
+
+def is_whole_png(path: Path) -> bool:
+    """Whether a PNG holds all of its rows; its decoder leaves the others black. Interlaced files are taken as whole."""
+    data, at, packed = path.read_bytes(), 8, zlib.decompressobj()
+    width, height, depth, colour, *_, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    needed = height * (1 + -(-width * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour] // 8))
+    found = needed if interlaced else 0
+    while at + 8 <= len(data) and found < needed:
+        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        if kind == b"IDAT":
+            try:
+                found += len(packed.decompress(data[at + 8 : at + 8 + length]))
+            except zlib.error:
+                return False
+        at += 12 + length
+    return found >= needed
 
 
 # What sets a picture upright, by its EXIF orientation (0x0112, 1 to 8).

@@ -237,3 +237,34 @@ def test_enlarging_does_not_wrap_at_an_edge():
 def test_an_unknown_fit_is_refused():
     with pytest.raises(UserError, match="use pad or crop"):
         resize_square(RAMP, 8, "stretch")
+
+
+def test_a_picture_whose_rows_are_not_all_there_is_refused(tmp_path):
+    """Decoders fill in the rest, and say nothing where the file's end is in its place."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 255, (64, 96), dtype=np.uint8)
+    path = tmp_path / "a.jpg"
+    Image.fromarray(pixels).save(path, quality=95)
+    data = path.read_bytes()
+    assert read_grey(path).shape == (64, 96)
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    with pytest.raises(UnreadableImage, match=r"a\.jpg: image is truncated or damaged"):
+        read_grey(path)
+    black = np.zeros((64, 96), np.uint8)
+    black[:32] = pixels[:32]
+    Image.fromarray(black).save(path, quality=95)  # a margin of its own
+    assert read_grey(path).shape == (64, 96)
+    for image in (black, np.dstack([black] * 3), black.astype(np.uint16) * 257):
+        png = tmp_path / "b.png"
+        Image.fromarray(image).save(png)
+        assert read_grey(png).shape == (64, 96)
+        whole = png.read_bytes()
+        at = whole.index(b"IDAT")
+        size = int.from_bytes(whole[at - 4 : at])
+        rows = zlib.decompress(whole[at + 4 : at + 4 + size])
+        half = zlib.compress(rows[: len(rows) // 2])
+        chunk = b"IDAT" + half
+        end = whole[at + 8 + size :]
+        png.write_bytes(whole[: at - 4] + len(half).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + end)
+        with pytest.raises(UnreadableImage, match=r"b\.png: image is truncated or damaged"):
+            read_grey(png)
