@@ -39,6 +39,16 @@ def asked(cfg: DictConfig) -> int:
     return max(1, torch.cuda.device_count()) if cfg.trainer.accelerator != "cpu" else 1
 
 
+def check_count(cfg: DictConfig, count: int) -> None:
+    """Raises UserError where the machine has not what each process needs: a GPU, or a core."""
+    import torch
+
+    gpus = torch.cuda.device_count() if cfg.trainer.accelerator != "cpu" else 0
+    most, what = (gpus, "GPUs") if gpus else (max(2, os.cpu_count() or 1), "processes for its cores")
+    if count > most:
+        raise UserError(f"trainer.devices={cfg.trainer.devices} is more than the {most} {what} of this machine.")
+
+
 def in_as_many(cfg: DictConfig, run: Callable[[], Path]) -> Path:
     """What `run` returns, which is the run's folder, after as many processes have done it together as are asked for."""
     if started_elsewhere():
@@ -51,6 +61,7 @@ def in_as_many(cfg: DictConfig, run: Callable[[], Path]) -> Path:
     count = asked(cfg)
     if count == 1:
         return run()
+    check_count(cfg, count)
     if not isinstance(cfg.trainer.devices, int | str):  # each process takes the GPU of its number among those it sees
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(device) for device in cfg.trainer.devices)
     return start(count)

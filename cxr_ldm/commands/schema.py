@@ -244,7 +244,7 @@ class Metrics(Section):
 
 class Trainer(Open):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
-    devices: Annotated[int, Interval(ge=1, le=10_000)] | list[Whole] | Literal["auto"]
+    devices: Annotated[int, Interval(ge=1, le=10_000)] | Annotated[list[Whole], Len(min_length=1)] | Literal["auto"]
     precision: Annotated[Literal["32", "16", "bf16", "auto"], BeforeValidator(typed)]
     gradient_clip: NotNegative | None
     log_every: Count

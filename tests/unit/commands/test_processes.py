@@ -56,3 +56,11 @@ def test_last_words_are_kept_and_end_the_process(tmp_path, monkeypatch, error, k
 def test_processes_by_the_setting(devices, count):
     cfg = OmegaConf.create({"trainer": {"devices": devices, "accelerator": "cpu"}})
     assert processes.asked(cfg) == count
+
+
+def test_more_processes_than_cores_would_wait_for_each_other_for_ever(monkeypatch):
+    cfg = OmegaConf.create({"trainer": {"devices": 99, "accelerator": "cpu"}})
+    monkeypatch.setattr(processes.os, "cpu_count", lambda: 4)
+    with pytest.raises(UserError, match="devices=99 is more than the 4 processes for its cores of this machine"):
+        processes.in_as_many(cfg, lambda: pytest.fail("it ran"))
+    processes.check_count(cfg, 4)
