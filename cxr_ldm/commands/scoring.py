@@ -25,6 +25,7 @@ from cxr_ldm.data.prepared.folder import MANIFEST, Prepared
 from cxr_ldm.data.prepared.making import prepare as prepare_folder
 from cxr_ldm.data.prepared.splits import Split
 from cxr_ldm.data.prepared.target import Target
+from cxr_ldm.data.readers import raw_files
 from cxr_ldm.data.readers.files import FilesReader
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation import judge as judging
@@ -115,7 +116,9 @@ def collection(cfg: DictConfig, named: str, split: Split, key: str) -> Prepared:
         raise UserError(f"{key}={named} is no folder; give a folder of images, or {PREFIX}NAME of a prepared one.")
     reader = FilesReader(folder, split, folder.name)
     target = Target(cfg.size or SIZE, cfg.fit)
-    name = naming.slug([folder.name, str(target.size), split], {**reader.settings(), "root": str(folder.resolve())})
+    # a folder that has changed since is prepared anew, beside what it was
+    made_by = {**reader.settings(), "root": str(folder.resolve()), "files": raw_files.stat(reader.files())}
+    name = naming.slug([folder.name, str(target.size), split], made_by)
     made = prepare_folder(
         reader,
         naming.place(root, name),
