@@ -16,7 +16,7 @@ import numpy as np
 from cxr_ldm.data.pixels.dicom_file import read_file
 from cxr_ldm.data.pixels.dicom_pixels import NotARadiograph, stored_values
 from cxr_ldm.data.pixels.dicom_tone import Voi, tidy, tone_of, word
-from cxr_ldm.data.pixels.images import MISSING, Grey, Toned, UnreadableImage, is_file, read_grey
+from cxr_ldm.data.pixels.images import MISSING, Grey, Toned, UnreadableImage, is_file, other_format, read_grey
 from cxr_ldm.data.prepared.people import View, view_in
 from cxr_ldm.errors import UserError
 
@@ -77,6 +77,10 @@ def read_dicom(path: Path, voi: Voi = 0, modality: Modality = "stated") -> Radio
     check_voi(voi, modality)
     if not is_file(path):
         raise UnreadableImage(path, MISSING)
+    with open(path, "rb") as file:
+        other = other_format(file.read(16))
+    if other is not None:
+        raise UnreadableImage(path, f"image is a {other} file; PNG, JPEG and DICOM files are read")
     from pydicom.config import disable_value_validation
 
     with warnings.catch_warnings(), disable_value_validation():
@@ -109,7 +113,7 @@ def load_dicom(path: Path, voi: Voi = 0, modality: Modality = "stated") -> Toned
 
 def is_dicom(path: Path) -> bool:
     """By its suffix: whatever is not called PNG or JPEG, since DICOM files often have no suffix at all."""
-    return path.suffix.lower() not in (".png", ".jpg", ".jpeg")
+    return path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 def load_image(path: Path, voi: Voi = 0, modality: Modality = "stated") -> Grey:

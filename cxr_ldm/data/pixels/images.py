@@ -18,6 +18,8 @@ Fit = Literal["pad", "crop"]
 Bits = Literal[8, 16]
 MISSING = "image file is missing"
 BLANK = "image is blank: one grey level"
+OTHERS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP", b"GIF8": "GIF", b"\xff\x4f\xff\x51": "JPEG 2000"}
+OTHERS |= {b"\0\0\0\x0cjP  ": "JPEG 2000", b"\x89HDF": "HDF5", b"\x5c\x01\0\0": "NIfTI"}
 FILLED = 16  # rows of the largest blocks of a JPEG
 
 
@@ -27,6 +29,17 @@ class UnreadableImage(UserError):
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{path}: {reason}.")
         self.reason = reason
+
+
+def other_format(head: bytes) -> str | None:
+    """Name of a format of pictures that is not read here, by how a file begins; None of anything else.
+
+    >>> other_format(b"II*\\0"), other_format(b"RIFF1234WEBPVP8 "), other_format(b"hello")
+    ('TIFF', 'WebP', None)
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for start, name in OTHERS.items() if head.startswith(start)), None)
 
 
 def is_missing(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """A folder of images and nothing else: whatever in it is a PNG, JPEG or DICOM file by its first bytes."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 from cxr_ldm.data.pixels.dicom import load_dicom
 from cxr_ldm.data.pixels.dicom_file import read_file
-from cxr_ldm.data.pixels.images import MISSING, Grey, UnreadableImage, read_grey
+from cxr_ldm.data.pixels.images import MISSING, Grey, UnreadableImage, other_format, read_grey
+from cxr_ldm.data.prepared.folder import say_once
 from cxr_ldm.data.prepared.manifest import Record
 from cxr_ldm.data.prepared.splits import Split
 from cxr_ldm.data.readers.file_search import matching
@@ -22,12 +24,17 @@ def is_image(path: Path) -> bool:
     """Whether a file is called an image or begins as one; one that is called so and is none is found unreadable."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
+    head = beginning(path, 132)
+    return head.startswith(PICTURES) or head[128:] == b"DICM"
+
+
+def beginning(path: Path, count: int) -> bytes:
+    """The first bytes of a file; none where it cannot be opened, which is said where it is read."""
     try:
         with open(path, "rb") as file:
-            head = file.read(132)
+            return file.read(count)
     except OSError:
-        return False
-    return head.startswith(PICTURES) or head[128:] == b"DICM"
+        return b""
 
 
 def images_below(root: Path) -> list[Path]:
@@ -38,19 +45,23 @@ def images_below(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise UserError(f"{root} is no folder.")
-    found = [path for path in matching(root, "**/*") if not path.name.startswith(".") and is_image(path)]
+    listed = [path for path in matching(root, "**/*") if not path.name.startswith(".")]
+    found = [path for path in listed if is_image(path)]
     if not found:
         raise UserError(f"{root} holds no PNG, JPEG or DICOM file.")
+    kinds = Counter(
+        kind for path in set(listed) - set(found) if (kind := other_format(beginning(path, 16))) is not None
+    )
+    if kinds:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        say_once(f"{root}: left out {counts}; PNG, JPEG and DICOM files are read.")
     return found
 
 
 def may_crash(path: Path) -> bool:
     """Whether a DICOM decoder reads a file, which damaged bytes may bring down: all but PNG and JPEG."""
-    try:
-        with open(path, "rb") as file:
-            return not file.read(8).startswith(PICTURES)
-    except OSError:  # `load_picture` names the reason
-        return False
+    head = beginning(path, 8)
+    return bool(head) and not head.startswith(PICTURES)
 
 
 def load_picture(path: Path) -> Grey:

@@ -10,6 +10,7 @@ from dicom_files import file_of, picture, written
 from PIL import Image
 
 from cxr_ldm.data.pictures import Listed, Pictures, listed, read_pictures, unpacked, with_prompts
+from cxr_ldm.data.pixels.dicom import load_image
 from cxr_ldm.data.readers.files import FilesReader, images_below, is_image, may_crash
 from cxr_ldm.errors import UserError
 from cxr_ldm.evaluation.scoring import paired_places
@@ -205,3 +206,15 @@ def test_what_a_dicom_decoder_reads_is_read_apart_whatever_it_is_called(tmp_path
     assert may_crash(dicom)
     assert not may_crash(png)
     assert not may_crash(tmp_path / "absent.png")
+
+
+def test_pictures_of_other_formats_are_counted_and_named(tmp_path, capsys):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    for name in ("b.tif", "c.tif", "d.webp"):
+        Image.fromarray(picture()).save(tmp_path / name)
+    assert [path.name for path in images_below(tmp_path)] == ["a.png"]
+    assert f"{tmp_path}: left out 2 TIFF, 1 WebP; PNG, JPEG and DICOM files are read." in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"b\.tif: image is a TIFF file; PNG, JPEG and DICOM files are read"):
+        load_image(tmp_path / "b.tif")
+    Image.fromarray(picture()).save(tmp_path / "e.jfif", "JPEG")
+    assert load_image(tmp_path / "e.jfif").shape == picture().shape
