@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from cxr_ldm import artifacts
 from cxr_ldm.commands.schema import Prepare
 from cxr_ldm.commands.settings import check_root, check_values, ending, prepared_data, to_prepare
-from cxr_ldm.data.prepared.making import MADE, dry_run, prepare_part
+from cxr_ldm.data.prepared.making import MADE, checked, dry_run, prepare_part
 from cxr_ldm.data.prepared.parts import Part
 from cxr_ldm.data.prepared.rejected import said
 from cxr_ldm.errors import UserError
@@ -19,7 +18,11 @@ def main(cfg: DictConfig) -> None:
     check_values(cfg, Prepare)
     if cfg.prepare.dry_run:
         check_root(cfg)
-        found = dry_run(instantiate(cfg.data.reader))
+        asked = to_prepare(cfg, cfg.name)
+        checked(asked["reader"], asked["target"], asked["splits"], asked["limit"], "stat")
+        if cfg.prepare.part is not None:
+            Part.named(str(cfg.prepare.part))
+        found = dry_run(asked["reader"])
         rejected, examples = found.pop("rejected"), found.pop("examples")
         for key, value in artifacts.flatten(found):
             print(f"{value:>8}  {key}")

@@ -3,6 +3,7 @@
 import pytest
 
 VAE = ["train.py", "stage=vae", "logger=csv"]
+DRY = ["data.reader.n=10", "prepare.dry_run=true"]
 
 
 def lines(result):
@@ -55,6 +56,9 @@ def lines(result):
         (["-m", "cxr_ldm.export", "bundle=/no/such/bundle", "out=/no/such/out"], "/no/such/bundle"),
         (["sample.py", "prompt=x", "bundle=/no/such/bundle"], "/no/such/bundle"),
         (["-m", "cxr_ldm.prepare", "data=table", "data.root=/no/such/folder"], "/no/such/folder"),
+        (["-m", "cxr_ldm.prepare", *DRY, "data.splits.val=0.6", "data.splits.test=0.5"], "val=0.6 and test=0.5"),
+        (["-m", "cxr_ldm.prepare", *DRY, "prepare.part=9/3"], "prepare.part=9/3 names no part"),
+        ([*VAE, "trainer.devices=[]"], "trainer.devices=[]"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, words, command, tmp_path):

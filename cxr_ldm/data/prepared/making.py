@@ -67,7 +67,7 @@ def prepare(
         UserError: nothing usable in the collection; `folder` was made by other settings or from other raw files; a
             part is missing.
     """
-    settings = _checked(reader, target, splits, limit, verify)
+    settings = checked(reader, target, splits, limit, verify)
     folder, files = Path(folder), reader.files()
     now = raw_files.stat(files)
     parts = None
@@ -126,7 +126,7 @@ def prepare_part(
     Raises:
         UserError: the part was made by other settings or from other raw files.
     """
-    settings, files = _checked(reader, target, splits, limit, "stat"), reader.files()
+    settings, files = checked(reader, target, splits, limit, "stat"), reader.files()
     settings |= {"raw_files": {"stat": raw_files.stat(files)}, "part": str(part)}
     own = part.folder(Path(folder))
     if state(own, settings) == "complete":
@@ -143,7 +143,7 @@ def prepare_part(
     return own
 
 
-def _checked(
+def checked(
     reader: Reader, target: Target, splits: Mapping[str, Any], limit: int | None, verify: str
 ) -> dict[str, Any]:
     """The settings that decide a folder, but for its raw files; raises UserError where one is impossible."""
