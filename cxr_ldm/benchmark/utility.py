@@ -248,7 +248,7 @@ def source_of(data: Prepared, rows: np.ndarray, targets: Targets, model: Model, 
         synthetic,
         values,
         groups_of(data, rows),
-        {"data": data.identity, "rows": rows.tolist()},
+        {"data": data.identity, "rows": rows.tolist(), "targets": targets.digest},
         {"bundle": model.bundle.sha256, "guidance": model.sampling.rule.settings(), "seed": seed, **model.facts()},
     )
 

@@ -106,6 +106,7 @@ class Fits:
     def _recorded(self, targets: Targets) -> dict[str, Any]:
         """What decides the weights of a plain classifier beside its images."""
         facts = {"data": self.data.prepared.identity, "classes": targets.classes, "seed": self.data.seed}
+        facts |= {"targets": targets.digest}
         return facts | {"device": self.fitted.recipe.device, "fitted": self.fitted.settings}
 
     def _stated(self) -> dict[str, Any]:

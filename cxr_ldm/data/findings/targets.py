@@ -12,6 +12,7 @@ say what the text cannot (the cause of a pneumonia, emphysema) and name the same
   is unknown on both.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,11 @@ class Targets:
     def known(self) -> np.ndarray:
         """bool [N]: whether anything is known of an image."""
         return ~np.isnan(self.values).all(axis=1)
+
+    @property
+    def digest(self) -> str:
+        """Of all values, for caches: a later reader of the same texts gives others."""
+        return hashlib.sha256(np.ascontiguousarray(self.values, dtype=np.float32).tobytes()).hexdigest()[:16]
 
     def prevalence(self, rows: np.ndarray) -> list[float]:
         """Share of the images of `rows` that show each class, among those of which it is known."""

@@ -140,3 +140,12 @@ def test_the_classes_of_a_classifier_keep_their_order_in_other_data():
     targets = all_targets(pd.DataFrame([row("Right effusion."), row("Normal chest.")], dtype=object), classes)
     assert targets.classes == classes
     np.testing.assert_array_equal(targets.values, [[NAN, 1], [NAN, 0]])
+
+
+def test_targets_that_another_reader_gives_are_told_apart():
+    rows = [row("Right effusion."), row("No effusion."), row("Possible effusion.")]
+    first, again = (all_targets(pd.DataFrame(rows, dtype=object)) for _ in range(2))
+    assert first.digest == again.digest
+    other = all_targets(pd.DataFrame([*rows[:2], row("Left effusion.")], dtype=object), first.classes)
+    assert other.classes == first.classes
+    assert other.digest != first.digest
