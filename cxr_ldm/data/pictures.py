@@ -4,7 +4,6 @@ None is dropped, squashed or made up: a file that cannot be read is named, an im
 cropped as the real ones were, and two equal images are two, since a generator that repeats itself is measured as it is.
 """
 
-import csv
 import json
 import lzma
 import zipfile
@@ -23,6 +22,7 @@ from cxr_ldm import artifacts, content
 from cxr_ldm.data.pixels.images import Fit, UnreadableImage, resize_square
 from cxr_ldm.data.prepared.manifest import Record, Rejected
 from cxr_ldm.data.prepared.workers import pool
+from cxr_ldm.data.readers.columns import read_rows
 from cxr_ldm.data.readers.files import IMAGE_SUFFIXES, images_below, load_picture
 from cxr_ldm.errors import UserError
 
@@ -125,7 +125,7 @@ def of_table(table: Path) -> list[Listed]:
     Raises:
         UserError: it cannot be read, has no column of images, or no row.
     """
-    rows, header = rows_of(table)
+    header, rows = read_rows(table)
     image, prompt = column_of(header, FILE_COLUMNS), column_of(header, PROMPT_COLUMNS)
     if image is None:
         raise UserError(f"{table} has no column of images; call it one of {', '.join(FILE_COLUMNS)}.")
@@ -149,7 +149,7 @@ def with_prompts(items: Sequence[Listed], table: Path) -> list[Listed]:
     Raises:
         UserError: it lacks a column, or the prompt of an image.
     """
-    rows, header = rows_of(table)
+    header, rows = read_rows(table)
     image, prompt = column_of(header, FILE_COLUMNS), column_of(header, PROMPT_COLUMNS)
     if image is None or prompt is None:
         raise UserError(
@@ -174,16 +174,6 @@ def by_name(pairs: Iterable[tuple[str, str | None]]) -> dict[str, str | None]:
     for name, text in pairs:
         found[name] = text if found.get(name, text) == text else SEVERAL
     return found
-
-
-def rows_of(table: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """Rows and header of a CSV."""
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            return list(reader), list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} cannot be read as CSV ({error}).") from None
 
 
 def column_of(header: Sequence[str], names: Sequence[str]) -> str | None:

@@ -4,7 +4,8 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from string import Formatter
 
@@ -31,7 +32,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
     """Rows of a CSV with a header as text, empty where a cell is or holds a mark of a missing value such as nan.
 
     Raises:
-        UserError: the file is missing or no CSV in UTF-8, or one of `columns` is not in it.
+        UserError: the file is missing or no CSV in UTF-8, a row has more cells than the header, or one of `columns` is
+            not in it.
     """
     header, rows = read_rows(path)
     require_columns(columns, header, str(path))
@@ -43,16 +45,40 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            header = list(reader.fieldnames or [])
-            # Cells beyond the header come under the key None; a row that is too long keeps its named ones.
-            return header, [{name: stated(cell) for name, cell in row.items() if name is not None} for row in reader]
+            return _rows(file, path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; it is the table that names the images.") from None
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
+    except (UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not a complete file of gzip ({error}); fetch it again.") from None
+
+
+def _rows(file: Iterable[str], path: Path) -> tuple[list[str], list[Row]]:
+    """Header and rows; cells beyond the header may be there where they are empty, as after a separator at the end.
+
+    A cell too many is a comma that its writer did not quote, which moves all cells after it into other columns.
+    """
+    reader = csv.reader(file, strict=True)
+    header: list[str] = []
+    rows: list[Row] = []
+    line = 1  # where a row begins: an open quote swallows the lines after it
+    try:
+        for cells in reader:
+            if any(cells[len(header) :]) and header:
+                raise UserError(
+                    f"{path}: line {line} has {len(cells)} cells and the header {len(header)}; "
+                    "put a cell that holds a comma in quotes."
+                )
+            if header and cells:
+                rows.append(dict(zip_longest(header, map(stated, cells[: len(header)]), fillvalue="")))
+            header, line = header or cells, reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path} is not a CSV file: {error} in the row that begins in line {line}; a cell that holds a quote is "
+            "put in quotes, and its own are doubled."
+        ) from None
+    return header, rows
 
 
 def read_joined(root: Path, name: str, beside: Mapping[str, Sequence[str]]) -> tuple[list[str], list[Row]]:

@@ -107,6 +107,15 @@ def test_prompts_come_from_the_table_the_provenance_or_a_csv(folder, tmp_path):
         with_prompts(listed(folder, tmp_path), tmp_path / "none.csv")
 
 
+def test_a_table_whose_rows_would_be_cut_is_refused(folder, tmp_path):
+    for name in ("table", "prompts"):
+        (folder / f"{name}.csv").write_text("image,prompt\na.png,Effusion, left\n")
+    with pytest.raises(UserError, match=r"table\.csv: line 2 has 3 cells and the header 2"):
+        listed(folder / "table.csv", tmp_path)
+    with pytest.raises(UserError, match=r"prompts\.csv: line 2 has 3 cells and the header 2"):
+        with_prompts(listed(folder, tmp_path), folder / "prompts.csv")
+
+
 def test_of_a_folder_of_ours_the_images_alone_are_taken_with_their_prompts(tmp_path):
     for name in ("0000", "0001", "0000_before"):
         save_png(tmp_path / f"{name}.png", torch.zeros(1, 64, 64), {"prompt": f"of {name}"})

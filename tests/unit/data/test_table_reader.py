@@ -51,7 +51,7 @@ def test_a_column_that_is_missing_is_named_with_those_that_exist(table_root, tab
 
 def test_rows_that_cannot_be_used_are_rejected_with_the_reason(table_root, table_options):
     (table_root / "list.csv").write_text(
-        "file,note,person,kind,projection\n00,,p0,,pa\n99,Clear.,p1,,pa\n01,Clear.,p2,,oblique\n02,Clear.,p3\n03,Clear.,p4,,pa,9,9\n"
+        "file,note,person,kind,projection\n00,,p0,,pa\n99,Clear.,p1,,pa\n01,Clear.,p2,,oblique\n02,Clear.,p3\n03,Clear.,p4,,pa,,\n"
     )
     results = list(TableReader(table_root, **table_options).records())
     reasons = [item.reason for item in results if isinstance(item, Rejected)]
@@ -64,6 +64,28 @@ def test_rows_that_cannot_be_used_are_rejected_with_the_reason(table_root, table
     short, long = results[3:]
     assert (short.view, short.labels) == (None, [])
     assert (long.view, long.labels) == ("PA", [])
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("0,Clear.,p0\n1,Small effusion, left,p1\n", "line 3 has 4 cells and the header 3"),
+        ('0,"Clear,\nlungs.",p0\n1,a,b,p1\n', "line 4 has 4 cells and the header 3"),
+        ('0,Clear.,p0\n1,"Clear.,p1\n2,Clear.,p2\n', "unexpected end of data in the row that begins in line 3"),
+        ('0,"A 5" tube, left",p0\n1,Clear.,p1\n', "',' expected after '\"' in the row that begins in line 2"),
+    ],
+)
+def test_a_row_that_would_be_shifted_or_swallowed_is_refused_by_its_line(tmp_path, rows, words):
+    (tmp_path / "t.csv").write_text(f"file,note,who\n{rows}")
+    with pytest.raises(UserError, match=rf"t\.csv.*{words}"):
+        list(TableReader(tmp_path, csv="t.csv", image="file", text="note", patient="who").records())
+
+
+def test_a_separator_at_the_end_of_every_row_changes_nothing(tmp_path):
+    (tmp_path / "t.csv").write_text('file,note,who\n\n0.png,"A 5"" tube, left",p1,,\n')
+    Image.fromarray(picture(0)).save(tmp_path / "0.png")
+    (record,) = TableReader(tmp_path, csv="t.csv", image="file", text="note", patient="who").records()
+    assert (record.text, record.patient_id) == ('A 5" tube, left', "p1")
 
 
 def test_a_missing_root_or_table_is_an_error_and_never_an_empty_set(tmp_path, table_options):
