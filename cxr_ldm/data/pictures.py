@@ -22,7 +22,7 @@ from cxr_ldm import artifacts, content
 from cxr_ldm.data.pixels.images import Fit, UnreadableImage, resize_square
 from cxr_ldm.data.prepared.manifest import Record, Rejected
 from cxr_ldm.data.prepared.workers import pool
-from cxr_ldm.data.readers.columns import read_rows
+from cxr_ldm.data.readers.columns import read_rows, require_columns
 from cxr_ldm.data.readers.files import IMAGE_SUFFIXES, images_below, load_picture
 from cxr_ldm.errors import UserError
 
@@ -126,7 +126,7 @@ def of_table(table: Path) -> list[Listed]:
         UserError: it cannot be read, has no column of images, or no row.
     """
     header, rows = read_rows(table)
-    image, prompt = column_of(header, FILE_COLUMNS), column_of(header, PROMPT_COLUMNS)
+    image, prompt = column_of(header, FILE_COLUMNS, table), column_of(header, PROMPT_COLUMNS, table)
     if image is None:
         raise UserError(f"{table} has no column of images; call it one of {', '.join(FILE_COLUMNS)}.")
     if not rows:
@@ -150,7 +150,7 @@ def with_prompts(items: Sequence[Listed], table: Path) -> list[Listed]:
         UserError: it lacks a column, or the prompt of an image.
     """
     header, rows = read_rows(table)
-    image, prompt = column_of(header, FILE_COLUMNS), column_of(header, PROMPT_COLUMNS)
+    image, prompt = column_of(header, FILE_COLUMNS, table), column_of(header, PROMPT_COLUMNS, table)
     if image is None or prompt is None:
         raise UserError(
             f"prompts={table} needs a column of images ({', '.join(FILE_COLUMNS)}) and one of prompts "
@@ -176,10 +176,18 @@ def by_name(pairs: Iterable[tuple[str, str | None]]) -> dict[str, str | None]:
     return found
 
 
-def column_of(header: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of some names that a header has, whatever its case."""
-    known = {column.strip().lower(): column for column in header}
-    return next((known[name] for name in names if name in known), None)
+def column_of(header: Sequence[str], names: Sequence[str], table: Path) -> str | None:
+    """The first of some names that a header has, whatever its case.
+
+    Raises:
+        UserError: it has that name more than once.
+    """
+    known = [column.strip().lower() for column in header]
+    name = next((name for name in names if name in known), None)
+    if name is None:
+        return None
+    require_columns([name], known, str(table))
+    return header[known.index(name)]
 
 
 def unpacked(archive: Path, cache: Path) -> Path:

@@ -16,10 +16,15 @@ Row = dict[str, str]
 
 
 def require_columns(wanted: Sequence[str], existing: Sequence[str], place: str) -> None:
-    """Raise UserError naming the first wanted column that is not there, and those that are."""
+    """Raise UserError naming the first wanted column that is not there once, and those that are."""
     for column in wanted:
         if column not in existing:
             raise UserError(f"{place} has no column {column!r}; it has {', '.join(map(repr, existing)) or 'none'}.")
+        if existing.count(column) > 1:
+            raise UserError(
+                f"{place} has {existing.count(column)} columns {column!r}; give each a name of its own, since no name "
+                "says which is meant."
+            )
 
 
 def table_file(path: Path) -> Path:
@@ -33,7 +38,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
 
     Raises:
         UserError: the file is missing or no CSV in UTF-8, a row has more cells than the header, or one of `columns` is
-            not in it.
+            not in it once.
     """
     header, rows = read_rows(path)
     require_columns(columns, header, str(path))

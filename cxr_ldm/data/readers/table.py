@@ -276,7 +276,7 @@ class TableReader:
         used = {name: columns_of(spec) for name, spec in templates.items() if spec}
         used["elsewhere"] = [column for spec in self.elsewhere for column in columns_of(spec)]
         lists = ("one_hot", "labels", "values", "needed", "left_out", "stretched")
-        known = [*header, CLASSES] if self.one_hot else header
+        known = [*header, CLASSES] if self.one_hot and CLASSES not in header else header
         for name, columns in (used | {name: list(getattr(self, name)) for name in lists}).items():
             require_columns(columns, known, f"data.reader.{name}: {place}")
 
@@ -289,7 +289,8 @@ class TableReader:
             raise UserError(f"data.reader.csv={self.csv}: {table} does not exist, or is no file.")
         header, rows = read_joined(self.root, self.csv, self.beside)
         groups, rows_or_columns = split_columns(header, rows, self.parts, self.csv)
-        self._require_columns([*header, *groups], str(self.root / self.csv))
+        named = [*header, *(group for group in groups if group not in header)]  # a group replaces its column
+        self._require_columns(named, str(self.root / self.csv))
         check_classes(self.labels, rows)
         for row in rows_or_columns:
             yield (row, None) if isinstance(row, str) else (fill(self.image, row), row)

@@ -116,6 +116,13 @@ def test_a_table_whose_rows_would_be_cut_is_refused(folder, tmp_path):
         with_prompts(listed(folder, tmp_path), folder / "prompts.csv")
 
 
+@pytest.mark.parametrize(("header", "name"), [("image,prompt,prompt", "prompt"), ("Image,image ,prompt", "image")])
+def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path, header, name):
+    (tmp_path / "t.csv").write_text(f"{header}\na.png,one,two\n")
+    with pytest.raises(UserError, match=rf"t\.csv has 2 columns '{name}'"):
+        listed(tmp_path / "t.csv", tmp_path)
+
+
 def test_of_a_folder_of_ours_the_images_alone_are_taken_with_their_prompts(tmp_path):
     for name in ("0000", "0001", "0000_before"):
         save_png(tmp_path / f"{name}.png", torch.zeros(1, 64, 64), {"prompt": f"of {name}"})

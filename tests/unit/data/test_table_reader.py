@@ -81,6 +81,27 @@ def test_a_row_that_would_be_shifted_or_swallowed_is_refused_by_its_line(tmp_pat
         list(TableReader(tmp_path, csv="t.csv", image="file", text="note", patient="who").records())
 
 
+@pytest.mark.parametrize(("column", "used"), [("note", True), ("who", True), ("x", False), ("", False)])
+def test_a_name_that_two_columns_have_is_refused_where_it_is_used(tmp_path, column, used):
+    (tmp_path / "t.csv").write_text(f"file,note,who,x,,{column}\n0.png,Clear.,p1,,,second\n")
+    Image.fromarray(picture(0)).save(tmp_path / "0.png")
+    reader = TableReader(tmp_path, csv="t.csv", image="file", text="note", patient="who")
+    if used:
+        with pytest.raises(UserError, match=rf"t\.csv has 2 columns '{column}'; give each a name"):
+            list(reader.records())
+    else:
+        (record,) = reader.records()
+        assert (record.text, record.patient_id) == ("Clear.", "p1")
+
+
+def test_a_column_that_two_columns_of_a_further_table_are_called_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("file,note\n0.png,Clear.\n")
+    (tmp_path / "more.csv").write_text("file,age,age\n0.png,58,59\n")
+    options = {"csv": "t.csv", "image": "file", "text": "note", "beside": {"more.csv": ["file"]}}
+    with pytest.raises(UserError, match="2 columns 'age'"):
+        list(TableReader(tmp_path, age="age", **options).records())
+
+
 def test_a_separator_at_the_end_of_every_row_changes_nothing(tmp_path):
     (tmp_path / "t.csv").write_text('file,note,who\n\n0.png,"A 5"" tube, left",p1,,\n')
     Image.fromarray(picture(0)).save(tmp_path / "0.png")
