@@ -126,11 +126,14 @@ class TableReader:
         self.patient, self.meant = (None, True) if patient == NO_PATIENT else (patient, patient is not None)
         self.age, self.sex = age, sex
         self.labels = list(labels)
-        self.values = {column: dict(mapping) for column, mapping in (values or {}).items()}
+        # cells are text, also where Hydra reads a number
+        self.values = {
+            column: {str(cell): word for cell, word in words.items()} for column, words in (values or {}).items()
+        }
         self.source, self.voi, self.frontal_only = source, voi, frontal_only
         # what few collections need; a collection without has the settings, and so the fingerprint, that it always had
         self.separator, self.cleaned, self.needed = separator, cleaned, list(needed)
-        self.left_out = {column: list(cells) for column, cells in (left_out or {}).items()}
+        self.left_out = {column: [*map(str, cells)] for column, cells in (left_out or {}).items()}
         self.stretched, self.turns = list(stretched or ()), dict(turns or {})
         self.elsewhere, self.one_hot, self.modality = list(elsewhere), list(one_hot), modality
         self.beside = {name: list(keys) for name, keys in (beside or {}).items()}
