@@ -32,8 +32,21 @@ LITERAL = "prompt="
 PLACES = {"prepared", "bundle", "vae_bundle", "classifier", "decoder", "prompts_file", "page", "before"}
 PLACES |= {"out", "folder", "file", "root", "paths.outputs", "data.root"}
 PLACES |= {"image", "mask", "real", "trained_on", "prompts", "evaluation", "c2pa", "key"}
-COLUMNS = ("csv", "table", "image", "files", "pattern", "text", "patient", "study", "view", "age", "sex", "source")
-COLUMNS += ("separator",)
+COLUMNS = (
+    "csv",
+    "table",
+    "image",
+    "files",
+    "pattern",
+    "text",
+    "patient",
+    "study",
+    "view",
+    "age",
+    "sex",
+    "source",
+    "separator",
+)
 SAID = {"source", "add", "remove", "guidance.negative"}  # texts of sample.py
 LITERALS = PLACES | SAID | {f"data.reader.{column}" for column in COLUMNS}
 # keys whose own keys are the user's, such as columns and cells, or which few collections have: Hydra adds those by ++
