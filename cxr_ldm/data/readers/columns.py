@@ -86,13 +86,22 @@ def _rows(file: Iterable[str], path: Path) -> tuple[list[str], list[Row]]:
     return header, rows
 
 
-def read_joined(root: Path, name: str, beside: Mapping[str, Sequence[str]]) -> tuple[list[str], list[Row]]:
+def read_joined(
+    root: Path, name: str, beside: Mapping[str, Sequence[str]]
+) -> tuple[list[str], list[Row], dict[str, int]]:
     """Header and rows of a CSV with the further columns of others, empty where another one has no row for it.
 
     Args:
         beside: for each other CSV, the columns that both have and that its rows are found by; of several the first.
+
+    Returns:
+        header, rows, and for each other CSV the number of rows that it has none for.
+
+    Raises:
+        UserError: one of them has a row for none, as where ids are 7 in the one and 007 in the other.
     """
     header, rows = read_rows(table_file(root / name))
+    alone = {}
     for other, keys in beside.items():
         path = table_file(root / other)
         more, its_rows = read_rows(path)
@@ -101,10 +110,18 @@ def read_joined(root: Path, name: str, beside: Mapping[str, Sequence[str]]) -> t
         by_keys: dict[tuple[str, ...], Row] = {}
         for row in its_rows:
             by_keys.setdefault(tuple(row[key] for key in keys), row)
+        own = [tuple(row[key] for key in keys) for row in rows]
+        alone[other] = sum(each not in by_keys for each in own)
+        if rows and alone[other] == len(rows):
+            shown = [" ".join(each) for each in (own[0], next(iter(by_keys), ("nothing",)))]
+            raise UserError(
+                f"data.reader.beside: {path} has a row for none of the {len(rows)} of {root / name}, whose "
+                f"{', '.join(keys)} is such as {shown[0]!r} and there {shown[1]!r}; write both alike."
+            )
         empty = dict.fromkeys(more, "")
-        rows = [empty | by_keys.get(tuple(row[key] for key in keys), {}) | row for row in rows]
+        rows = [empty | by_keys.get(each, {}) | row for each, row in zip(own, rows, strict=True)]
         header += [column for column in more if column not in header]
-    return header, rows
+    return header, rows, alone
 
 
 def split_columns(

@@ -15,6 +15,7 @@ from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, inside, re
 from cxr_ldm.data.prepared.people import View, sex_of, view_in, years
 from cxr_ldm.data.readers.columns import Row, columns_of, fill, read_joined, require_columns, split_columns, table_file
 from cxr_ldm.data.readers.file_search import in_either_case, matching
+from cxr_ldm.data.readers.gaps import of_patients
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.readers.proposal import proposal
 from cxr_ldm.errors import UserError
@@ -154,7 +155,7 @@ class TableReader:
         self._require_columns_named()
         if self.csv is None:
             return self._found()
-        images = [self._path(image, row) for image, row in self._listed() if row is not None]
+        images = [self._path(image, row) for image, row in self._listed()[0] if row is not None]
         images = [path for path in images if self._taken(path) and is_file(path)]
         return [*(table_file(self.root / name) for name in (self.csv, *self.beside)), *images]
 
@@ -163,7 +164,8 @@ class TableReader:
         self._require_columns_named()
         key = "file name does not match pattern" if self.csv is None else "cell does not match data.reader.parts"
         count = 0
-        for image, row in self._listed() if self.csv is not None else self._matched():
+        listed, alone = self._items()
+        for image, row in listed:
             item = self._record(image, row) if row is not None else Rejected(image, key)
             count += isinstance(item, Record)
             yield item
@@ -173,6 +175,24 @@ class TableReader:
                 f"own, so that images of one person may come into training and test; name the column of the patient, "
                 f"or say data.reader.patient={NO_PATIENT} where there is one image of each."
             )
+        for what, rows in self._gaps(listed, alone).items():
+            print(f"{self.root}: of {len(listed)} rows, {rows} {what}.")
+
+    def steps(self) -> dict[str, Any]:
+        """Of how many rows some leave open who, how old or of which sex, and what is asked of them in vain."""
+        listed, alone = self._items()
+        gaps = self._gaps(listed, alone)
+        return {"rows": len(listed), **gaps} if gaps else {}
+
+    def _items(self) -> tuple[list[tuple[str, Row | None]], dict[str, int]]:
+        """Images with their rows, and what `read_joined` says of further tables."""
+        return self._listed() if self.csv is not None else (list(self._matched()), {})
+
+    def _gaps(self, listed: Sequence[tuple[str, Row | None]], alone: Mapping[str, int]) -> dict[str, int]:
+        """Number of rows by what is to be said of them, in the words of `gaps`."""
+        rows = [row for _, row in listed if row is not None]
+        found = of_patients([fill(self.patient, row) for row in rows]) if self.patient else {}
+        return found | {f"without one in {name}": count for name, count in alone.items() if count}
 
     def _require_columns_named(self) -> None:
         """Raises UserError without a folder, and with the columns that seem to be meant where none is named."""
@@ -283,20 +303,20 @@ class TableReader:
         for name, columns in (used | {name: list(getattr(self, name)) for name in lists}).items():
             require_columns(columns, known, f"data.reader.{name}: {place}")
 
-    def _listed(self) -> Iterator[tuple[str, Row | None]]:
-        """Image paths and rows of the CSV; None for a row where a column has no match of its expression."""
+    def _listed(self) -> tuple[list[tuple[str, Row | None]], dict[str, int]]:
+        """Image paths and rows of the CSV, and how many have none in further ones; no row where a part is not found."""
         if self.csv is None or self.image is None or self.pattern or self.glob:
             raise UserError(ONE_WAY)
         table = table_file(self.root / self.csv)
         if not table.is_file():
             raise UserError(f"data.reader.csv={self.csv}: {table} does not exist, or is no file.")
-        header, rows = read_joined(self.root, self.csv, self.beside)
+        header, rows, alone = read_joined(self.root, self.csv, self.beside)
         groups, rows_or_columns = split_columns(header, rows, self.parts, self.csv)
         named = [*header, *(group for group in groups if group not in header)]  # a group replaces its column
         self._require_columns(named, str(self.root / self.csv))
         check_classes(self.labels, rows)
-        for row in rows_or_columns:
-            yield (row, None) if isinstance(row, str) else (fill(self.image, row), row)
+        image = self.image
+        return [(row, None) if isinstance(row, str) else (fill(image, row), row) for row in rows_or_columns], alone
 
     def _found(self) -> list[Path]:
         if self.glob is None or self.pattern is None or self.image:

@@ -81,6 +81,47 @@ def test_a_row_that_would_be_shifted_or_swallowed_is_refused_by_its_line(tmp_pat
         list(TableReader(tmp_path, csv="t.csv", image="file", text="note", patient="who").records())
 
 
+@pytest.fixture
+def three(tmp_path):
+    """A table of three pictures that are there, from rows of further cells: its reader."""
+    for number in range(3):
+        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+
+    def reader(header, *rows, **options):
+        lines = [f"file,note,{header}", *(f"{number}.png,Clear.,{row}" for number, row in enumerate(rows))]
+        (tmp_path / "t.csv").write_text("\n".join(lines))
+        return TableReader(tmp_path, **{"csv": "t.csv", "image": "file", "text": "note", "patient": "none"} | options)
+
+    return reader
+
+
+def test_rows_without_a_patient_are_counted_and_said(three, capsys):
+    reader = three("who", "p1", "", "nan", patient="who")
+    assert len({record.patient_id for record in reader.records()}) == 3
+    assert "of 3 rows, 2 without a patient, each a patient of its own." in capsys.readouterr().out
+    assert reader.steps() == {"rows": 3, "without a patient, each a patient of its own": 2}
+    assert JoinedReader({"a": three("who", "p1", "p1", "p2", patient="who")}).steps() == {}
+
+
+@pytest.mark.parametrize(("one", "other"), [("7", "007"), ("7", "7.0"), ("AB1", "ab1")])
+def test_patients_that_may_be_one_are_named(three, one, other):
+    reader = three("who", one, other, "9", patient="who")
+    assert reader.steps() == {
+        "rows": 3,
+        f"of patients {min(one, other)!r} and {max(one, other)!r}, who count as two people": 2,
+    }
+    assert three("who", one, one, "9", patient="who").steps() == {}
+
+
+def test_rows_without_a_partner_are_counted_and_a_table_without_any_is_refused(three, tmp_path, capsys):
+    (tmp_path / "more.csv").write_text("who,age\n1,58\n3,60\n")
+    options = {"patient": "who", "age": "age", "beside": {"more.csv": ["who"]}}
+    assert [record.age for record in three("who", "1", "2", "3", **options).records()] == [58, None, 60]
+    assert "of 3 rows, 1 without one in more.csv." in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"more\.csv has a row for none of the 3 of .*such as '001' and there '1'"):
+        list(three("who", "001", "002", "003", **options).records())
+
+
 @pytest.mark.parametrize(("column", "used"), [("note", True), ("who", True), ("x", False), ("", False)])
 def test_a_name_that_two_columns_have_is_refused_where_it_is_used(tmp_path, column, used):
     (tmp_path / "t.csv").write_text(f"file,note,who,x,,{column}\n0.png,Clear.,p1,,,second\n")
