@@ -22,7 +22,7 @@ from cxr_ldm import artifacts, content
 from cxr_ldm.data.pixels.images import Fit, UnreadableImage, resize_square
 from cxr_ldm.data.prepared.manifest import Record, Rejected
 from cxr_ldm.data.prepared.workers import pool
-from cxr_ldm.data.readers.columns import read_rows, require_columns
+from cxr_ldm.data.readers.columns import has_words, read_rows, require_columns
 from cxr_ldm.data.readers.files import IMAGE_SUFFIXES, images_below, load_picture
 from cxr_ldm.errors import UserError
 
@@ -139,8 +139,8 @@ def of_table(table: Path) -> list[Listed]:
 
 
 def stated(row: Mapping[str, str], column: str | None) -> str | None:
-    """The prompt in a row; None where its cell is empty."""
-    return None if column is None else (row[column] or "").strip() or None
+    """The prompt in a row; None where its cell holds no word."""
+    return row[column].strip() if column is not None and has_words(row[column]) else None
 
 
 def with_prompts(items: Sequence[Listed], table: Path) -> list[Listed]:

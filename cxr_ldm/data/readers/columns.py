@@ -167,6 +167,15 @@ def defused(cell: str) -> str:
     return cell
 
 
+def has_words(text: str) -> bool:
+    """Whether a text holds a word of two letters or more, and not tags, entities and signs alone.
+
+    >>> [has_words(text) for text in ("No.", "5 mm", "-", "0", "[]", "\\u200b", "_x000D_", "<br>&nbsp;</p>")]
+    [True, True, False, False, False, False, False, False]
+    """
+    return re.search(r"[^\W\d_]{2}", re.sub(r"</?[a-zA-Z][^<>]*>|&#?\w+;", " ", text)) is not None
+
+
 def columns_of(text: str) -> list[str]:
     """Columns that a column name or a template uses; the names may hold anything but braces, colons and `!`.
 

@@ -13,7 +13,16 @@ from cxr_ldm.data.pixels.dicom import Modality, Voi, check_voi, header_view, is_
 from cxr_ldm.data.pixels.images import MISSING, Grey, is_file, upright
 from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, inside, require_root
 from cxr_ldm.data.prepared.people import View, sex_of, view_in, years
-from cxr_ldm.data.readers.columns import Row, columns_of, fill, read_joined, require_columns, split_columns, table_file
+from cxr_ldm.data.readers.columns import (
+    Row,
+    columns_of,
+    fill,
+    has_words,
+    read_joined,
+    require_columns,
+    split_columns,
+    table_file,
+)
 from cxr_ldm.data.readers.file_search import in_either_case, matching
 from cxr_ldm.data.readers.gaps import of_patients
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
@@ -259,7 +268,7 @@ class TableReader:
             view = view_in(written)
             if written.strip() and view is None:
                 return Rejected(image, self._unplaced(written))
-        if not text:
+        if not has_words(text):
             return Rejected(image, "no text")
         if not self._taken(path):
             return Rejected(image, f"{OUTSIDE}; data.reader.outside=true takes it")

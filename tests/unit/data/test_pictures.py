@@ -168,8 +168,9 @@ def test_prompts_that_are_not_clear_or_empty_are_none(folder, tmp_path):
     (tmp_path / "prompts.csv").write_text("image,prompt\nx/a.png,one\ny/a.png,two\nc.dcm,three\nb.JPG,four\n")
     with pytest.raises(UserError, match=r"several prompts for a\.png"):
         with_prompts(listed(folder, tmp_path), tmp_path / "prompts.csv")
-    (folder / "table.csv").write_text("image,prompt\na.png, \n")
-    assert read(folder / "table.csv", tmp_path / "cache").prompts is None
+    for cell in (" ", "nan", "-", "[]"):
+        (folder / "table.csv").write_text(f"image,prompt\na.png,{cell}\n")
+        assert read(folder / "table.csv", tmp_path / "cache").prompts is None
 
 
 def test_sets_are_paired_by_the_names_that_both_have():
