@@ -37,6 +37,23 @@ def unread(cells: Iterable[str], read: Callable[[str], Any], what: str) -> dict[
     return {f"whose {what} is not read, such as {found[0]!r}": len(found)} if found else {}
 
 
+def unparted(rows: Sequence[Row], column: str, separator: str) -> dict[str, int]:
+    """Rows whose classes have another separator between them, where no row has the one that is set.
+
+    >>> unparted([{"kind": "Edema;Mass"}, {"kind": "Mass"}], "kind", "|")
+    {"whose 'kind' has ';' and is one class, since data.reader.separator is '|'": 1}
+    """
+    cells = [row[column] for row in rows]
+    if any(separator in cell for cell in cells):
+        return {}
+    found = {other: sum(other in cell for cell in cells) for other in ";|,"}
+    return {
+        f"whose {column!r} has {other!r} and is one class, since data.reader.separator is {separator!r}": count
+        for other, count in found.items()
+        if count
+    }
+
+
 def unmet(rows: Sequence[Row], wanted: Mapping[str, Iterable[str]], key: str) -> dict[str, int]:
     """0 for each cell of a column that a setting names and no row has.
 

@@ -95,13 +95,13 @@ class NIHReader:
         return {lower_extension(path.name): path for folder in folders for path in folder.glob("*.*")}
 
     def _record(self, row: Row, path: Path, sex: str) -> Record | Rejected:
-        if not row[LABELS] or not row[PATIENT]:
+        labels = [name.strip() for name in row[LABELS].split("|") if name.strip()]
+        if not labels or not row[PATIENT]:
             return Rejected(row[IMAGE], "no labels" if row[PATIENT] else "no patient id")
         if not inside(self.root, path):
             return Rejected(row[IMAGE], OUTSIDE)
         if is_missing(path):
             return Rejected(row[IMAGE], MISSING, str(path))
-        labels = row[LABELS].split("|")
         view: View | None = row[VIEW] if row[VIEW] in ("PA", "AP") else None  # type: ignore[assignment]
         text = report(labels, view, row[AGE], sex)
         return Record(

@@ -24,7 +24,7 @@ from cxr_ldm.data.readers.columns import (
     table_file,
 )
 from cxr_ldm.data.readers.file_search import in_either_case, matching
-from cxr_ldm.data.readers.gaps import of_patients
+from cxr_ldm.data.readers.gaps import of_patients, unparted
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.readers.proposal import proposal
 from cxr_ldm.errors import UserError
@@ -94,7 +94,8 @@ class TableReader:
         outside: whether the table may name images that are not below root.
 
     Raises:
-        UserError: a turn is none of these, `stretched` is not two columns, or `voi` or `modality` is impossible.
+        UserError: a turn is none of these, `stretched` is not two columns, `separator` is empty, or `voi` or
+            `modality` is impossible.
     """
 
     def __init__(
@@ -130,6 +131,10 @@ class TableReader:
     ):
         check_voi(voi, modality)
         check_shape(stretched, turns)
+        if not separator:
+            raise UserError(
+                "data.reader.separator is empty; give what stands between the classes of a cell, such as |."
+            )
         self.root = Path(root)
         self.csv, self.image, self.glob, self.pattern = csv, image, files, pattern
         self.text, self.study, self.view = text, study, view
@@ -201,7 +206,10 @@ class TableReader:
         """Number of rows by what is to be said of them, in the words of `gaps`."""
         rows = [row for _, row in listed if row is not None]
         found = of_patients([fill(self.patient, row) for row in rows]) if self.patient else {}
-        return found | {f"without one in {name}": count for name, count in alone.items() if count}
+        found |= {f"without one in {name}": count for name, count in alone.items() if count}
+        for column in self.labels:
+            found |= unparted(rows, column, self.separator)
+        return found
 
     def _require_columns_named(self) -> None:
         """Raises UserError without a folder, and with the columns that seem to be meant where none is named."""

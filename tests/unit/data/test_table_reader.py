@@ -122,6 +122,39 @@ def test_rows_without_a_partner_are_counted_and_a_table_without_any_is_refused(t
         list(three("who", "001", "002", "003", **options).records())
 
 
+@pytest.mark.parametrize(
+    "cells", [("0", "1", "1"), ("1", "9", "True"), ("absent", "present", ""), ("1.0", "0.0", "yes")]
+)
+def test_codes_are_no_classes(three, cells):
+    with pytest.raises(UserError, match=r"labels names the column 'kind', whose cells are .* data\.reader\.one_hot"):
+        list(three("kind", *cells, labels=["kind"]).records())
+
+
+def test_one_hot_reads_the_words_that_are_no_classes(three):
+    records = three("Edema", "present", "Absent", "uncertain", text="{classes}", one_hot=["Edema"]).records()
+    assert [record.text for record in records] == [
+        "Pulmonary edema.",
+        "No pulmonary edema.",
+        "Possible pulmonary edema.",
+    ]
+
+
+def test_a_list_in_a_cell_of_classes_is_no_class(three, capsys):
+    with pytest.raises(UserError, match=r"where \"\['Edema', 'Mass'\]\" is a list in brackets"):
+        list(three("kind", "Edema", "\"['Edema', 'Mass']\"", labels=["kind"]).records())
+    reader = three("kind", "Edema", "Edema;Mass", '"Edema, Mass"', labels=["kind"])
+    assert reader.steps() == {
+        "rows": 3,
+        "whose 'kind' has ';' and is one class, since data.reader.separator is '|'": 1,
+        "whose 'kind' has ',' and is one class, since data.reader.separator is '|'": 1,
+    }
+    list(reader.records())
+    assert "of 3 rows, 1 whose 'kind' has ';' and is one class" in capsys.readouterr().out
+    assert three("kind", "Edema|Mass", '"Disease, Chronic"', labels=["kind"]).steps() == {}
+    with pytest.raises(UserError, match=r"data\.reader\.separator is empty"):
+        three("kind", "Edema", labels=["kind"], separator="")
+
+
 @pytest.mark.parametrize(("column", "used"), [("note", True), ("who", True), ("x", False), ("", False)])
 def test_a_name_that_two_columns_have_is_refused_where_it_is_used(tmp_path, column, used):
     (tmp_path / "t.csv").write_text(f"file,note,who,x,,{column}\n0.png,Clear.,p1,,,second\n")
