@@ -24,7 +24,7 @@ from cxr_ldm.data.readers.columns import (
     table_file,
 )
 from cxr_ldm.data.readers.file_search import in_either_case, matching
-from cxr_ldm.data.readers.gaps import of_patients, unparted
+from cxr_ldm.data.readers.gaps import of_patients, unmet, unparted
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.readers.proposal import proposal
 from cxr_ldm.errors import UserError
@@ -209,7 +209,9 @@ class TableReader:
         found |= {f"without one in {name}": count for name, count in alone.items() if count}
         for column in self.labels:
             found |= unparted(rows, column, self.separator)
-        return found
+        found |= unmet(rows, self.values, "data.reader.values") | unmet(rows, self.left_out, "data.reader.left_out")
+        there = {image for image, _ in listed}
+        return found | {f"of {image} (data.reader.turns)": 0 for image in self.turns if image not in there}
 
     def _require_columns_named(self) -> None:
         """Raises UserError without a folder, and with the columns that seem to be meant where none is named."""

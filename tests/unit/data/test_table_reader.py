@@ -155,6 +155,19 @@ def test_a_list_in_a_cell_of_classes_is_no_class(three, capsys):
         three("kind", "Edema", labels=["kind"], separator="")
 
 
+def test_cells_and_images_that_a_setting_names_and_no_row_has_are_said(three, capsys):
+    options = {"values": {"side": {"PA": "AP", "pa": "PA"}}, "left_out": {"side": ["LL"]}}
+    reader = three("side", "pa", "ap", **options, turns={"0.png": 90, "x.png": 90})
+    list(reader.records())
+    assert "of 2 rows, 0 whose 'side' is 'PA' (data.reader.values)." in capsys.readouterr().out
+    assert reader.steps() == {
+        "rows": 2,
+        "whose 'side' is 'PA' (data.reader.values)": 0,
+        "whose 'side' is 'LL' (data.reader.left_out)": 0,
+        "of x.png (data.reader.turns)": 0,
+    }
+
+
 @pytest.mark.parametrize(("column", "used"), [("note", True), ("who", True), ("x", False), ("", False)])
 def test_a_name_that_two_columns_have_is_refused_where_it_is_used(tmp_path, column, used):
     (tmp_path / "t.csv").write_text(f"file,note,who,x,,{column}\n0.png,Clear.,p1,,,second\n")
