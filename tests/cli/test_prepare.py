@@ -204,4 +204,4 @@ def test_a_csv_alone_gets_the_command_that_reads_it(command, tmp_path, place, he
 def test_a_folder_of_which_no_column_names_a_picture_is_one_sentence(command, tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     error = command("-m", "cxr_ldm.prepare", "data=table", f"data.root={tmp_path}", code=2).stderr
-    assert "no column of table.csv names one of the 0 pictures below it" in error
+    assert "no column of table.csv names one of the 0 PNG, JPEG or DICOM files below it" in error
