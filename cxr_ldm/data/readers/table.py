@@ -24,7 +24,7 @@ from cxr_ldm.data.readers.columns import (
     table_file,
 )
 from cxr_ldm.data.readers.file_search import in_either_case, matching
-from cxr_ldm.data.readers.gaps import of_patients, unmet, unparted
+from cxr_ldm.data.readers.gaps import of_patients, unmet, unparted, unread
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.readers.proposal import proposal
 from cxr_ldm.errors import UserError
@@ -207,6 +207,9 @@ class TableReader:
         rows = [row for _, row in listed if row is not None]
         found = of_patients([fill(self.patient, row) for row in rows]) if self.patient else {}
         found |= {f"without one in {name}": count for name, count in alone.items() if count}
+        reads = [self._read(row) for row in rows] if self.age or self.sex else []
+        found |= unread([fill(self.age, read) for read in reads], years, "age") if self.age else {}
+        found |= unread([fill(self.sex, read) for read in reads], sex_of, "sex") if self.sex else {}
         for column in self.labels:
             found |= unparted(rows, column, self.separator)
         found |= unmet(rows, self.values, "data.reader.values") | unmet(rows, self.left_out, "data.reader.left_out")
@@ -258,8 +261,12 @@ class TableReader:
                 return "shape before it was stretched is unknown"
         return None
 
+    def _read(self, row: Row) -> Row:
+        """The cells, with what `values` says in place of some."""
+        return {column: self.values.get(column, {}).get(cell, cell) for column, cell in row.items()}
+
     def _record(self, image: str, row: Row) -> Record | Rejected:
-        reads = {column: self.values.get(column, {}).get(cell, cell) for column, cell in row.items()}
+        reads = self._read(row)
         if self.cleaned:
             reads |= {column: clean(reads[column]) for column in columns_of(self.text)}
         try:

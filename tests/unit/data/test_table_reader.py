@@ -155,6 +155,17 @@ def test_a_list_in_a_cell_of_classes_is_no_class(three, capsys):
         three("kind", "Edema", labels=["kind"], separator="")
 
 
+def test_ages_and_sexes_in_words_are_read_and_others_are_counted(three, capsys):
+    reader = three("age,sex", "58 years,F.", '"45,5",Woman', ">89,W", age="age", sex="sex")
+    found = [(record.age, record.sex) for record in reader.records()]
+    assert found == [(58.0, "female"), (45.5, "female"), (None, None)]
+    assert "of 3 rows, 1 whose sex is not read, such as 'W'." in capsys.readouterr().out
+    said = {"whose age is not read, such as '>89'": 1, "whose sex is not read, such as 'W'": 1}
+    assert reader.steps() == {"rows": 3, **said}
+    told = three("age,sex", "58,W", "59,M", "60,", age="age", sex="sex", values={"sex": {"W": "female"}})
+    assert ([record.sex for record in told.records()], told.steps()) == (["female", "male", None], {})
+
+
 def test_cells_and_images_that_a_setting_names_and_no_row_has_are_said(three, capsys):
     options = {"values": {"side": {"PA": "AP", "pa": "PA"}}, "left_out": {"side": ["LL"]}}
     reader = three("side", "pa", "ap", **options, turns={"0.png": 90, "x.png": 90})
