@@ -22,7 +22,8 @@ def of_patients(ids: Sequence[str]) -> dict[str, int]:
     if groups:
         first, second = groups[0][:2]
         more = f", and {len(groups) - 1} more such pairs" if len(groups) > 1 else ""
-        rows = sum(each in group for group in map(set, groups) for each in ids)
+        several = {each for group in groups for each in group}
+        rows = sum(each in several for each in ids)
         said[f"of patients {first!r} and {second!r}, who count as two people{more}"] = rows
     return said
 

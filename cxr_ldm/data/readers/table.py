@@ -206,10 +206,9 @@ class TableReader:
         """Number of rows by what is to be said of them, in the words of `gaps`."""
         rows = [row for _, row in listed if row is not None]
         found = of_patients([fill(self.patient, row) for row in rows]) if self.patient else {}
-        found |= {f"without one in {name}": count for name, count in alone.items() if count}
-        reads = [self._read(row) for row in rows] if self.age or self.sex else []
-        found |= unread([fill(self.age, read) for read in reads], years, "age") if self.age else {}
-        found |= unread([fill(self.sex, read) for read in reads], sex_of, "sex") if self.sex else {}
+        found |= {f"without a row in {name}": count for name, count in alone.items() if count}
+        for spec, read, what in ((self.age, years, "age"), (self.sex, sex_of, "sex")):
+            found |= unread((fill(spec, self._read(row)) for row in rows), read, what) if spec else {}
         for column in self.labels:
             found |= unparted(rows, column, self.separator)
         found |= unmet(rows, self.values, "data.reader.values") | unmet(rows, self.left_out, "data.reader.left_out")

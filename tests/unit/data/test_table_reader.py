@@ -117,7 +117,7 @@ def test_rows_without_a_partner_are_counted_and_a_table_without_any_is_refused(t
     (tmp_path / "more.csv").write_text("who,age\n1,58\n3,60\n")
     options = {"patient": "who", "age": "age", "beside": {"more.csv": ["who"]}}
     assert [record.age for record in three("who", "1", "2", "3", **options).records()] == [58, None, 60]
-    assert "of 3 rows, 1 without one in more.csv." in capsys.readouterr().out
+    assert "of 3 rows, 1 without a row in more.csv." in capsys.readouterr().out
     with pytest.raises(UserError, match=r"more\.csv has a row for none of the 3 of .*such as '001' and there '1'"):
         list(three("who", "001", "002", "003", **options).records())
 
