@@ -32,9 +32,28 @@ LITERAL = "prompt="
 PLACES = {"prepared", "bundle", "vae_bundle", "classifier", "decoder", "prompts_file", "page", "before"}
 PLACES |= {"out", "folder", "file", "root", "paths.outputs", "data.root"}
 PLACES |= {"image", "mask", "real", "trained_on", "prompts", "evaluation", "c2pa", "key"}
-COLUMNS = ("csv", "table", "image", "files", "pattern", "text", "patient", "study", "view", "age", "sex", "source")
+COLUMNS = (
+    "csv",
+    "table",
+    "image",
+    "files",
+    "pattern",
+    "text",
+    "patient",
+    "study",
+    "view",
+    "age",
+    "sex",
+    "source",
+    "separator",
+)
 SAID = {"source", "add", "remove", "guidance.negative"}  # texts of sample.py
 LITERALS = PLACES | SAID | {f"data.reader.{column}" for column in COLUMNS}
+# keys whose own keys are the user's, such as columns and cells, or which few collections have: Hydra adds those by ++
+FREE = re.compile(
+    r"data\.reader(\.readers\.\w+)?\."
+    r"(values|left_out|turns|beside|parts|needed|stretched|separator|cleaned|patients|weights)[.=]"
+)
 AGAIN = 75  # sysexits.h: try again later; what a queue is told of a run that is to be started again
 NO_ROOM, NO_RIGHT = "free space there, and give the same command again", "make it writable, or choose another place"
 IN_THE_WAY = "a file stands where a folder belongs, or a folder where a file does; move it away"
@@ -184,6 +203,8 @@ def split_literal(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 def as_it_stands(argument: str, sweep: bool = False) -> str:
     """`KEY=VALUE` with the value in quotes that Hydra takes off again, where the key holds a path or a template.
 
+    A key that holds keys of the user's own gets the ++ by which Hydra lets them in beside those that are there.
+
     What Hydra reads as it stands needs none; `null`, what is quoted already, and in a sweep a list between commas, keep
     their meaning.
 
@@ -191,7 +212,10 @@ def as_it_stands(argument: str, sweep: bool = False) -> str:
     data.root='scans (1), it\\'s {a}=b'
     >>> as_it_stands("bundle=null"), as_it_stands("bundle=out/a.b"), as_it_stands("bundle=a,b", sweep=True)
     ('bundle=null', 'bundle=out/a.b', 'bundle=a,b')
+    >>> as_it_stands("data.reader.values={view: {X: PA}}"), as_it_stands("data.reader.separator=;")
+    ('++data.reader.values={view: {X: PA}}', "++data.reader.separator=';'")
     """
+    argument = f"++{argument}" if FREE.match(argument) else argument
     key, found, value = argument.partition("=")
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     if not found or key.lstrip("+") not in LITERALS or value in ("", "null") or quoted or (sweep and "," in value):

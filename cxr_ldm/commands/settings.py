@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr_ldm import naming
 from cxr_ldm.assets import CONF
 from cxr_ldm.commands.checking import check
+from cxr_ldm.commands.cli import FREE
 from cxr_ldm.commands.schema import Command
 from cxr_ldm.data.prepared.folder import Prepared
 from cxr_ldm.data.prepared.making import prepare as prepare_folder
@@ -121,8 +122,9 @@ def plain(node: Any) -> Any:
 
 
 def overrides() -> list[str]:
-    """The command line's overrides."""
-    return list(HydraConfig.get().overrides.task)
+    """The command line's overrides, without the ++ that `as_it_stands` set: names are made of what was typed."""
+    words = HydraConfig.get().overrides.task
+    return [word.removeprefix("++") if FREE.match(word.removeprefix("++")) else word for word in words]
 
 
 def is_swept() -> bool:

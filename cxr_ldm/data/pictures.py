@@ -4,7 +4,6 @@ None is dropped, squashed or made up: a file that cannot be read is named, an im
 cropped as the real ones were, and two equal images are two, since a generator that repeats itself is measured as it is.
 """
 
-import csv
 import json
 import lzma
 import zipfile
@@ -23,6 +22,7 @@ from cxr_ldm import artifacts, content
 from cxr_ldm.data.pixels.images import Fit, UnreadableImage, resize_square
 from cxr_ldm.data.prepared.manifest import Record, Rejected
 from cxr_ldm.data.prepared.workers import pool
+from cxr_ldm.data.readers.columns import has_words, read_rows, require_columns
 from cxr_ldm.data.readers.files import IMAGE_SUFFIXES, images_below, load_picture, may_crash
 from cxr_ldm.errors import UserError
 
@@ -125,8 +125,8 @@ def of_table(table: Path) -> list[Listed]:
     Raises:
         UserError: it cannot be read, has no column of images, or no row.
     """
-    rows, header = rows_of(table)
-    image, prompt = column_of(header, FILE_COLUMNS), column_of(header, PROMPT_COLUMNS)
+    header, rows = read_rows(table)
+    image, prompt = column_of(header, FILE_COLUMNS, table), column_of(header, PROMPT_COLUMNS, table)
     if image is None:
         raise UserError(f"{table} has no column of images; call it one of {', '.join(FILE_COLUMNS)}.")
     if not rows:
@@ -139,8 +139,8 @@ def of_table(table: Path) -> list[Listed]:
 
 
 def stated(row: Mapping[str, str], column: str | None) -> str | None:
-    """The prompt in a row; None where its cell is empty."""
-    return None if column is None else (row[column] or "").strip() or None
+    """The prompt in a row; None where its cell holds no word."""
+    return row[column].strip() if column is not None and has_words(row[column]) else None
 
 
 def with_prompts(items: Sequence[Listed], table: Path) -> list[Listed]:
@@ -149,8 +149,8 @@ def with_prompts(items: Sequence[Listed], table: Path) -> list[Listed]:
     Raises:
         UserError: it lacks a column, or the prompt of an image.
     """
-    rows, header = rows_of(table)
-    image, prompt = column_of(header, FILE_COLUMNS), column_of(header, PROMPT_COLUMNS)
+    header, rows = read_rows(table)
+    image, prompt = column_of(header, FILE_COLUMNS, table), column_of(header, PROMPT_COLUMNS, table)
     if image is None or prompt is None:
         raise UserError(
             f"prompts={table} needs a column of images ({', '.join(FILE_COLUMNS)}) and one of prompts "
@@ -176,20 +176,18 @@ def by_name(pairs: Iterable[tuple[str, str | None]]) -> dict[str, str | None]:
     return found
 
 
-def rows_of(table: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """Rows and header of a CSV."""
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            return list(reader), list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} cannot be read as CSV ({error}).") from None
+def column_of(header: Sequence[str], names: Sequence[str], table: Path) -> str | None:
+    """The first of some names that a header has, whatever its case.
 
-
-def column_of(header: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of some names that a header has, whatever its case."""
-    known = {column.strip().lower(): column for column in header}
-    return next((known[name] for name in names if name in known), None)
+    Raises:
+        UserError: it has that name more than once.
+    """
+    known = [column.strip().lower() for column in header]
+    name = next((name for name in names if name in known), None)
+    if name is None:
+        return None
+    require_columns([name], known, str(table))
+    return header[known.index(name)]
 
 
 def unpacked(archive: Path, cache: Path) -> Path:

@@ -128,6 +128,53 @@ def test_paths_and_templates_are_taken_as_they_stand(command, tmp_path):
     assert f"bundle={place} is no bundle" in error
 
 
+def test_what_a_table_reader_takes_is_typed_as_the_docs_say(command, tmp_path):
+    """Columns, cells and further tables are the user's own, which no config can list."""
+    for number in range(6):
+        Image.linear_gradient("L").rotate(7 * number).save(tmp_path / f"{number}.png")
+    rows = "".join(f"{number}.png,p{number}/s,Clear.,{number % 2},bad;old,1\n" for number in range(6))
+    (tmp_path / "t.csv").write_text("file,who,note,side,kinds,Edema\n" + rows)
+    (tmp_path / "more.csv").write_text("file,years\n" + "".join(f"{number}.png,5{number}\n" for number in range(6)))
+    columns = ["csv=t.csv", "image=file", "text=note", "patient=person", "view=side", "age=years", "labels=[kinds]"]
+    free = ["values={side: {0: PA, 1: AP}}", "beside={more.csv: [file]}", "separator=;"]
+    free += ["one_hot=[Edema]", "needed=[note]", "left_out={file: [5.png]}", "turns={0.png: 90}", "cleaned=true"]
+    free += [r"parts={who: '(?P<person>p\d)'}"]
+    options = [
+        f"data.root={tmp_path}",
+        *(f"data.reader.{word}" for word in (*columns, *free)),
+        "data.size=32",
+        "name=a",
+    ]
+    outputs = tmp_path / "out"
+    command("-m", "cxr_ldm.prepare", "data=table", *options, f"paths.outputs={outputs}")
+    manifest = Prepared(outputs / "prepared" / "a").manifest
+    assert list(manifest["view"]) == ["PA", "AP", "PA", "AP", "PA"]
+    assert list(manifest["patient_id"]) == ["p0", "p1", "p2", "p3", "p4"]
+    assert list(manifest["age"]) == [50, 51, 52, 53, 54]
+    assert list(manifest["labels"][0]) == ["bad", "old", "Edema"]
+    usual = [f"data.root={tmp_path}", "data.reader.csv=t.csv", "data.reader.image=file", "data.reader.text=note"]
+    usual += ["data.reader.needed=[note]", "data.size=32", f"paths.outputs={outputs}"]
+    command("-m", "cxr_ldm.prepare", "data=table", *usual)
+    (made,) = outputs.glob("prepared/table-32-*")
+    assert "-needed_note" in made.name  # as any other word of the command line
+    error = command("-m", "cxr_ldm.prepare", "data=nih", "data.root=.", "data.reader.values={a: {b: c}}", code=2).stderr
+    assert "data.reader.values is no setting of cxr_ldm.data.readers.nih.NIHReader" in error
+
+
+def test_words_for_cells_join_those_of_a_collection(command):
+    shown = command(
+        "-m",
+        "cxr_ldm.prepare",
+        "data=mimic",
+        "data.root=.",
+        "data.reader.values={view: {lat: lateral}}",
+        "--cfg",
+        "job",
+    )
+    assert "LL: lateral" in shown.stdout
+    assert "lat: lateral" in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("place", "header", "row", "words"),
     [
@@ -157,4 +204,4 @@ def test_a_csv_alone_gets_the_command_that_reads_it(command, tmp_path, place, he
 def test_a_folder_of_which_no_column_names_a_picture_is_one_sentence(command, tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     error = command("-m", "cxr_ldm.prepare", "data=table", f"data.root={tmp_path}", code=2).stderr
-    assert "no column of table.csv names one of the 0 pictures below it" in error
+    assert "no column of table.csv names one of the 0 PNG, JPEG or DICOM files below it" in error

@@ -112,7 +112,7 @@ def test_several_sets_stand_in_one_table_with_paired_differences(command, output
         (["images=OTHERS", "real=nowhere"], "real=nowhere is no folder"),
         (["images=OTHERS", "real=prepared:real", "stage=ldm"], "leave stage= out"),
         (["images=OTHERS", "real=prepared:real", "metrics=full"], "take"),
-        (["images=OTHERS", "real=prepared:real", "prompts=nowhere.csv"], "cannot be read as CSV"),
+        (["images=OTHERS", "real=prepared:real", "prompts=nowhere.csv"], "nowhere.csv does not exist"),
         (["real=prepared:real", "stage=ldm"], "real= is for images that are given"),
         (["images=OTHERS", "real=prepared:real", "unreadable=black"], "unreadable=black"),
     ],

@@ -9,6 +9,7 @@ View = Literal["PA", "AP", "frontal", "lateral"]
 OLDEST = 120.0
 AGE_BANDS = {"under 18": (0, 18), "18 to 64": (18, 65), "65 and older": (65, OLDEST + 1)}  # from, and below, in years
 UNITS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+AGE = re.compile(r"(\d+(?:\.\d+|,\d{1,2})?)\s*(Y(?:EARS?|RS?)?\.?|M(?:ONTHS?)?|W(?:EEKS?)?|D(?:AYS?)?)?")
 # Each projection by its words, and words that say how the patient was placed and change none. Any other word, such as
 # decubitus, oblique or lordotic, is of a picture that is none of the four.
 PROJECTIONS: dict[View, str] = {
@@ -22,29 +23,34 @@ PLACED = """
     semiupright single sitting standing supine thorax upright view x xr xray
 """
 WORDS: dict[str, View] = {word: view for view, words in PROJECTIONS.items() for word in words.split()}
-SEXES: dict[str, Sex] = {"F": "female", "FEMALE": "female", "M": "male", "MALE": "male"}
+SEXES: dict[str, Sex] = {
+    **dict.fromkeys(("F", "FEMALE", "WOMAN"), "female"),  # no W, which is a woman in German and white in English
+    **dict.fromkeys(("M", "MALE", "MAN"), "male"),
+}
 
 
 def years(cell: str) -> float | None:
-    """An age in years; DICOM's unit letters Y, M, W and D are read, years are meant where there is none.
+    """An age in years; DICOM's unit letters Y, M, W and D are read, and their words; years are meant where none is.
 
     None where no age is written, or one above 120 years, which is a typing error.
 
     >>> years("58"), years("014Y"), years("6M"), years("412"), years("45.0"), years("")
     (58.0, 14.0, 0.5, None, 45.0, None)
+    >>> years("58 years"), years("18 months"), years("45,5"), years("1,058"), years("90+")
+    (58.0, 1.5, 45.5, None, None)
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([YMWD]?)", cell.strip().upper())
-    age = float(match[1]) * UNITS[match[2]] if match else None
+    match = AGE.fullmatch(cell.strip().upper())
+    age = float(match[1].replace(",", ".")) * UNITS[(match[2] or "")[:1]] if match else None
     return age if age is not None and age <= OLDEST else None
 
 
 def sex_of(cell: str) -> Sex | None:
     """The sex as a word; None where it is not stated.
 
-    >>> sex_of("M"), sex_of("Female"), sex_of("O")
-    ('male', 'female', None)
+    >>> sex_of("M"), sex_of("Female"), sex_of("F."), sex_of("O"), sex_of("W")
+    ('male', 'female', 'female', None, None)
     """
-    return SEXES.get(cell.strip().upper())
+    return SEXES.get(cell.strip().removesuffix(".").upper())
 
 
 def view_in(cell: str) -> View | None:

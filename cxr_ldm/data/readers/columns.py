@@ -4,7 +4,8 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from string import Formatter
 
@@ -15,10 +16,15 @@ Row = dict[str, str]
 
 
 def require_columns(wanted: Sequence[str], existing: Sequence[str], place: str) -> None:
-    """Raise UserError naming the first wanted column that is not there, and those that are."""
+    """Raise UserError naming the first wanted column that is not there once, and those that are."""
     for column in wanted:
         if column not in existing:
             raise UserError(f"{place} has no column {column!r}; it has {', '.join(map(repr, existing)) or 'none'}.")
+        if existing.count(column) > 1:
+            raise UserError(
+                f"{place} has {existing.count(column)} columns {column!r}; give each a name of its own, since no name "
+                "says which is meant."
+            )
 
 
 def table_file(path: Path) -> Path:
@@ -31,7 +37,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
     """Rows of a CSV with a header as text, empty where a cell is or holds a mark of a missing value such as nan.
 
     Raises:
-        UserError: the file is missing or no CSV in UTF-8, or one of `columns` is not in it.
+        UserError: the file is missing or no CSV in UTF-8, a row has more cells than the header, or one of `columns` is
+            not in it once.
     """
     header, rows = read_rows(path)
     require_columns(columns, header, str(path))
@@ -43,25 +50,58 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            header = list(reader.fieldnames or [])
-            # Cells beyond the header come under the key None; a row that is too long keeps its named ones.
-            return header, [{name: stated(cell) for name, cell in row.items() if name is not None} for row in reader]
+            return _rows(file, path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; it is the table that names the images.") from None
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
+    except (UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not a complete file of gzip ({error}); fetch it again.") from None
 
 
-def read_joined(root: Path, name: str, beside: Mapping[str, Sequence[str]]) -> tuple[list[str], list[Row]]:
+def _rows(file: Iterable[str], path: Path) -> tuple[list[str], list[Row]]:
+    """Header and rows; cells beyond the header may be there where they are empty, as after a separator at the end.
+
+    A cell too many is a comma that its writer did not quote, which moves all cells after it into other columns.
+    """
+    reader = csv.reader(file, strict=True)
+    header: list[str] = []
+    rows: list[Row] = []
+    line = 1  # where a row begins: an open quote swallows the lines after it
+    try:
+        for cells in reader:
+            if any(cells[len(header) :]) and header:
+                raise UserError(
+                    f"{path}: line {line} has {len(cells)} cells and the header {len(header)}; "
+                    "put a cell that holds a comma in quotes."
+                )
+            if header and cells:
+                rows.append(dict(zip_longest(header, map(stated, cells[: len(header)]), fillvalue="")))
+            header, line = header or cells, reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path} is not a CSV file: {error} in the row that begins in line {line}; a cell that holds a quote is "
+            "put in quotes, and its own are doubled."
+        ) from None
+    return header, rows
+
+
+def read_joined(
+    root: Path, name: str, beside: Mapping[str, Sequence[str]]
+) -> tuple[list[str], list[Row], dict[str, int]]:
     """Header and rows of a CSV with the further columns of others, empty where another one has no row for it.
 
     Args:
         beside: for each other CSV, the columns that both have and that its rows are found by; of several the first.
+
+    Returns:
+        header, rows, and for each other CSV the number of rows that it has none for.
+
+    Raises:
+        UserError: one of them has a row for none, as where ids are 7 in the one and 007 in the other.
     """
     header, rows = read_rows(table_file(root / name))
+    alone = {}
     for other, keys in beside.items():
         path = table_file(root / other)
         more, its_rows = read_rows(path)
@@ -70,10 +110,18 @@ def read_joined(root: Path, name: str, beside: Mapping[str, Sequence[str]]) -> t
         by_keys: dict[tuple[str, ...], Row] = {}
         for row in its_rows:
             by_keys.setdefault(tuple(row[key] for key in keys), row)
+        own = [tuple(row[key] for key in keys) for row in rows]
+        alone[other] = sum(each not in by_keys for each in own)
+        if rows and alone[other] == len(rows):
+            shown = [" ".join(each) for each in (own[0], next(iter(by_keys), ("nothing",)))]
+            raise UserError(
+                f"data.reader.beside: {path} has a row for none of the {len(rows)} of {root / name}, whose "
+                f"{', '.join(keys)} is such as {shown[0]!r} and there {shown[1]!r}; write both alike."
+            )
         empty = dict.fromkeys(more, "")
-        rows = [empty | by_keys.get(tuple(row[key] for key in keys), {}) | row for row in rows]
+        rows = [empty | by_keys.get(each, {}) | row for each, row in zip(own, rows, strict=True)]
         header += [column for column in more if column not in header]
-    return header, rows
+    return header, rows, alone
 
 
 def split_columns(
@@ -117,6 +165,15 @@ def defused(cell: str) -> str:
     except ValueError:
         return f"'{cell}"
     return cell
+
+
+def has_words(text: str) -> bool:
+    """Whether a text holds a word of two letters or more, and not tags, entities and signs alone.
+
+    >>> [has_words(text) for text in ("No.", "5 mm", "-", "0", "[]", "\\u200b", "_x000D_", "<br>&nbsp;</p>")]
+    [True, True, False, False, False, False, False, False]
+    """
+    return re.search(r"[^\W\d_]{2}", re.sub(r"</?[a-zA-Z][^<>]*>|&#?\w+;", " ", text)) is not None
 
 
 def columns_of(text: str) -> list[str]:

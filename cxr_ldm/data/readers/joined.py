@@ -48,8 +48,9 @@ class JoinedReader:
         return {"reader": "joined", "readers": readers} | {key: value for key, value in own.items() if value}
 
     def steps(self) -> dict[str, Any]:
-        """Steps of every reader that counts them, by its name."""
-        return {name: reader.steps() for name, reader in self.readers.items() if isinstance(reader, Counting)}
+        """Steps of every reader that has any, by its name."""
+        steps = {name: reader.steps() for name, reader in self.readers.items() if isinstance(reader, Counting)}
+        return {name: counts for name, counts in steps.items() if counts}
 
     def files(self) -> list[Path]:
         """The raw files of every reader."""

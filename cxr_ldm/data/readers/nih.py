@@ -9,7 +9,7 @@ from cxr_ldm.data.findings.reading import read_findings
 from cxr_ldm.data.pixels.images import MISSING, is_missing, read_grey
 from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, inside, require_root
 from cxr_ldm.data.prepared.people import View, sex_of, years
-from cxr_ldm.data.readers.columns import Row, read_csv, require_columns
+from cxr_ldm.data.readers.columns import Row, read_csv, read_rows, require_columns
 from cxr_ldm.data.readers.file_search import lower_extension
 from cxr_ldm.data.readers.one_hot import NO_FINDING, listed, phrase
 from cxr_ldm.ranges import Place
@@ -75,13 +75,13 @@ class NIHReader:
     def records(self) -> Iterator[Record | Rejected]:
         """One for each row of the list, in its order."""
         require_root(self.root)
-        rows = read_csv(self._table(), [IMAGE, LABELS, PATIENT, AGE, VIEW])
-        if rows and SEX_OF_2020 not in rows[0]:
-            require_columns([SEX], list(rows[0]), str(self._table()))
+        header, rows = read_rows(self._table())
+        sex = SEX_OF_2020 if SEX_OF_2020 in header and SEX not in header else SEX
+        require_columns([IMAGE, LABELS, PATIENT, AGE, VIEW, sex], header, str(self._table()))
         images = self._images()
         for row in rows:
             path = images.get(lower_extension(row[IMAGE]), self.root / "images" / row[IMAGE])
-            yield self._record(row, path, row.get(SEX, row.get(SEX_OF_2020, "")))
+            yield self._record(row, path, row[sex])
 
     def _table(self) -> Path:
         """The list, or its edition of 2020 where that alone is there."""
@@ -95,13 +95,13 @@ class NIHReader:
         return {lower_extension(path.name): path for folder in folders for path in folder.glob("*.*")}
 
     def _record(self, row: Row, path: Path, sex: str) -> Record | Rejected:
-        if not row[LABELS] or not row[PATIENT]:
+        labels = [name.strip() for name in row[LABELS].split("|") if name.strip()]
+        if not labels or not row[PATIENT]:
             return Rejected(row[IMAGE], "no labels" if row[PATIENT] else "no patient id")
         if not inside(self.root, path):
             return Rejected(row[IMAGE], OUTSIDE)
         if is_missing(path):
             return Rejected(row[IMAGE], MISSING, str(path))
-        labels = row[LABELS].split("|")
         view: View | None = row[VIEW] if row[VIEW] in ("PA", "AP") else None  # type: ignore[assignment]
         text = report(labels, view, row[AGE], sex)
         return Record(

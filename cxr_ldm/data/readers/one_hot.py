@@ -1,5 +1,6 @@
 """Label tables with a column for each class, as the labelers of CheXpert and MIMIC-CXR-JPG write them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -7,8 +8,13 @@ from cxr_ldm.errors import UserError
 
 State = Literal["present", "absent", "uncertain"]
 STATES: dict[float, State] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
-WORDS: dict[str, State] = {"true": "present", "yes": "present", "false": "absent", "no": "absent"}
+WORDS: dict[str, State] = {
+    **dict.fromkeys(("present", "true", "yes", "y", "positive"), "present"),
+    **dict.fromkeys(("absent", "false", "no", "n", "negative"), "absent"),
+    "uncertain": "uncertain",
+}
 NO_FINDING = "No Finding"
+MOST_SHOWN = 5  # cells that a message names
 
 # Labels whose own name would not read as a finding of the chest; the others are used as they are.
 PHRASES = {
@@ -87,11 +93,17 @@ def listed(names: Sequence[str], last: str) -> str:
 
 
 def check_classes(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    """Raises UserError where a column of class names holds but the marks of a single class."""
+    """Raises UserError where a column of class names holds but codes, or a list in brackets."""
     for column in columns:
-        cells = {row[column].strip() for row in rows} - {""}
-        if cells and cells <= {"1.0", "0.0", "-1.0", "1", "0", "-1"} and not cells <= {"0", "1"}:
+        cells = sorted({row[column].strip() for row in rows} - {""})
+        if cells and all(re.fullmatch(r"[+-]?\d+(\.\d*)?", cell) or cell.lower() in WORDS for cell in cells):
             raise UserError(
-                f"data.reader.labels names the column {column!r}, whose cells are {', '.join(sorted(cells))} and no "
-                f"classes; give the columns of one class each as data.reader.one_hot."
+                f"data.reader.labels names the column {column!r}, whose cells are {', '.join(cells[:MOST_SHOWN])} and "
+                "no classes; give the columns of one class each as data.reader.one_hot."
+            )
+        brackets = next((cell for cell in cells if cell[0] + cell[-1] in ("[]", "{}")), None)
+        if brackets:
+            raise UserError(
+                f"data.reader.labels names the column {column!r}, where {brackets[:40]!r} is a list in brackets and no "
+                "class; write the classes of a cell with data.reader.separator between them."
             )

@@ -8,17 +8,32 @@ from pathlib import Path
 
 from cxr_ldm.data.readers.columns import Row, read_rows
 from cxr_ldm.data.readers.file_search import lower_extension, matching
+from cxr_ldm.data.readers.files import IMAGE_SUFFIXES
 from cxr_ldm.errors import UserError
 
 LOOKED_AT = 200  # rows of a table
-ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp")
-PATIENT = re.compile(r"patient.?(id|number)?$|^(subject|person|pid|mrn|uid)|^patient", re.IGNORECASE)
-TEXTS = re.compile(r"report|findings|impression|text|note|caption|description", re.IGNORECASE)
+# what a column is for, by the words of its name, see `words_of`
+WHO = "(patient|subject|person|participant)s?"
+PATIENT = (  # the first that a column has
+    re.compile(rf"\b({WHO} ?(id|uid|identifier|number|no|nr|key|code)|pid|mrn)\b"),
+    re.compile(rf"^({WHO}|uid)$"),
+    re.compile(rf"\b{WHO} ?name\b"),
+)
+TEXTS = re.compile(r"\b(report|finding|impression|text|note|caption|description)s?\b")
 OTHERS = {
-    "view": re.compile(r"view|projection", re.IGNORECASE),
-    "age": re.compile(r"(^|[ _])age$", re.IGNORECASE),
-    "sex": re.compile(r"(^|[ _])(sex|gender)$", re.IGNORECASE),
+    "view": re.compile(r"\b(view|projection)( ?position)?\b"),
+    "age": re.compile(rf"^({WHO} ?)?age$"),
+    "sex": re.compile(rf"^({WHO} ?)?(sex|gender)$"),
 }
+
+
+def words_of(name: str) -> str:
+    """The words of a column's name in lower case.
+
+    >>> words_of("PatientID"), words_of("view_position"), words_of("Finding Labels")
+    ('patient id', 'view position', 'finding labels')
+    """
+    return " ".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+", name)).lower()
 
 
 def proposal(root: Path, csv: str | None = None) -> str:
@@ -37,15 +52,15 @@ def proposal(root: Path, csv: str | None = None) -> str:
             "data.reader.pattern=."
         )
     files = [path.relative_to(root).as_posix() for path in matching(root, "**/*.*")]
-    pictures = [name for name in files if lower_extension(name).endswith(ENDINGS)]
+    pictures = [name for name in files if lower_extension(name).endswith(IMAGE_SUFFIXES)]
     for table in tables:
         header, rows = read_rows(root / table)
         words = columns(header, rows[:LOOKED_AT], pictures)
         if words:
             return _sentence(root, table, words, rows)
     raise UserError(
-        f"{root}: no column of {' or '.join(tables)} names one of the {len(pictures):,} pictures below it; name the "
-        "column or a template over columns, such as data.reader.image=images/{id}.png."
+        f"{root}: no column of {' or '.join(tables)} names one of the {len(pictures):,} PNG, JPEG or DICOM files "
+        "below it; name the column or a template over columns, such as data.reader.image=images/{id}.png."
     )
 
 
@@ -65,11 +80,12 @@ def columns(header: Sequence[str], rows: Sequence[Row], pictures: Sequence[str])
     text = _text(rest, rows)
     if text:
         words["text"] = text
-    patient = next((name for name in rest if PATIENT.search(name) and any(row[name] for row in rows)), None)
+    filled = [name for name in rest if any(row[name] for row in rows)]
+    patient = next((name for kind in PATIENT for name in filled if kind.search(words_of(name))), None)
     if patient:
         words["patient"] = patient
     for key, names in OTHERS.items():
-        found = next((name for name in rest if names.search(name)), None)
+        found = next((name for name in rest if names.search(words_of(name))), None)
         if found:
             words[key] = found
     return words
@@ -107,7 +123,7 @@ def _text(header: Sequence[str], rows: Sequence[Row]) -> str | None:
         cells = [row[name] for row in rows if row[name]]
         said = [len(cell.split()) for cell in cells if re.search("[A-Za-z]{3}", cell) and "://" not in cell]
         usual = sum(said) / len(rows) if len(said) > len(cells) / 2 else 0.0
-        return usual + (2.0 if usual and TEXTS.search(name) else 0.0)
+        return usual + (2.0 if usual and TEXTS.search(words_of(name)) else 0.0)
 
     best = max(header, key=words, default=None)
     return best if best is not None and words(best) >= 0.5 else None

@@ -13,8 +13,18 @@ from cxr_ldm.data.pixels.dicom import Modality, Voi, check_voi, header_view, is_
 from cxr_ldm.data.pixels.images import MISSING, Grey, is_file, upright
 from cxr_ldm.data.prepared.manifest import OUTSIDE, Record, Rejected, inside, require_root
 from cxr_ldm.data.prepared.people import View, sex_of, view_in, years
-from cxr_ldm.data.readers.columns import Row, columns_of, fill, read_joined, require_columns, split_columns, table_file
+from cxr_ldm.data.readers.columns import (
+    Row,
+    columns_of,
+    fill,
+    has_words,
+    read_joined,
+    require_columns,
+    split_columns,
+    table_file,
+)
 from cxr_ldm.data.readers.file_search import in_either_case, matching
+from cxr_ldm.data.readers.gaps import of_patients, unmet, unparted, unread
 from cxr_ldm.data.readers.one_hot import check_classes, sentences, states_of
 from cxr_ldm.data.readers.proposal import proposal
 from cxr_ldm.errors import UserError
@@ -84,7 +94,8 @@ class TableReader:
         outside: whether the table may name images that are not below root.
 
     Raises:
-        UserError: a turn is none of these, `stretched` is not two columns, or `voi` or `modality` is impossible.
+        UserError: a turn is none of these, `stretched` is not two columns, `separator` is empty, or `voi` or
+            `modality` is impossible.
     """
 
     def __init__(
@@ -120,17 +131,24 @@ class TableReader:
     ):
         check_voi(voi, modality)
         check_shape(stretched, turns)
+        if not separator:
+            raise UserError(
+                "data.reader.separator is empty; give what stands between the classes of a cell, such as |."
+            )
         self.root = Path(root)
         self.csv, self.image, self.glob, self.pattern = csv, image, files, pattern
         self.text, self.study, self.view = text, study, view
         self.patient, self.meant = (None, True) if patient == NO_PATIENT else (patient, patient is not None)
         self.age, self.sex = age, sex
         self.labels = list(labels)
-        self.values = {column: dict(mapping) for column, mapping in (values or {}).items()}
+        # cells are text, also where Hydra reads a number
+        self.values = {
+            column: {str(cell): word for cell, word in words.items()} for column, words in (values or {}).items()
+        }
         self.source, self.voi, self.frontal_only = source, voi, frontal_only
         # what few collections need; a collection without has the settings, and so the fingerprint, that it always had
         self.separator, self.cleaned, self.needed = separator, cleaned, list(needed)
-        self.left_out = {column: list(cells) for column, cells in (left_out or {}).items()}
+        self.left_out = {column: [*map(str, cells)] for column, cells in (left_out or {}).items()}
         self.stretched, self.turns = list(stretched or ()), dict(turns or {})
         self.elsewhere, self.one_hot, self.modality = list(elsewhere), list(one_hot), modality
         self.beside = {name: list(keys) for name, keys in (beside or {}).items()}
@@ -151,7 +169,7 @@ class TableReader:
         self._require_columns_named()
         if self.csv is None:
             return self._found()
-        images = [self._path(image, row) for image, row in self._listed() if row is not None]
+        images = [self._path(image, row) for image, row in self._listed()[0] if row is not None]
         images = [path for path in images if self._taken(path) and is_file(path)]
         return [*(table_file(self.root / name) for name in (self.csv, *self.beside)), *images]
 
@@ -160,7 +178,8 @@ class TableReader:
         self._require_columns_named()
         key = "file name does not match pattern" if self.csv is None else "cell does not match data.reader.parts"
         count = 0
-        for image, row in self._listed() if self.csv is not None else self._matched():
+        listed, alone = self._items()
+        for image, row in listed:
             item = self._record(image, row) if row is not None else Rejected(image, key)
             count += isinstance(item, Record)
             yield item
@@ -170,6 +189,31 @@ class TableReader:
                 f"own, so that images of one person may come into training and test; name the column of the patient, "
                 f"or say data.reader.patient={NO_PATIENT} where there is one image of each."
             )
+        for what, rows in self._gaps(listed, alone).items():
+            print(f"{self.root}: of {len(listed)} rows, {rows} {what}.")
+
+    def steps(self) -> dict[str, Any]:
+        """Of how many rows some leave open who, how old or of which sex, and what is asked of them in vain."""
+        listed, alone = self._items()
+        gaps = self._gaps(listed, alone)
+        return {"rows": len(listed), **gaps} if gaps else {}
+
+    def _items(self) -> tuple[list[tuple[str, Row | None]], dict[str, int]]:
+        """Images with their rows, and what `read_joined` says of further tables."""
+        return self._listed() if self.csv is not None else (list(self._matched()), {})
+
+    def _gaps(self, listed: Sequence[tuple[str, Row | None]], alone: Mapping[str, int]) -> dict[str, int]:
+        """Number of rows by what is to be said of them, in the words of `gaps`."""
+        rows = [row for _, row in listed if row is not None]
+        found = of_patients([fill(self.patient, row) for row in rows]) if self.patient else {}
+        found |= {f"without a row in {name}": count for name, count in alone.items() if count}
+        for spec, read, what in ((self.age, years, "age"), (self.sex, sex_of, "sex")):
+            found |= unread((fill(spec, self._read(row)) for row in rows), read, what) if spec else {}
+        for column in self.labels:
+            found |= unparted(rows, column, self.separator)
+        found |= unmet(rows, self.values, "data.reader.values") | unmet(rows, self.left_out, "data.reader.left_out")
+        there = {image for image, _ in listed}
+        return found | {f"of {image} (data.reader.turns)": 0 for image in self.turns if image not in there}
 
     def _require_columns_named(self) -> None:
         """Raises UserError without a folder, and with the columns that seem to be meant where none is named."""
@@ -216,8 +260,12 @@ class TableReader:
                 return "shape before it was stretched is unknown"
         return None
 
+    def _read(self, row: Row) -> Row:
+        """The cells, with what `values` says in place of some."""
+        return {column: self.values.get(column, {}).get(cell, cell) for column, cell in row.items()}
+
     def _record(self, image: str, row: Row) -> Record | Rejected:
-        reads = {column: self.values.get(column, {}).get(cell, cell) for column, cell in row.items()}
+        reads = self._read(row)
         if self.cleaned:
             reads |= {column: clean(reads[column]) for column in columns_of(self.text)}
         try:
@@ -236,7 +284,7 @@ class TableReader:
             view = view_in(written)
             if written.strip() and view is None:
                 return Rejected(image, self._unplaced(written))
-        if not text:
+        if not has_words(text):
             return Rejected(image, "no text")
         if not self._taken(path):
             return Rejected(image, f"{OUTSIDE}; data.reader.outside=true takes it")
@@ -276,23 +324,24 @@ class TableReader:
         used = {name: columns_of(spec) for name, spec in templates.items() if spec}
         used["elsewhere"] = [column for spec in self.elsewhere for column in columns_of(spec)]
         lists = ("one_hot", "labels", "values", "needed", "left_out", "stretched")
-        known = [*header, CLASSES] if self.one_hot else header
+        known = [*header, CLASSES] if self.one_hot and CLASSES not in header else header
         for name, columns in (used | {name: list(getattr(self, name)) for name in lists}).items():
             require_columns(columns, known, f"data.reader.{name}: {place}")
 
-    def _listed(self) -> Iterator[tuple[str, Row | None]]:
-        """Image paths and rows of the CSV; None for a row where a column has no match of its expression."""
+    def _listed(self) -> tuple[list[tuple[str, Row | None]], dict[str, int]]:
+        """Image paths and rows of the CSV, and how many have none in further ones; no row where a part is not found."""
         if self.csv is None or self.image is None or self.pattern or self.glob:
             raise UserError(ONE_WAY)
         table = table_file(self.root / self.csv)
         if not table.is_file():
             raise UserError(f"data.reader.csv={self.csv}: {table} does not exist, or is no file.")
-        header, rows = read_joined(self.root, self.csv, self.beside)
+        header, rows, alone = read_joined(self.root, self.csv, self.beside)
         groups, rows_or_columns = split_columns(header, rows, self.parts, self.csv)
-        self._require_columns([*header, *groups], str(self.root / self.csv))
+        named = [*header, *(group for group in groups if group not in header)]  # a group replaces its column
+        self._require_columns(named, str(self.root / self.csv))
         check_classes(self.labels, rows)
-        for row in rows_or_columns:
-            yield (row, None) if isinstance(row, str) else (fill(self.image, row), row)
+        image = self.image
+        return [(row, None) if isinstance(row, str) else (fill(image, row), row) for row in rows_or_columns], alone
 
     def _found(self) -> list[Path]:
         if self.glob is None or self.pattern is None or self.image:

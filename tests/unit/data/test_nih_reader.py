@@ -94,3 +94,18 @@ def test_images_with_their_extension_in_capitals_are_found(tmp_path):
     reader = NIHReader(tmp_path)
     assert sum(isinstance(item, Record) for item in reader.records()) == 3
     assert len(reader.files()) == 4
+
+
+def test_spaces_about_a_class_are_none_of_it_and_a_stroke_alone_is_no_class(tmp_path):
+    write(tmp_path, ["images"])
+    table = (tmp_path / "Data_Entry_2017.csv").read_text()
+    for cell, labels in (("Effusion | Mass", ["Effusion", "Mass"]), ("|", None)):
+        (tmp_path / "Data_Entry_2017.csv").write_text(table.replace("Cardiomegaly|Emphysema|Effusion", cell))
+        first = next(NIHReader(tmp_path).records())
+        if labels is None:
+            assert first == Rejected("00000001_000.png", "no labels")
+        else:
+            assert (first.labels, first.text) == (
+                labels,
+                "Chest X-ray, PA view, adult male. Pleural effusion and lung mass.",
+            )

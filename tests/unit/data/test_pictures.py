@@ -109,6 +109,22 @@ def test_prompts_come_from_the_table_the_provenance_or_a_csv(folder, tmp_path):
         with_prompts(listed(folder, tmp_path), tmp_path / "none.csv")
 
 
+def test_a_table_whose_rows_would_be_cut_is_refused(folder, tmp_path):
+    for name in ("table", "prompts"):
+        (folder / f"{name}.csv").write_text("image,prompt\na.png,Effusion, left\n")
+    with pytest.raises(UserError, match=r"table\.csv: line 2 has 3 cells and the header 2"):
+        listed(folder / "table.csv", tmp_path)
+    with pytest.raises(UserError, match=r"prompts\.csv: line 2 has 3 cells and the header 2"):
+        with_prompts(listed(folder, tmp_path), folder / "prompts.csv")
+
+
+@pytest.mark.parametrize(("header", "name"), [("image,prompt,prompt", "prompt"), ("Image,image ,prompt", "image")])
+def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path, header, name):
+    (tmp_path / "t.csv").write_text(f"{header}\na.png,one,two\n")
+    with pytest.raises(UserError, match=rf"t\.csv has 2 columns '{name}'"):
+        listed(tmp_path / "t.csv", tmp_path)
+
+
 def test_of_a_folder_of_ours_the_images_alone_are_taken_with_their_prompts(tmp_path):
     for name in ("0000", "0001", "0000_before"):
         save_png(tmp_path / f"{name}.png", torch.zeros(1, 64, 64), {"prompt": f"of {name}"})
@@ -154,8 +170,9 @@ def test_prompts_that_are_not_clear_or_empty_are_none(folder, tmp_path):
     (tmp_path / "prompts.csv").write_text("image,prompt\nx/a.png,one\ny/a.png,two\nc.dcm,three\nb.JPG,four\n")
     with pytest.raises(UserError, match=r"several prompts for a\.png"):
         with_prompts(listed(folder, tmp_path), tmp_path / "prompts.csv")
-    (folder / "table.csv").write_text("image,prompt\na.png, \n")
-    assert read(folder / "table.csv", tmp_path / "cache").prompts is None
+    for cell in (" ", "nan", "-", "[]"):
+        (folder / "table.csv").write_text(f"image,prompt\na.png,{cell}\n")
+        assert read(folder / "table.csv", tmp_path / "cache").prompts is None
 
 
 def test_sets_are_paired_by_the_names_that_both_have():

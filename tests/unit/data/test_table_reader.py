@@ -51,7 +51,7 @@ def test_a_column_that_is_missing_is_named_with_those_that_exist(table_root, tab
 
 def test_rows_that_cannot_be_used_are_rejected_with_the_reason(table_root, table_options):
     (table_root / "list.csv").write_text(
-        "file,note,person,kind,projection\n00,,p0,,pa\n99,Clear.,p1,,pa\n01,Clear.,p2,,oblique\n02,Clear.,p3\n03,Clear.,p4,,pa,9,9\n"
+        "file,note,person,kind,projection\n00,,p0,,pa\n99,Clear.,p1,,pa\n01,Clear.,p2,,oblique\n02,Clear.,p3\n03,Clear.,p4,,pa,,\n"
     )
     results = list(TableReader(table_root, **table_options).records())
     reasons = [item.reason for item in results if isinstance(item, Rejected)]
@@ -64,6 +64,147 @@ def test_rows_that_cannot_be_used_are_rejected_with_the_reason(table_root, table
     short, long = results[3:]
     assert (short.view, short.labels) == (None, [])
     assert (long.view, long.labels) == ("PA", [])
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("0,Clear.,p0\n1,Small effusion, left,p1\n", "line 3 has 4 cells and the header 3"),
+        ('0,"Clear,\nlungs.",p0\n1,a,b,p1\n', "line 4 has 4 cells and the header 3"),
+        ('0,Clear.,p0\n1,"Clear.,p1\n2,Clear.,p2\n', "unexpected end of data in the row that begins in line 3"),
+        ('0,"A 5" tube, left",p0\n1,Clear.,p1\n', "',' expected after '\"' in the row that begins in line 2"),
+    ],
+)
+def test_a_row_that_would_be_shifted_or_swallowed_is_refused_by_its_line(tmp_path, rows, words):
+    (tmp_path / "t.csv").write_text(f"file,note,who\n{rows}")
+    with pytest.raises(UserError, match=rf"t\.csv.*{words}"):
+        list(TableReader(tmp_path, csv="t.csv", image="file", text="note", patient="who").records())
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A table of three pictures that are there, from rows of further cells: its reader."""
+    for number in range(3):
+        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+
+    def reader(header, *rows, **options):
+        lines = [f"file,note,{header}", *(f"{number}.png,Clear.,{row}" for number, row in enumerate(rows))]
+        (tmp_path / "t.csv").write_text("\n".join(lines))
+        return TableReader(tmp_path, **{"csv": "t.csv", "image": "file", "text": "note", "patient": "none"} | options)
+
+    return reader
+
+
+def test_rows_without_a_patient_are_counted_and_said(three, capsys):
+    reader = three("who", "p1", "", "nan", patient="who")
+    assert len({record.patient_id for record in reader.records()}) == 3
+    assert "of 3 rows, 2 without a patient, each a patient of its own." in capsys.readouterr().out
+    assert reader.steps() == {"rows": 3, "without a patient, each a patient of its own": 2}
+    assert JoinedReader({"a": three("who", "p1", "p1", "p2", patient="who")}).steps() == {}
+
+
+@pytest.mark.parametrize(("one", "other"), [("7", "007"), ("7", "7.0"), ("AB1", "ab1")])
+def test_patients_that_may_be_one_are_named(three, one, other):
+    reader = three("who", one, other, "9", patient="who")
+    assert reader.steps() == {
+        "rows": 3,
+        f"of patients {min(one, other)!r} and {max(one, other)!r}, who count as two people": 2,
+    }
+    assert three("who", one, one, "9", patient="who").steps() == {}
+
+
+def test_rows_without_a_partner_are_counted_and_a_table_without_any_is_refused(three, tmp_path, capsys):
+    (tmp_path / "more.csv").write_text("who,age\n1,58\n3,60\n")
+    options = {"patient": "who", "age": "age", "beside": {"more.csv": ["who"]}}
+    assert [record.age for record in three("who", "1", "2", "3", **options).records()] == [58, None, 60]
+    assert "of 3 rows, 1 without a row in more.csv." in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"more\.csv has a row for none of the 3 of .*such as '001' and there '1'"):
+        list(three("who", "001", "002", "003", **options).records())
+
+
+@pytest.mark.parametrize(
+    "cells", [("0", "1", "1"), ("1", "9", "True"), ("absent", "present", ""), ("1.0", "0.0", "yes")]
+)
+def test_codes_are_no_classes(three, cells):
+    with pytest.raises(UserError, match=r"labels names the column 'kind', whose cells are .* data\.reader\.one_hot"):
+        list(three("kind", *cells, labels=["kind"]).records())
+
+
+def test_one_hot_reads_the_words_that_are_no_classes(three):
+    records = three("Edema", "present", "Absent", "uncertain", text="{classes}", one_hot=["Edema"]).records()
+    assert [record.text for record in records] == [
+        "Pulmonary edema.",
+        "No pulmonary edema.",
+        "Possible pulmonary edema.",
+    ]
+
+
+def test_a_list_in_a_cell_of_classes_is_no_class(three, capsys):
+    with pytest.raises(UserError, match=r"where \"\['Edema', 'Mass'\]\" is a list in brackets"):
+        list(three("kind", "Edema", "\"['Edema', 'Mass']\"", labels=["kind"]).records())
+    reader = three("kind", "Edema", "Edema;Mass", '"Edema, Mass"', labels=["kind"])
+    assert reader.steps() == {
+        "rows": 3,
+        "whose 'kind' has ';' and is one class, since data.reader.separator is '|'": 1,
+        "whose 'kind' has ',' and is one class, since data.reader.separator is '|'": 1,
+    }
+    list(reader.records())
+    assert "of 3 rows, 1 whose 'kind' has ';' and is one class" in capsys.readouterr().out
+    assert three("kind", "Edema|Mass", '"Disease, Chronic"', labels=["kind"]).steps() == {}
+    with pytest.raises(UserError, match=r"data\.reader\.separator is empty"):
+        three("kind", "Edema", labels=["kind"], separator="")
+
+
+def test_ages_and_sexes_in_words_are_read_and_others_are_counted(three, capsys):
+    reader = three("age,sex", "58 years,F.", '"45,5",Woman', ">89,W", age="age", sex="sex")
+    found = [(record.age, record.sex) for record in reader.records()]
+    assert found == [(58.0, "female"), (45.5, "female"), (None, None)]
+    assert "of 3 rows, 1 whose sex is not read, such as 'W'." in capsys.readouterr().out
+    said = {"whose age is not read, such as '>89'": 1, "whose sex is not read, such as 'W'": 1}
+    assert reader.steps() == {"rows": 3, **said}
+    told = three("age,sex", "58,W", "59,M", "60,", age="age", sex="sex", values={"sex": {"W": "female"}})
+    assert ([record.sex for record in told.records()], told.steps()) == (["female", "male", None], {})
+
+
+def test_cells_and_images_that_a_setting_names_and_no_row_has_are_said(three, capsys):
+    options = {"values": {"side": {"PA": "AP", "pa": "PA"}}, "left_out": {"side": ["LL"]}}
+    reader = three("side", "pa", "ap", **options, turns={"0.png": 90, "x.png": 90})
+    list(reader.records())
+    assert "of 2 rows, 0 whose 'side' is 'PA' (data.reader.values)." in capsys.readouterr().out
+    assert reader.steps() == {
+        "rows": 2,
+        "whose 'side' is 'PA' (data.reader.values)": 0,
+        "whose 'side' is 'LL' (data.reader.left_out)": 0,
+        "of x.png (data.reader.turns)": 0,
+    }
+
+
+@pytest.mark.parametrize(("column", "used"), [("note", True), ("who", True), ("x", False), ("", False)])
+def test_a_name_that_two_columns_have_is_refused_where_it_is_used(tmp_path, column, used):
+    (tmp_path / "t.csv").write_text(f"file,note,who,x,,{column}\n0.png,Clear.,p1,,,second\n")
+    Image.fromarray(picture(0)).save(tmp_path / "0.png")
+    reader = TableReader(tmp_path, csv="t.csv", image="file", text="note", patient="who")
+    if used:
+        with pytest.raises(UserError, match=rf"t\.csv has 2 columns '{column}'; give each a name"):
+            list(reader.records())
+    else:
+        (record,) = reader.records()
+        assert (record.text, record.patient_id) == ("Clear.", "p1")
+
+
+def test_a_column_that_two_columns_of_a_further_table_are_called_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("file,note\n0.png,Clear.\n")
+    (tmp_path / "more.csv").write_text("file,age,age\n0.png,58,59\n")
+    options = {"csv": "t.csv", "image": "file", "text": "note", "beside": {"more.csv": ["file"]}}
+    with pytest.raises(UserError, match="2 columns 'age'"):
+        list(TableReader(tmp_path, age="age", **options).records())
+
+
+def test_a_separator_at_the_end_of_every_row_changes_nothing(tmp_path):
+    (tmp_path / "t.csv").write_text('file,note,who\n\n0.png,"A 5"" tube, left",p1,,\n')
+    Image.fromarray(picture(0)).save(tmp_path / "0.png")
+    (record,) = TableReader(tmp_path, csv="t.csv", image="file", text="note", patient="who").records()
+    assert (record.text, record.patient_id) == ('A 5" tube, left', "p1")
 
 
 def test_a_missing_root_or_table_is_an_error_and_never_an_empty_set(tmp_path, table_options):

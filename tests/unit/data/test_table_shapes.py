@@ -90,9 +90,28 @@ def test_texts_are_cleaned_and_classes_parted(root):
     assert (first.text, first.labels) == ("Clear lungs. Normal.", ["normal", "Lung"])
 
 
-@pytest.mark.parametrize("mark", ["nan", "NaN", "None", "N/A", "n/a", "<NA>", "NULL"])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "nan",
+        "NaN",
+        "None",
+        "N/A",
+        "n/a",
+        "<NA>",
+        "NULL",
+        "-",
+        ".",
+        "?",
+        "[]",
+        "{}",
+        "\u200b",
+        "_x000D_",
+        "<p></p>&nbsp;",
+    ],
+)
 def test_a_mark_of_a_missing_value_is_no_text(tmp_path, mark):
-    (tmp_path / "t.csv").write_text(f"file,note\na.png,{mark}\n")
+    (tmp_path / "t.csv").write_text(f"file,note\na.png,{mark}\n", encoding="utf-8")
     (item,) = TableReader(tmp_path, csv="t.csv", image="file", text="note").records()
     assert item == Rejected("a.png", "no text")
 
