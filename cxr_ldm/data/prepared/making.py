@@ -27,6 +27,8 @@ from cxr_ldm.errors import UserError
 
 # Raised when the same files and settings come to give another result, so that an older folder is not taken for it.
 VERSION = 4
+# Of what tables and texts are read as; folders say which. Those of before are opened, for their pixels are the same.
+READ_BY = 2
 # Folders of these versions are opened where they are; they may hold identical images more than once.
 EARLIER = (3,)
 REJECTED, SUMMARY = "rejected.csv", "summary.json"
@@ -77,6 +79,8 @@ def prepare(
     else:
         settings |= known_files(folder, files, now, verify)
     if state(folder, settings) == "complete":
+        if read_record(folder).get("read_by", 1) != READ_BY:
+            print(f"{folder} holds tables and findings as an earlier version read them; delete it to read them anew.")
         return Prepared(folder, verify)
     with resumable(folder, settings) as partial_folder:
         if partial_folder is None:  # another process has made it while this one waited
@@ -97,7 +101,7 @@ def prepare(
         write_rejected(partial_folder / REJECTED, rejected)
         write_json(partial_folder / SUMMARY, _summary(name, rows, rejected) | _steps(reader))
         (partial_folder / JOURNAL).unlink()
-        facts = {"name": name, "kind": kind or name, "size": target.size, "stat": now}
+        facts = {"name": name, "kind": kind or name, "size": target.size, "stat": now, "read_by": READ_BY}
         write_record(partial_folder, settings, complete=True, **facts, files=checksums(partial_folder))
     if parts is not None:
         parts.remove()

@@ -357,3 +357,18 @@ def test_a_reason_comes_with_the_path_that_was_tried(reader, table_root):
     assert said(found["rejected"], found["examples"]) == [
         f"2 × image file is missing, such as {table_root}/images/06.png"
     ]
+
+
+def test_a_folder_whose_findings_were_read_by_an_earlier_version_says_so(table_root, table_options, tmp_path, capsys):
+    def made():
+        reader = TableReader(table_root, **table_options)
+        return prepare(reader, tmp_path / "out", Target(16), name="x", splits={"seed": 0, "val": 0.2, "test": 0.2})
+
+    first = made()
+    made()
+    assert "earlier version" not in capsys.readouterr().out
+    record = json.loads((first.folder / "run.json").read_text())
+    assert record.pop("read_by") == 2
+    (first.folder / "run.json").write_text(json.dumps(sealed(record)))
+    assert made().fingerprint == first.fingerprint
+    assert f"{first.folder} holds tables and findings as an earlier version read them" in capsys.readouterr().out
