@@ -21,8 +21,10 @@ from cxr_ldm.data.findings.words import (
     CUE,
     DEVICE,
     JOINED,
+    LISTED,
     MENTIONS,
     NO_FINDING,
+    OF_ALL,
     OTHER,
     OWN_SENTENCE,
     OWN_SIDE,
@@ -112,7 +114,8 @@ def read_sentence(sentence: str) -> tuple[Mention, ...]:
     ]
     for number, mention in enumerate(mentions):
         start = own_sentence(mention, mentions[:number], sentence)
-        mention.certainty = certainty(mention, [cue for cue in cues if cue.start() >= start], sentence)
+        later = mentions[number + 1].start if number + 1 < len(mentions) else None
+        mention.certainty = certainty(mention, [cue for cue in cues if cue.start() >= start], sentence, later)
     place(mentions, sentence, [cue.start() for cue in cues if cue.lastgroup in ("stop", "mark")])
     absent = [
         Mention(name, *match.span(), "absent")
@@ -130,10 +133,14 @@ def find_mentions(sentence: str) -> list[Mention]:
     return sorted(kept, key=lambda mention: (mention.start, mention.end))
 
 
-def certainty(mention: Mention, cues: Sequence[re.Match[str]], sentence: str) -> Certainty:
-    """What the nearest cue after a mention says of it, or else the nearest before it whose scope reaches it."""
+def certainty(mention: Mention, cues: Sequence[re.Match[str]], sentence: str, later: int | None = None) -> Certainty:
+    """What the nearest cue after a mention says of it, or else the nearest before it whose scope reaches it.
+
+    Args:
+        later: where the next mention starts.
+    """
     after = next((cue for cue in cues if cue.start() >= mention.end), None)
-    if after and after.lastgroup in AFTER and not VERB.search(sentence, mention.end, after.start()):
+    if after and after.lastgroup in AFTER and reaches_back(after, mention, sentence, later):
         return AFTER[after.lastgroup]
     result: Certainty = "present"
     for cue in reversed([cue for cue in cues if cue.end() <= mention.start]):
@@ -141,6 +148,18 @@ def certainty(mention: Mention, cues: Sequence[re.Match[str]], sentence: str) ->
         if cue.lastgroup != "hint":  # "no nodule to suggest a mass" is a negation of both
             break
     return result
+
+
+def reaches_back(cue: re.Match[str], mention: Mention, sentence: str, later: int | None) -> bool:
+    """Whether a cue after a mention speaks of it: no verb is between, and where another mention is, the two are listed.
+
+    "Effusion and pneumothorax are not seen" denies both, "left effusion, pneumothorax is not seen" one.
+    """
+    if VERB.search(sentence, mention.start, cue.start()):
+        return False
+    if later is None or later >= cue.start() or OF_ALL.match(cue[0]):
+        return True
+    return "," not in sentence[mention.end : later] or bool(LISTED.search(sentence, mention.end, cue.start()))
 
 
 def own_sentence(mention: Mention, earlier: Sequence[Mention], sentence: str) -> int:

@@ -248,16 +248,26 @@ SEEN = words(
     "present",
     "evident",
     "appreciated",
-    "visualized",
     "visible",
     "apparent",
     "demonstrated",
     "noted",
+    "detected",
+    "found",
+    "observed",
+    "visuali[sz]ed",
+    "recogni[sz]ed",
+    "there",
 )
 PARTLY = words("partial(?:ly)?", "partly", "incompletely", "nearly", "almost", "largely", "mostly")
-GONE = words("resolved", "cleared", "disappeared", "gone")
-WHOLLY = r"(?:(?:yet|been|fully|completely|entirely) )*"
+GONE = words("resolved", "cleared", "disappeared", "gone", "removed", "taken out")
+WHOLLY = r"(?:(?:yet|been|fully|completely|entirely|now|since) )*"
 STATE = words("is", "are", "was", "were", "has", "have", "had")
+CANNOT = words("cannot", "can not", "could not", "can't", "couldn't")
+# Where a phrase ends.
+END = r"(?=[ )\]]*(?:[.,;!/]|$|and\b|since\b|in the interval\b))"
+# What stands between a finding and a word that answers for it: "effusion: none", "effusion (absent)".
+ASKED = r" ?[:=?,(\[–-]*[ (\[]*"
 CUES = {
     # looks like a negation, and denies only a change
     "pseudo": words(
@@ -266,6 +276,7 @@ CUES = {
         r"not (?:significantly |appreciably )?(?:changed|increased)",
         r"not only",
         r"no further",
+        r"no (?:more|larger|greater|other|less) than",
         # what has not gone, or not wholly, is there
         rf"(?:{STATE} )?(?:(?:been|only|yet) )*(?:not|{PARTLY}) {WHOLLY}{GONE}",
         rf"{STATE}n't {WHOLLY}{GONE}",
@@ -282,11 +293,10 @@ CUES = {
         r"(?:would|should|could) be (?:a )?consider(?:ed|ation)",
         r"(?:is|are) (?:less|more|most|very|quite) likely",
         r"(?:is|are|be) (?:also )?(?:suspected|possible|likely|questioned|considered|a possibility|not excluded)",
-        rf"(?:is|are) not (?:entirely |completely |definitely )?{EXCLUDED}",
-        rf"(?:cannot|can not|could not|can't) be (?:entirely |completely |definitely )?{EXCLUDED}",
+        rf"(?:{STATE} not|{STATE}n't|{CANNOT} be) (?:been )?(?:entirely |completely |definitely )?{EXCLUDED}",
     ),
     "maybe": words(
-        rf"(?:cannot|can not|could not|can't|not|difficult to) (?:entirely |completely |definitely )?{EXCLUDED}",
+        rf"(?:{CANNOT}|not|difficult to) (?:entirely |completely |definitely )?{EXCLUDED}",
         r"may\b",
         r"might\b",
         r"could\b",
@@ -302,7 +312,7 @@ CUES = {
         # what is asked for, or known of before, is not seen
         r"(?:evaluat|assess|correlat)\w*(?: \w+)? (?:for|of|with)",
         r"history of",
-        r"if\b",
+        r"if\b(?! present| any)",
     ),
     # Under a negation these change nothing: "no suspicious nodule".
     "hint": words(
@@ -316,27 +326,46 @@ CUES = {
         r"consider\w*",
     ),
     "not_after": words(
-        rf"(?:is|are|was|were|has|have) (?:been )?(?:\w+ )?(?:not (?:[\w-]+ )?{SEEN}|absent|excluded|{GONE})",
-        rf"(?:may |might )?not (?:be )?(?:[\w-]+ )?{SEEN}",
-        rf"(?:is |are )?no longer(?= {SEEN}| there\b|$|[,;:])",
+        rf"{STATE} (?:\w+ )?(?:been )?(?:\w+ )?(?:not (?:[\w-]+ )?{SEEN}|absent|excluded|ruled out|{GONE})",
+        rf"(?:may |might |{STATE} )?not (?:be |been )?(?:[\w-]+ )?{SEEN}",
+        rf"(?:{CANNOT} be|{STATE}n't(?: been)?) (?:[\w-]+ )?{SEEN}",
+        rf"(?:is |are )?(?:no longer|no more)(?= {SEEN}|$|[,;:])",
+        rf"{ASKED}(?:none|no|nil|absent|negative|{EXCLUDED}|{WHOLLY}{GONE}|not (?:[\w-]+ )?{SEEN}){END}",
+        r" ?[:=-] ?no (?:signs?|evidence)\b(?: of (?:it|this|that|any))?(?= *(?:[.,;]|$))",
+        rf"(?:can|could|may) be (?:\w+ )?{EXCLUDED}",
+        r" ?[:=]? ?(?:[(\[] ?)?[-–−](?: ?[)\]])?(?= *(?:[.,;]|$))",
+        # a column of answers, its lines folded: "effusion: no edema: no"
+        r" ?: ?(?:none|no)(?= [\w ]{1,40}:)",
+        r"absent (?=(?:on|in|at|bilaterally)\b)",
         r"(?:is|are|appears?|remains?) (?:within (?:the )?(?:limits|normal)|normal|unremarkable)",
-        r"(?:is |are )?unlikely",
+        rf"{ASKED}(?:very |highly |most |quite )*unlikely{END}",
+        rf"{STATE} (?:\w+ )?unlikely",
     ),
     "not": words(
         r"no\b",
         r"not\b",
+        r"\w+n't\b",
+        r"nothing",
+        r"never",
+        r"nil\b",
+        r"zero\b",
         r"without",
+        r"w/o\b",
         r"negative",
-        r"free of",
+        r"(?:free|clear|devoid) (?:of|from)",
         r"absen(?:ce of|t)",
-        r"lack of",
+        r"lack(?:s|ing)?(?: of)?\b",
+        r"fail(?:s|ed)? to",
         r"neither",
         r"nor\b",
-        r"(?:resolution|clearing) of",
+        r"(?:resolution|clearing|disappearance|removal) of",
         r"resolved",
         r"rather than",
-        r"clear of",
-        r"exclude\b",
+        r"in(?:consistent|compatible) with",
+        r"(?:argues?|speaks?) against",
+        r"unlikely",
+        r"excludes?\b",
+        r"rules out",
     ),
     # where a scope ends
     "stop": words(
@@ -352,17 +381,17 @@ CUES = {
         r"whereas",
         r"while\b",
         r"yet\b",
-        r"there (?:is|are)",
+        r"there (?:is|are)\b(?!n't)",
         r"(?<!compatible )(?<!consistent )with\b",
     ),
 }
 NEW_CLAUSE = words("there", "mild", "minimal", "stable", "unchanged", "borderline", r"the\b", "heart", r"lungs?\b")
 CUE = re.compile(
     "|".join(rf"(?P<{kind}>\b{pattern})" for kind, pattern in CUES.items())
-    + rf"|(?P<mark>[;:]|(?:,| and) (?=(?:and |with )?{NEW_CLAUSE}))|(?P<doubt>\?)"
+    + rf"|(?P<mark>[;:]|(?:,| and) (?=(?:and |with )?{NEW_CLAUSE}))|(?P<doubt>\?(?! yes))"
 )
 # A verb between a mention and a cue after it: the cue then speaks of something else.
-VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|remains?|persists?)\b")
+VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|remains?|persists?|(?<!if )present|seen|yes)\b|\+")
 # A sentence of its own after a comma, in spite of the stop that it lacks: "…, effusion is present".
 OWN_SENTENCE = re.compile(r",(?: (?!and\b|or\b|nor\b)[\w-]+){0,3} ")
 STATED = re.compile(rf" (?:is|are|was|were|remains?|persists?) (?:again |also |now |still )*{SEEN}\b")
@@ -384,6 +413,12 @@ SEVERITIES = {
 SEVERITY = re.compile("|".join(rf"(?P<{name}>\b(?:{pattern}))" for name, pattern in SEVERITIES.items()))
 # "…, moderate in size"
 SEVERITY_AFTER = re.compile(rf",? (?:is |are )?(?:{'|'.join(SEVERITIES.values())}) in (?:size|degree)")
+# One mention after another, without a word that makes them a list.
+LISTED = re.compile(r"\b(?:and|or|nor)\b|/")
+# A cue that speaks of all that a list names: "effusion, pneumothorax: none".
+OF_ALL = re.compile(r" ?:|(?:are|were|have) ")
 # What may stand between two mentions of one phrase: "atelectasis and/or small effusion".
 JOINED = re.compile(r"[ ,/]*(?:and|or|/|,|versus|vs)(?: and/or)?[ ,]*(?:[\w-]+ ){0,2}")
-SENTENCE_END = re.compile(r"(?<=[.!;?])\s+|(?<=[a-z])\.(?=[A-Z])|\n")
+# A question and its answer are one: "Effusion? No."
+ANSWER = r"(?i:(?:no|none|negative|absent|yes|not [a-z]+)\s*(?:[.;,!]|$))"
+SENTENCE_END = re.compile(rf"(?<=[.!;])\s+|(?<=\?)\s+(?!{ANSWER})|(?<=[a-z])\.(?=[A-Z])|\n")

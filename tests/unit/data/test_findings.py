@@ -78,6 +78,42 @@ def test_names_have_a_class_of_chexpert():
         ("No pneumothorax, consolidation, or effusion is seen.", ABSENT),
         ("No consolidation, or effusion is present.", ABSENT),
         ("No acute, displaced effusion is seen.", ABSENT),
+        # answered
+        ("Effusion: none.", ABSENT),
+        ("Effusion: No.", ABSENT),
+        ("Pleural effusion - no", ABSENT),
+        ("Pleural effusion (-), cardiomegaly (+)", ABSENT),
+        ("Pneumothorax (-), effusion (+)", PRESENT),
+        ("Pleural effusion/pneumothorax: none", ABSENT),
+        ("Effusion, pneumothorax: absent.", ABSENT),
+        ("Effusion: present, pneumothorax: absent.", PRESENT),
+        ("Effusion yes, pneumothorax no.", PRESENT),
+        ("Effusion: No Pneumothorax: No", ABSENT),
+        ("Effusion: no evidence.", ABSENT),
+        ("Effusion: not seen.", ABSENT),
+        ("Effusion absent", ABSENT),
+        ("Is there an effusion? No.", ABSENT),
+        ("Effusion? No pneumothorax.", UNCERTAIN),
+        ("Left effusion, pneumothorax is not seen.", PRESENT),
+        # denied by a verb or another word
+        ("An effusion has been ruled out.", ABSENT),
+        ("Effusion can be excluded.", ABSENT),
+        ("The effusion has now been removed.", ABSENT),
+        ("The effusion has not been removed.", PRESENT),
+        ("Previous effusion resolved.", ABSENT),
+        ("Effusion cannot be seen.", ABSENT),
+        ("There isn't an effusion.", ABSENT),
+        ("The film doesn't show an effusion.", ABSENT),
+        ("Findings are inconsistent with effusion.", ABSENT),
+        ("Unlikely effusion.", ABSENT),
+        ("Nothing to suggest effusion.", ABSENT),
+        ("Nil effusion", ABSENT),
+        ("Zero effusion", ABSENT),
+        ("Never had an effusion.", ABSENT),
+        ("Pneumothorax w/o effusion", ABSENT),
+        ("Lungs free from effusion.", ABSENT),
+        ("Effusion is no more visible.", ABSENT),
+        ("No more than a small effusion.", PRESENT),
         # weighed against another
         ("Effusion is less likely than atelectasis.", UNCERTAIN),
         ("Atelectasis is more likely than effusion.", UNCERTAIN),
@@ -87,6 +123,17 @@ def test_names_have_a_class_of_chexpert():
 )
 def test_polarity_of_an_effusion(text, expected):
     assert certainties(text)["pleural effusion"] == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["The ET tube has been removed.", "The pacemaker was removed.", "Interval removal of the chest tube."]
+)
+def test_a_device_that_was_removed_is_absent(text):
+    assert certainties(text)["support device"] == ABSENT
+
+
+def test_a_heart_with_a_verb_of_its_own_is_not_denied_with_what_follows():
+    assert certainties("The heart is enlarged, pneumothorax absent.")["cardiomegaly"] == PRESENT
 
 
 def test_two_sides_with_a_verb_each():
