@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from cxr_ldm.data.findings.headings import only_seen
 from cxr_ldm.data.findings.words import (
     BOTH_SIDES,
     BY_NORMAL,
@@ -67,6 +68,8 @@ class Mention:
 def read_findings(text: str) -> list[dict[str, Any]]:
     """Findings of a report's findings and impression, in the order in which they are named.
 
+    What stands under a heading of history, question, comparison or technique is left aside.
+
     Args:
         text: cleaned text, see `cxr_ldm.data.findings.reports.clean`.
 
@@ -82,6 +85,7 @@ def read_findings(text: str) -> list[dict[str, Any]]:
     >>> [each["name"] for each in read_findings("Normal chest.")]
     ['no finding']
     """
+    text = only_seen(text)
     mentions = [mention for sentence in sentences(text) for mention in read_sentence(sentence)]
     abnormal = any(mention.certainty != "absent" and mention.name != DEVICE for mention in mentions)
     found = merged([mention for mention in mentions if mention.name != OTHER])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cxr_ldm.data.findings.highlights import highlights
 from cxr_ldm.data.findings.reading import read_findings
 from cxr_ldm.data.findings.words import CHEXPERT, SEVERITIES
 from cxr_ldm.data.phantom.reader import PhantomReader
@@ -281,6 +282,29 @@ def test_two_sides_are_two_findings():
         ("pneumothorax", "right", None, ABSENT),
         ("pneumothorax", "left", None, PRESENT),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("History: effusion 3 weeks ago. No edema.", {"edema"}),
+        ("Comparison: film with left effusion. Findings: No edema.", {"edema"}),
+        ("Indication: rule out effusion. No edema.", {"edema"}),
+        ("CLINICAL HISTORY: effusion COMPARISON: nodule FINDINGS: No edema IMPRESSION: no mass", {"edema", "mass"}),
+        ("Clinical information: CHF. Old nodule. Findings: No effusion.", {"pleural effusion"}),
+        ("Reason for exam: effusion? Technique: AP. Impression: No edema.", {"edema"}),
+        ("HISTORY\neffusion\n\nFINDINGS\nNo edema.", {"edema"}),
+        ("History - effusion. No edema.", {"edema"}),
+        # an impression may follow findings that have no heading
+        ("Indication: nodule. No effusion. Impression: no edema.", {"pleural effusion", "edema"}),
+        # words within a sentence are no heading
+        ("In comparison: the effusion is larger.", {"pleural effusion"}),
+        ("Larger than on the film taken for comparison\nThere is an effusion.", {"pleural effusion"}),
+    ],
+)
+def test_what_was_asked_or_known_before_is_not_seen(text, named):
+    assert {name for name in certainties(text) if name != "no finding"} == named
+    assert {each.name for each in highlights(text)} == named
 
 
 @pytest.mark.parametrize(
