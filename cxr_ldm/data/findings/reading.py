@@ -20,6 +20,7 @@ from cxr_ldm.data.findings.words import (
     BOTH_SIDES,
     BY_NORMAL,
     CUE,
+    DENIABLE,
     DEVICE,
     JOINED,
     LISTED,
@@ -44,12 +45,20 @@ Certainty = Literal["present", "absent", "uncertain"]
 # No sentence is longer; what has no stop at all is read in pieces, since some steps take the square of a length.
 LONGEST = 1000
 STRENGTH: dict[Certainty, int] = {"absent": 0, "uncertain": 1, "present": 2}
-BEFORE: dict[str, Certainty] = {"maybe": "uncertain", "hint": "uncertain", "not": "absent", "weighed": "uncertain"}
+BEFORE: dict[str, Certainty] = {
+    "maybe": "uncertain",
+    "hint": "uncertain",
+    "ask": "uncertain",
+    "not": "absent",
+    "weighed": "uncertain",
+    "versus": "uncertain",
+}
 AFTER: dict[str, Certainty] = {
     "maybe_after": "uncertain",
     "doubt": "uncertain",
     "not_after": "absent",
     "weighed": "uncertain",
+    "versus": "uncertain",
 }
 
 
@@ -144,10 +153,12 @@ def certainty(mention: Mention, cues: Sequence[re.Match[str]], sentence: str, la
         later: where the next mention starts.
     """
     after = next((cue for cue in cues if cue.start() >= mention.end), None)
+    before = [cue for cue in cues if cue.end() <= mention.start]
     if after and after.lastgroup in AFTER and reaches_back(after, mention, sentence, later):
-        return AFTER[after.lastgroup]
+        denied = before and before[-1].lastgroup == "not" and "," not in sentence[before[-1].end() : mention.start]
+        return "absent" if denied and DENIABLE.search(after[0]) else AFTER[after.lastgroup]
     result: Certainty = "present"
-    for cue in reversed([cue for cue in cues if cue.end() <= mention.start]):
+    for cue in reversed(before):
         result = BEFORE.get(cue.lastgroup or "", result)
         if cue.lastgroup != "hint":  # "no nodule to suggest a mass" is a negation of both
             break
@@ -161,6 +172,8 @@ def reaches_back(cue: re.Match[str], mention: Mention, sentence: str, later: int
     """
     if VERB.search(sentence, mention.start, cue.start()):
         return False
+    if cue.lastgroup == "versus":
+        return not mention.start and (later is None or later >= cue.start())
     if later is None or later >= cue.start() or OF_ALL.match(cue[0]):
         return True
     return "," not in sentence[mention.end : later] or bool(LISTED.search(sentence, mention.end, cue.start()))

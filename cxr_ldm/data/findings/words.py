@@ -288,12 +288,17 @@ CUES = {
         r"(?:(?:is|are|seems?|appears?) )?(?:(?:felt|thought|considered) )?(?:to be )?(?:less|more) likely than",
         r"(?:is |are )?(?:dis)?favou?red over",
     ),
+    # "Pneumonia versus atelectasis" alone; after a side or a size, coders take the first for sure
+    "versus": r"(?:versus|vs)\b",
     "maybe_after": words(
         r"(?:may|might|could) be (?:present|seen)",
         r"(?:would|should|could) be (?:a )?consider(?:ed|ation)",
-        r"(?:is|are) (?:less|more|most|very|quite) likely",
+        r"(?:is|are) (?:(?!not\b)\w+ ){0,2}likely",
+        rf"{ASKED}(?:(?:much|far|somewhat) )?(?:(?:less|more|most|very|quite) )?likely{END}",
+        rf"{ASKED}(?:is |are )?(?:possible|probable|doubtful|questionable|equivocal|suspected|in doubt){END}",
+        rf"(?:should|must|to|would) be (?:\w+ )?{EXCLUDED}",
         r"(?:is|are|be) (?:also )?(?:suspected|possible|likely|questioned|considered|a possibility|not excluded)",
-        rf"(?:{STATE} not|{STATE}n't|{CANNOT} be) (?:been )?(?:entirely |completely |definitely )?{EXCLUDED}",
+        rf"(?:{STATE} not|{STATE}n't|{CANNOT} be|not) (?:been )?(?:\w+ly )?(?:excluded|ruled out)",
     ),
     "maybe": words(
         rf"(?:{CANNOT}|not|difficult to) (?:entirely |completely |definitely )?{EXCLUDED}",
@@ -303,11 +308,18 @@ CUES = {
         r"possib\w+",
         r"probabl\w+",
         r"likely",
-        r"versus",
-        r"vs\b",
         r"differential",
         r"rule-? ?out",
+        r"r/o\b",
+        # what is to be excluded is not yet so
+        r"(?:to|please|(?<!.))(?: \w+ly)? ?exclude\b",
+        r"exclusion of",
         r"equivocal",
+        r"doubtful",
+        r"query",
+        r"whether",
+        r"presum\w+",
+        r"(?:probability|likelihood|chance|risk) (?:of|for)",
         r"perhaps",
         # what is asked for, or known of before, is not seen
         r"(?:evaluat|assess|correlat)\w*(?: \w+)? (?:for|of|with)",
@@ -340,6 +352,7 @@ CUES = {
         r"(?:is|are|appears?|remains?) (?:within (?:the )?(?:limits|normal)|normal|unremarkable)",
         rf"{ASKED}(?:very |highly |most |quite )*unlikely{END}",
         rf"{STATE} (?:\w+ )?unlikely",
+        rf"(?:{STATE} not|{STATE}n't|not) (?:\w+ )?(?:likely|suspected|suggested|favou?red|felt|thought|believed)",
     ),
     "not": words(
         r"no\b",
@@ -388,8 +401,11 @@ CUES = {
 NEW_CLAUSE = words("there", "mild", "minimal", "stable", "unchanged", "borderline", r"the\b", "heart", r"lungs?\b")
 CUE = re.compile(
     "|".join(rf"(?P<{kind}>\b{pattern})" for kind, pattern in CUES.items())
-    + rf"|(?P<mark>[;:]|(?:,| and) (?=(?:and |with )?{NEW_CLAUSE}))|(?P<doubt>\?(?! yes))"
+    + rf"|(?P<mark>[;:]|(?:,| and) (?=(?:and |with )?{NEW_CLAUSE}))"
+    + r"|(?P<ask>(?<![\w)])\?+ ?(?=\w))|(?P<doubt>\?(?! yes))"
 )
+# Under a negation these deny: "no pneumonia is suspected".
+DENIABLE = re.compile(r"(?:suspected|likely|possible|probable)$")
 # A verb between a mention and a cue after it: the cue then speaks of something else.
 VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|remains?|persists?|(?<!if )present|seen|yes)\b|\+")
 # A sentence of its own after a comma, in spite of the stop that it lacks: "…, effusion is present".
@@ -419,6 +435,7 @@ LISTED = re.compile(r"\b(?:and|or|nor)\b|/")
 OF_ALL = re.compile(r" ?:|(?:are|were|have) ")
 # What may stand between two mentions of one phrase: "atelectasis and/or small effusion".
 JOINED = re.compile(r"[ ,/]*(?:and|or|/|,|versus|vs)(?: and/or)?[ ,]*(?:[\w-]+ ){0,2}")
-# A question and its answer are one: "Effusion? No."
+# The stop of a short form ends nothing; a question and its answer are one: "Effusion? No."
 ANSWER = r"(?i:(?:no|none|negative|absent|yes|not [a-z]+)\s*(?:[.;,!]|$))"
-SENTENCE_END = re.compile(rf"(?<=[.!;])\s+|(?<=\?)\s+(?!{ANSWER})|(?<=[a-z])\.(?=[A-Z])|\n")
+SHORT = r"(?i:(?<!\bvs\.)(?<!\brt\.)(?<!\blt\.)(?<!\bdr\.))"
+SENTENCE_END = re.compile(rf"(?<=[.!;]){SHORT}\s+|(?<=[\w)]\?)\s+(?!{ANSWER})|(?<=[a-z])\.(?=[A-Z])|\n")
