@@ -22,6 +22,7 @@ from cxr_ldm.data.findings.words import (
     CUE,
     DENIABLE,
     DEVICE,
+    ECHO,
     JOINED,
     LISTED,
     MENTIONS,
@@ -119,13 +120,15 @@ def sentences(text: str) -> list[str]:
 @lru_cache(maxsize=4096)  # reports repeat each other's sentences
 def read_sentence(sentence: str) -> tuple[Mention, ...]:
     """Mentions of one sentence in lower case, in order."""
-    mentions = find_mentions(sentence)
+    mentions = with_echoes(find_mentions(sentence), sentence)
     cues = [
         cue
         for cue in CUE.finditer(sentence)
         if not any(mention.start <= cue.start() < mention.end for mention in mentions)
     ]
     for number, mention in enumerate(mentions):
+        if mention.side:
+            continue
         start = own_sentence(mention, mentions[:number], sentence)
         later = mentions[number + 1].start if number + 1 < len(mentions) else None
         mention.certainty = certainty(mention, [cue for cue in cues if cue.start() >= start], sentence, later)
@@ -144,6 +147,20 @@ def find_mentions(sentence: str) -> list[Mention]:
     named = [mention for mention in found if mention.name != OTHER]
     kept = [m for m in found if m.name != OTHER or not any(n.start < m.end and m.start < n.end for n in named)]
     return sorted(kept, key=lambda mention: (mention.start, mention.end))
+
+
+def with_echoes(mentions: list[Mention], sentence: str) -> list[Mention]:
+    """The mentions, and one more of the same finding where a sentence goes on to the other side, with that side."""
+    echoes = []
+    for match in ECHO.finditer(sentence):
+        named = [mention for mention in mentions if mention.end <= match.start()]
+        inside = any(mention.start < match.end() and match.start() < mention.end for mention in mentions)
+        if named and not inside and named[-1].name not in WITHOUT_SIDE:
+            said: Certainty = "absent" if match["no"] else "present"
+            size = None if match["no"] else severity_of(sentence, match["said"], named[-1])
+            side: Side = "left" if match["side"] == "left" else "right"
+            echoes.append(Mention(named[-1].name, match.start("said"), match.end(), said, side, size))
+    return sorted([*mentions, *echoes], key=lambda mention: (mention.start, mention.end))
 
 
 def certainty(mention: Mention, cues: Sequence[re.Match[str]], sentence: str, later: int | None = None) -> Certainty:
@@ -194,6 +211,8 @@ def place(mentions: Sequence[Mention], sentence: str, stops: Sequence[int]) -> N
     """Set side and severity of each mention from the words around it; joined mentions share a side."""
     joined = [False] * len(mentions)
     for number, mention in enumerate(mentions):
+        if mention.side:
+            continue
         before = mentions[number - 1].end if number else 0
         next_start = mentions[number + 1].start if number + 1 < len(mentions) else len(sentence)
         own = sentence[max([before, *(stop for stop in stops if stop <= mention.start)]) : mention.start]

@@ -83,12 +83,11 @@ PATTERNS = {
     "atelectasis": words(
         r"atelecta\w+", r"(?:lobe|lobar|lung) collapse", r"collapse of (?:the )?(?:\w+ ){0,3}(?:lung|lobe)"
     ),
-    "pneumothorax": r"(?:hydro)?pneumothora\w+",
+    "pneumothorax": words(r"(?:hydro|ha?emo|pyo)?-?pneumo-?thora\w+", r"ptx\b"),
     "pleural effusion": words(
         r"(?<!pericardial )(?<!joint )effusions?",
         r"pleural fluid",
-        r"hydropneumothorax",
-        r"ha?emothorax",
+        r"(?:hydro|ha?emo|pyo)-?(?:pneumo-?)?thora\w+",
         r"fluid (?:at|in|along|within) the [\w ]{0,20}?(?:bases?|fissures?|pleural space)",
     ),
     "pleural thickening": words(
@@ -259,7 +258,7 @@ SEEN = words(
     "recogni[sz]ed",
     "there",
 )
-PARTLY = words("partial(?:ly)?", "partly", "incompletely", "nearly", "almost", "largely", "mostly")
+PARTLY = words("partial(?:ly)?", "partly", "incomplete(?:ly)?", "near(?:ly)?", "almost", "largely", "mostly")
 GONE = words("resolved", "cleared", "disappeared", "gone", "removed", "taken out")
 WHOLLY = r"(?:(?:yet|been|fully|completely|entirely|now|since) )*"
 STATE = words("is", "are", "was", "were", "has", "have", "had")
@@ -280,7 +279,7 @@ CUES = {
         # what has not gone, or not wholly, is there
         rf"(?:{STATE} )?(?:(?:been|only|yet) )*(?:not|{PARTLY}) {WHOLLY}{GONE}",
         rf"{STATE}n't {WHOLLY}{GONE}",
-        rf"(?:no|without|incomplete|partial) {DEGREE}(?:resolution|clearing) of",
+        rf"(?:no|without|some|beginning|ongoing|{PARTLY})[ -](?:complete |total )?{DEGREE}(?:resolution|clearing) of",
         rf"(?:yet|remains?|still) to (?:be )?{GONE}",
     ),
     # of two findings that are weighed against each other neither is sure
@@ -413,8 +412,9 @@ OWN_SENTENCE = re.compile(r",(?: (?!and\b|or\b|nor\b)[\w-]+){0,3} ")
 STATED = re.compile(rf" (?:is|are|was|were|remains?|persists?) (?:again |also |now |still )*{SEEN}\b")
 
 SIDES = re.compile(
-    r"(?P<bilateral>bilateral\w*|\bboth(?! on\b| the (?:pa|frontal))|bi-?basilar|bi-?basal|bi-?apical)"
-    r"|(?P<right>\bright\w*|\bmiddle lobe|\br[ulm]l\b)|(?P<left>\bleft\w*|\blingula\w*|\bl[ul]l\b)"
+    r"(?P<bilateral>bilat(?:eral)?\w*|\bb/l\b|\bboth(?! on\b| the (?:pa|frontal))|bi-?basilar|bi-?basal|bi-?apical)"
+    r"|(?P<right>\bright\w*|\bmiddle lobe|\br[ulm]l\b|\brt?\b(?![/'-]))"
+    r"|(?P<left>\bleft\w*|\blingula\w*|\bl[ul]l\b|\blt?\b(?![/'-]))"
 )
 BOTH_SIDES = re.compile(r"\bright and left\b|\bleft and right\b")
 SEVERITIES = {
@@ -427,6 +427,12 @@ SEVERITIES = {
     "severe": r"severe\w*|marked\w*|gross\b",
 }
 SEVERITY = re.compile("|".join(rf"(?P<{name}>\b(?:{pattern}))" for name, pattern in SEVERITIES.items()))
+# What the other side is said to have: "left effusion, none on the right", "… but a small one on the left".
+ECHO = re.compile(
+    rf"(?:,|;| but| and| while| yet)(?: but| and)? (?P<said>(?P<no>(?:(?:is|are) )?(?:none|absent|not(?: {SEEN})?|no))"
+    rf"|(?:(?:is|are) )?{SEEN}|(?:an? )?(?:(?:{'|'.join(SEVERITIES.values())})(?: one)?|one))"
+    r" (?:on|in|at) (?:the )?(?P<side>right|left)\b"
+)
 # "…, moderate in size"
 SEVERITY_AFTER = re.compile(rf",? (?:is |are )?(?:{'|'.join(SEVERITIES.values())}) in (?:size|degree)")
 # One mention after another, without a word that makes them a list.

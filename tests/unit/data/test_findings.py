@@ -62,6 +62,8 @@ def test_names_have_a_class_of_chexpert():
         ("The effusion is nearly gone.", PRESENT),
         ("Incomplete resolution of the effusion.", PRESENT),
         ("No significant clearing of the effusion.", PRESENT),
+        ("Near complete resolution of the effusion.", PRESENT),
+        ("Near-complete clearing of the effusion.", PRESENT),
         ("The effusion has yet to resolve.", PRESENT),
         ("The effusion has almost completely cleared.", PRESENT),
         ("The effusion has completely resolved.", ABSENT),
@@ -293,6 +295,36 @@ def test_cues_reach_as_far_as_they_mean(text, expected):
 )
 def test_side_and_severity(text, expected):
     assert places(text).items() >= expected.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Effusion is not present on the right but present on the left.", [("right", ABSENT), ("left", PRESENT)]),
+        ("Effusion is present on the right but not on the left.", [("right", PRESENT), ("left", ABSENT)]),
+        ("Left-sided effusion, none on the right.", [("left", PRESENT), ("right", ABSENT)]),
+        ("No effusion on the left, but a small one on the right.", [("left", ABSENT), ("right", PRESENT)]),
+        ("Effusion on the left, catheter on the right.", [("left", PRESENT)]),
+        ("R effusion. L nodule.", [("right", PRESENT)]),
+        ("Lt. effusion, rt. nodule", [("left", PRESENT)]),
+        ("Bilat effusions, L1 fracture", [("bilateral", PRESENT)]),
+        ("R/o effusion.", [(None, UNCERTAIN)]),
+        ("Left hydro-pneumothorax.", [("left", PRESENT)]),
+    ],
+)
+def test_each_side_of_an_effusion_has_its_own_certainty(text, expected):
+    found = [each for each in read_findings(text) if each["name"] == "pleural effusion"]
+    assert [(each["side"], each["certainty"]) for each in found] == expected
+
+
+def test_the_other_sides_size_is_its_own():
+    found = read_findings("Small effusion on the right but a large one on the left.")
+    assert [(each["side"], each["severity"]) for each in found] == [("right", "small"), ("left", "large")]
+
+
+@pytest.mark.parametrize("word", ["Pneumothorax", "Pneumo-thorax", "Hydro-pneumothorax", "Haemopneumothorax", "PTX"])
+def test_a_pneumothorax_by_any_spelling(word):
+    assert certainties(f"{word} on the left.")["pneumothorax"] == PRESENT
 
 
 def test_two_sides_are_two_findings():
