@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from cxr_ldm.data.findings.headings import only_seen
+from cxr_ldm.data.findings.normal import says_normal
 from cxr_ldm.data.findings.words import (
     BOTH_SIDES,
     BY_NORMAL,
@@ -31,7 +32,6 @@ from cxr_ldm.data.findings.words import (
     OTHER,
     OWN_SENTENCE,
     OWN_SIDE,
-    REASSURING,
     SENTENCE_END,
     SEVERITY,
     SEVERITY_AFTER,
@@ -86,7 +86,8 @@ def read_findings(text: str) -> list[dict[str, Any]]:
     Returns:
         dicts of name (a key of CHEXPERT), side (right, left, bilateral or None), severity (a key of SEVERITIES or
         None) and certainty (present, absent or uncertain); one for each finding and side. "no finding" is present
-        where something is said and nothing of it is a finding or another abnormality; devices do not count.
+        where the text says that the chest is normal and nothing of it is a finding or another abnormality; devices do
+        not count.
 
     >>> read_findings("Small right pleural effusion. No pneumothorax.")[0]
     {'name': 'pleural effusion', 'side': 'right', 'severity': 'small', 'certainty': 'present'}
@@ -96,12 +97,20 @@ def read_findings(text: str) -> list[dict[str, Any]]:
     ['no finding']
     """
     text = only_seen(text)
-    mentions = [mention for sentence in sentences(text) for mention in read_sentence(sentence)]
+    read = [(sentence, read_sentence(sentence)) for sentence in sentences(text)]
+    mentions = [mention for _, named in read for mention in named]
     abnormal = any(mention.certainty != "absent" and mention.name != DEVICE for mention in mentions)
     found = merged([mention for mention in mentions if mention.name != OTHER])
-    if not abnormal and REASSURING.search(text):
+    if not abnormal and says_normal([(sentence, spans(sentence, named)) for sentence, named in read]):
         found.append({"name": NO_FINDING, "side": None, "severity": None, "certainty": "present"})
     return found
+
+
+def spans(sentence: str, named: Sequence[Mention]) -> list[tuple[int, int]]:
+    """Where a sentence is understood: its mentions, or all of it where a device's course is told."""
+    if any(each.name == DEVICE and each.certainty == "present" for each in named):
+        return [(0, len(sentence))]
+    return [(each.start, each.end) for each in named]
 
 
 def sentences(text: str) -> list[str]:
@@ -219,7 +228,8 @@ def place(mentions: Sequence[Mention], sentence: str, stops: Sequence[int]) -> N
         after = sentence[mention.end : max(next_start, mention.end)]
         if number:
             alone = mention.name in OWN_SIDE or mentions[number - 1].name in OWN_SIDE
-            joined[number] = not alone and bool(JOINED.fullmatch(own))
+            one_word = mention.start < before  # a hydropneumothorax is two findings
+            joined[number] = not alone and (one_word or bool(JOINED.fullmatch(own)))
             own = re.split(r",| and | or ", own)[-1]  # what stands before belongs to the mention before
         if mention.name not in WITHOUT_SIDE:
             mention.side = side_of(own) or side_of(re.split(r"[,;]| and | or | with |\bno\b", after, maxsplit=1)[0])

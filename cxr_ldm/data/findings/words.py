@@ -167,7 +167,30 @@ PATTERNS = {
         r"elevat\w+",
         r"flatten\w+",
         r"eventrat\w+",
+        r"tubercul\w+",
+        r"tb\b",
+        r"sarcoid\w*",
+        r"covid\b",
+        r"pneumo(?:nitis|conio\w+|mediastin\w+|pericard\w+|periton\w+)",
+        r"(?:asbest|silico|anthraco)\w+",
+        r"(?:cancer|carcinom|sarcom|lymphom|metasta|malignan)\w*",
+        r"abscess\w*",
+        r"empyema",
+        r"(?:thrombo)?embol\w+",
+        r"infarct\w*",
+        r"ha?emorrhag\w*",
+        r"ha?ematom\w*",
+        r"contusion\w*",
+        r"aspirat\w+",
+        r"ards\b",
+        r"haz(?:e|y|iness)\b",
+        r"ground-? ?glass",
+        r"white-? ?out",
+        r"miliary",
+        r"free (?:\w+ )?(?:air|gas)\b",
         # heart, vessels, nodes
+        r"dextro(?:cardia|position)\w*",
+        r"situs inversus",
         r"tortuo\w+",
         r"ecta(?:sia|tic)",
         r"athero\w+",
@@ -236,7 +259,6 @@ BY_NORMAL = {
     ),
     "lung opacity": re.compile(rf"lungs?(?: fields?)?{UNDENIED}{{0,6}}? clear|(?<!not )clear lungs"),
 }
-REASSURING = re.compile(r"\b(?:normal|clear|unremarkable|no|without|negative|limits|intact)\b", re.IGNORECASE)
 
 # Cues by kind; where two match at one place, the first wins.
 DEGREE = r"(?:significant |interval |acute |large |obvious |appreciable )*"
