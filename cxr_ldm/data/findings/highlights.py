@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cxr_ldm.data.findings.headings import only_seen
 from cxr_ldm.data.findings.reading import Certainty, Side, read_sentence
 from cxr_ldm.data.findings.words import BOTH_SIDES, OTHER, SENTENCE_END
 
@@ -29,7 +30,7 @@ def highlights(text: str) -> list[Highlight]:
     [('effusion', 'present'), ('pneumothorax', 'absent')]
     """
     found = []
-    for start, sentence in pieces(text):
+    for start, sentence in pieces(only_seen(text)):
         # as `findings.sentences` reads them, but with every character in its place
         same_length = BOTH_SIDES.sub(lambda sides: "bilateral".ljust(len(sides[0])), sentence.lower())
         start += len(sentence) - len(sentence.lstrip(" ."))

@@ -15,18 +15,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from cxr_ldm.data.findings.headings import only_seen
+from cxr_ldm.data.findings.normal import says_normal
 from cxr_ldm.data.findings.words import (
     BOTH_SIDES,
     BY_NORMAL,
     CUE,
+    DENIABLE,
     DEVICE,
+    ECHO,
     JOINED,
+    LISTED,
     MENTIONS,
     NO_FINDING,
+    OF_ALL,
     OTHER,
     OWN_SENTENCE,
     OWN_SIDE,
-    REASSURING,
     SENTENCE_END,
     SEVERITY,
     SEVERITY_AFTER,
@@ -41,12 +46,20 @@ Certainty = Literal["present", "absent", "uncertain"]
 # No sentence is longer; what has no stop at all is read in pieces, since some steps take the square of a length.
 LONGEST = 1000
 STRENGTH: dict[Certainty, int] = {"absent": 0, "uncertain": 1, "present": 2}
-BEFORE: dict[str, Certainty] = {"maybe": "uncertain", "hint": "uncertain", "not": "absent", "weighed": "uncertain"}
+BEFORE: dict[str, Certainty] = {
+    "maybe": "uncertain",
+    "hint": "uncertain",
+    "ask": "uncertain",
+    "not": "absent",
+    "weighed": "uncertain",
+    "versus": "uncertain",
+}
 AFTER: dict[str, Certainty] = {
     "maybe_after": "uncertain",
     "doubt": "uncertain",
     "not_after": "absent",
     "weighed": "uncertain",
+    "versus": "uncertain",
 }
 
 
@@ -65,13 +78,16 @@ class Mention:
 def read_findings(text: str) -> list[dict[str, Any]]:
     """Findings of a report's findings and impression, in the order in which they are named.
 
+    What stands under a heading of history, question, comparison or technique is left aside.
+
     Args:
         text: cleaned text, see `cxr_ldm.data.findings.reports.clean`.
 
     Returns:
         dicts of name (a key of CHEXPERT), side (right, left, bilateral or None), severity (a key of SEVERITIES or
         None) and certainty (present, absent or uncertain); one for each finding and side. "no finding" is present
-        where something is said and nothing of it is a finding or another abnormality; devices do not count.
+        where the text says that the chest is normal and nothing of it is a finding or another abnormality; devices do
+        not count.
 
     >>> read_findings("Small right pleural effusion. No pneumothorax.")[0]
     {'name': 'pleural effusion', 'side': 'right', 'severity': 'small', 'certainty': 'present'}
@@ -80,12 +96,21 @@ def read_findings(text: str) -> list[dict[str, Any]]:
     >>> [each["name"] for each in read_findings("Normal chest.")]
     ['no finding']
     """
-    mentions = [mention for sentence in sentences(text) for mention in read_sentence(sentence)]
+    text = only_seen(text)
+    read = [(sentence, read_sentence(sentence)) for sentence in sentences(text)]
+    mentions = [mention for _, named in read for mention in named]
     abnormal = any(mention.certainty != "absent" and mention.name != DEVICE for mention in mentions)
     found = merged([mention for mention in mentions if mention.name != OTHER])
-    if not abnormal and REASSURING.search(text):
+    if not abnormal and says_normal([(sentence, spans(sentence, named)) for sentence, named in read]):
         found.append({"name": NO_FINDING, "side": None, "severity": None, "certainty": "present"})
     return found
+
+
+def spans(sentence: str, named: Sequence[Mention]) -> list[tuple[int, int]]:
+    """Where a sentence is understood: its mentions, or all of it where a device's course is told."""
+    if any(each.name == DEVICE and each.certainty == "present" for each in named):
+        return [(0, len(sentence))]
+    return [(each.start, each.end) for each in named]
 
 
 def sentences(text: str) -> list[str]:
@@ -104,15 +129,18 @@ def sentences(text: str) -> list[str]:
 @lru_cache(maxsize=4096)  # reports repeat each other's sentences
 def read_sentence(sentence: str) -> tuple[Mention, ...]:
     """Mentions of one sentence in lower case, in order."""
-    mentions = find_mentions(sentence)
+    mentions = with_echoes(find_mentions(sentence), sentence)
     cues = [
         cue
         for cue in CUE.finditer(sentence)
         if not any(mention.start <= cue.start() < mention.end for mention in mentions)
     ]
     for number, mention in enumerate(mentions):
+        if mention.side:
+            continue
         start = own_sentence(mention, mentions[:number], sentence)
-        mention.certainty = certainty(mention, [cue for cue in cues if cue.start() >= start], sentence)
+        later = mentions[number + 1].start if number + 1 < len(mentions) else None
+        mention.certainty = certainty(mention, [cue for cue in cues if cue.start() >= start], sentence, later)
     place(mentions, sentence, [cue.start() for cue in cues if cue.lastgroup in ("stop", "mark")])
     absent = [
         Mention(name, *match.span(), "absent")
@@ -130,17 +158,51 @@ def find_mentions(sentence: str) -> list[Mention]:
     return sorted(kept, key=lambda mention: (mention.start, mention.end))
 
 
-def certainty(mention: Mention, cues: Sequence[re.Match[str]], sentence: str) -> Certainty:
-    """What the nearest cue after a mention says of it, or else the nearest before it whose scope reaches it."""
+def with_echoes(mentions: list[Mention], sentence: str) -> list[Mention]:
+    """The mentions, and one more of the same finding where a sentence goes on to the other side, with that side."""
+    echoes = []
+    for match in ECHO.finditer(sentence):
+        named = [mention for mention in mentions if mention.end <= match.start()]
+        inside = any(mention.start < match.end() and match.start() < mention.end for mention in mentions)
+        if named and not inside and named[-1].name not in WITHOUT_SIDE:
+            said: Certainty = "absent" if match["no"] else "present"
+            size = None if match["no"] else severity_of(sentence, match["said"], named[-1])
+            side: Side = "left" if match["side"] == "left" else "right"
+            echoes.append(Mention(named[-1].name, match.start("said"), match.end(), said, side, size))
+    return sorted([*mentions, *echoes], key=lambda mention: (mention.start, mention.end))
+
+
+def certainty(mention: Mention, cues: Sequence[re.Match[str]], sentence: str, later: int | None = None) -> Certainty:
+    """What the nearest cue after a mention says of it, or else the nearest before it whose scope reaches it.
+
+    Args:
+        later: where the next mention starts.
+    """
     after = next((cue for cue in cues if cue.start() >= mention.end), None)
-    if after and after.lastgroup in AFTER and not VERB.search(sentence, mention.end, after.start()):
-        return AFTER[after.lastgroup]
+    before = [cue for cue in cues if cue.end() <= mention.start]
+    if after and after.lastgroup in AFTER and reaches_back(after, mention, sentence, later):
+        denied = before and before[-1].lastgroup == "not" and "," not in sentence[before[-1].end() : mention.start]
+        return "absent" if denied and DENIABLE.search(after[0]) else AFTER[after.lastgroup]
     result: Certainty = "present"
-    for cue in reversed([cue for cue in cues if cue.end() <= mention.start]):
+    for cue in reversed(before):
         result = BEFORE.get(cue.lastgroup or "", result)
         if cue.lastgroup != "hint":  # "no nodule to suggest a mass" is a negation of both
             break
     return result
+
+
+def reaches_back(cue: re.Match[str], mention: Mention, sentence: str, later: int | None) -> bool:
+    """Whether a cue after a mention speaks of it: no verb is between, and where another mention is, the two are listed.
+
+    "Effusion and pneumothorax are not seen" denies both, "left effusion, pneumothorax is not seen" one.
+    """
+    if VERB.search(sentence, mention.start, cue.start()):
+        return False
+    if cue.lastgroup == "versus":
+        return not mention.start and (later is None or later >= cue.start())
+    if later is None or later >= cue.start() or OF_ALL.match(cue[0]):
+        return True
+    return "," not in sentence[mention.end : later] or bool(LISTED.search(sentence, mention.end, cue.start()))
 
 
 def own_sentence(mention: Mention, earlier: Sequence[Mention], sentence: str) -> int:
@@ -158,13 +220,16 @@ def place(mentions: Sequence[Mention], sentence: str, stops: Sequence[int]) -> N
     """Set side and severity of each mention from the words around it; joined mentions share a side."""
     joined = [False] * len(mentions)
     for number, mention in enumerate(mentions):
+        if mention.side:
+            continue
         before = mentions[number - 1].end if number else 0
         next_start = mentions[number + 1].start if number + 1 < len(mentions) else len(sentence)
         own = sentence[max([before, *(stop for stop in stops if stop <= mention.start)]) : mention.start]
         after = sentence[mention.end : max(next_start, mention.end)]
         if number:
             alone = mention.name in OWN_SIDE or mentions[number - 1].name in OWN_SIDE
-            joined[number] = not alone and bool(JOINED.fullmatch(own))
+            one_word = mention.start < before  # a hydropneumothorax is two findings
+            joined[number] = not alone and (one_word or bool(JOINED.fullmatch(own)))
             own = re.split(r",| and | or ", own)[-1]  # what stands before belongs to the mention before
         if mention.name not in WITHOUT_SIDE:
             mention.side = side_of(own) or side_of(re.split(r"[,;]| and | or | with |\bno\b", after, maxsplit=1)[0])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cxr_ldm.data.findings.highlights import highlights
 from cxr_ldm.data.findings.reading import read_findings
 from cxr_ldm.data.findings.words import CHEXPERT, SEVERITIES
 from cxr_ldm.data.phantom.reader import PhantomReader
@@ -61,6 +62,8 @@ def test_names_have_a_class_of_chexpert():
         ("The effusion is nearly gone.", PRESENT),
         ("Incomplete resolution of the effusion.", PRESENT),
         ("No significant clearing of the effusion.", PRESENT),
+        ("Near complete resolution of the effusion.", PRESENT),
+        ("Near-complete clearing of the effusion.", PRESENT),
         ("The effusion has yet to resolve.", PRESENT),
         ("The effusion has almost completely cleared.", PRESENT),
         ("The effusion has completely resolved.", ABSENT),
@@ -78,6 +81,63 @@ def test_names_have_a_class_of_chexpert():
         ("No pneumothorax, consolidation, or effusion is seen.", ABSENT),
         ("No consolidation, or effusion is present.", ABSENT),
         ("No acute, displaced effusion is seen.", ABSENT),
+        # answered
+        ("Effusion: none.", ABSENT),
+        ("Effusion: No.", ABSENT),
+        ("Pleural effusion - no", ABSENT),
+        ("Pleural effusion (-), cardiomegaly (+)", ABSENT),
+        ("Pneumothorax (-), effusion (+)", PRESENT),
+        ("Pleural effusion/pneumothorax: none", ABSENT),
+        ("Effusion, pneumothorax: absent.", ABSENT),
+        ("Effusion: present, pneumothorax: absent.", PRESENT),
+        ("Effusion yes, pneumothorax no.", PRESENT),
+        ("Effusion: No Pneumothorax: No", ABSENT),
+        ("Effusion: no evidence.", ABSENT),
+        ("Effusion: not seen.", ABSENT),
+        ("Effusion absent", ABSENT),
+        ("Is there an effusion? No.", ABSENT),
+        ("Effusion? No pneumothorax.", UNCERTAIN),
+        ("Left effusion, pneumothorax is not seen.", PRESENT),
+        # denied by a verb or another word
+        ("An effusion has been ruled out.", ABSENT),
+        ("Effusion can be excluded.", ABSENT),
+        ("The effusion has now been removed.", ABSENT),
+        ("The effusion has not been removed.", PRESENT),
+        ("Previous effusion resolved.", ABSENT),
+        ("Effusion cannot be seen.", ABSENT),
+        ("There isn't an effusion.", ABSENT),
+        ("The film doesn't show an effusion.", ABSENT),
+        ("Findings are inconsistent with effusion.", ABSENT),
+        ("Unlikely effusion.", ABSENT),
+        ("Nothing to suggest effusion.", ABSENT),
+        ("Nil effusion", ABSENT),
+        ("Zero effusion", ABSENT),
+        ("Never had an effusion.", ABSENT),
+        ("Pneumothorax w/o effusion", ABSENT),
+        ("Lungs free from effusion.", ABSENT),
+        ("Effusion is no more visible.", ABSENT),
+        ("No more than a small effusion.", PRESENT),
+        # doubted
+        ("Effusion is not suspected.", ABSENT),
+        ("Effusion isn't likely.", ABSENT),
+        ("No effusion is suspected.", ABSENT),
+        ("No pneumothorax, effusion is likely.", UNCERTAIN),
+        ("Effusion not excluded.", UNCERTAIN),
+        ("Effusion hasn't been completely ruled out.", UNCERTAIN),
+        ("Effusion should be excluded.", UNCERTAIN),
+        ("Recommend CT to exclude effusion.", UNCERTAIN),
+        ("Exclude effusion.", UNCERTAIN),
+        ("These films exclude effusion.", ABSENT),
+        ("Doubtful effusion.", UNCERTAIN),
+        ("Effusion (possible).", UNCERTAIN),
+        ("Effusion, likely small.", PRESENT),
+        ("Low probability of effusion.", UNCERTAIN),
+        ("Effusion is much less likely.", UNCERTAIN),
+        ("? effusion", UNCERTAIN),
+        ("Opacity ?effusion", UNCERTAIN),
+        ("Effusion, ?pneumonia", PRESENT),
+        ("Effusion versus atelectasis.", UNCERTAIN),
+        ("Atelectasis vs. effusion", UNCERTAIN),
         # weighed against another
         ("Effusion is less likely than atelectasis.", UNCERTAIN),
         ("Atelectasis is more likely than effusion.", UNCERTAIN),
@@ -87,6 +147,17 @@ def test_names_have_a_class_of_chexpert():
 )
 def test_polarity_of_an_effusion(text, expected):
     assert certainties(text)["pleural effusion"] == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["The ET tube has been removed.", "The pacemaker was removed.", "Interval removal of the chest tube."]
+)
+def test_a_device_that_was_removed_is_absent(text):
+    assert certainties(text)["support device"] == ABSENT
+
+
+def test_a_heart_with_a_verb_of_its_own_is_not_denied_with_what_follows():
+    assert certainties("The heart is enlarged, pneumothorax absent.")["cardiomegaly"] == PRESENT
 
 
 def test_two_sides_with_a_verb_each():
@@ -226,6 +297,36 @@ def test_side_and_severity(text, expected):
     assert places(text).items() >= expected.items()
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Effusion is not present on the right but present on the left.", [("right", ABSENT), ("left", PRESENT)]),
+        ("Effusion is present on the right but not on the left.", [("right", PRESENT), ("left", ABSENT)]),
+        ("Left-sided effusion, none on the right.", [("left", PRESENT), ("right", ABSENT)]),
+        ("No effusion on the left, but a small one on the right.", [("left", ABSENT), ("right", PRESENT)]),
+        ("Effusion on the left, catheter on the right.", [("left", PRESENT)]),
+        ("R effusion. L nodule.", [("right", PRESENT)]),
+        ("Lt. effusion, rt. nodule", [("left", PRESENT)]),
+        ("Bilat effusions, L1 fracture", [("bilateral", PRESENT)]),
+        ("R/o effusion.", [(None, UNCERTAIN)]),
+        ("Left hydro-pneumothorax.", [("left", PRESENT)]),
+    ],
+)
+def test_each_side_of_an_effusion_has_its_own_certainty(text, expected):
+    found = [each for each in read_findings(text) if each["name"] == "pleural effusion"]
+    assert [(each["side"], each["certainty"]) for each in found] == expected
+
+
+def test_the_other_sides_size_is_its_own():
+    found = read_findings("Small effusion on the right but a large one on the left.")
+    assert [(each["side"], each["severity"]) for each in found] == [("right", "small"), ("left", "large")]
+
+
+@pytest.mark.parametrize("word", ["Pneumothorax", "Pneumo-thorax", "Hydro-pneumothorax", "Haemopneumothorax", "PTX"])
+def test_a_pneumothorax_by_any_spelling(word):
+    assert certainties(f"{word} on the left.")["pneumothorax"] == PRESENT
+
+
 def test_two_sides_are_two_findings():
     found = read_findings("Small right effusion. Large left effusion. No right pneumothorax. Left pneumothorax.")
     assert [tuple(each.values()) for each in found] == [
@@ -237,6 +338,29 @@ def test_two_sides_are_two_findings():
 
 
 @pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("History: effusion 3 weeks ago. No edema.", {"edema"}),
+        ("Comparison: film with left effusion. Findings: No edema.", {"edema"}),
+        ("Indication: rule out effusion. No edema.", {"edema"}),
+        ("CLINICAL HISTORY: effusion COMPARISON: nodule FINDINGS: No edema IMPRESSION: no mass", {"edema", "mass"}),
+        ("Clinical information: CHF. Old nodule. Findings: No effusion.", {"pleural effusion"}),
+        ("Reason for exam: effusion? Technique: AP. Impression: No edema.", {"edema"}),
+        ("HISTORY\neffusion\n\nFINDINGS\nNo edema.", {"edema"}),
+        ("History - effusion. No edema.", {"edema"}),
+        # an impression may follow findings that have no heading
+        ("Indication: nodule. No effusion. Impression: no edema.", {"pleural effusion", "edema"}),
+        # words within a sentence are no heading
+        ("In comparison: the effusion is larger.", {"pleural effusion"}),
+        ("Larger than on the film taken for comparison\nThere is an effusion.", {"pleural effusion"}),
+    ],
+)
+def test_what_was_asked_or_known_before_is_not_seen(text, named):
+    assert {name for name in certainties(text) if name != "no finding"} == named
+    assert {each.name for each in highlights(text)} == named
+
+
+@pytest.mark.parametrize(
     ("text", "normal"),
     [
         ("Lungs are clear. No effusion.", True),
@@ -245,6 +369,33 @@ def test_two_sides_are_two_findings():
         ("No acute disease. Possible nodule.", False),
         ("No scoliosis or granuloma.", True),
         ("Comparison with the earlier film.", False),
+        # of the whole chest, or every sentence
+        ("Heart size normal.", True),
+        ("PA and lateral views of the chest. Lungs are well-expanded and clear. No displaced fracture.", True),
+        ("No free subdiaphragmatic air. Lungs clear.", True),
+        ("No airspace consolidation is seen. The lungs are clear.", True),
+        ("Swyer-James syndrome. No acute cardiopulmonary abnormality.", True),
+        ("Swyer-James syndrome. The chest is within normal limits.", True),
+        ("Swyer-James syndrome. Unremarkable.", True),
+        ("Swyer-James syndrome. Heart size normal.", False),
+        ("Swyer-James syndrome. No acute abnormality of the spine.", False),
+        ("Swyer-James syndrome. The chest wall is normal.", False),
+        ("Hepatomegaly. Lungs clear.", False),
+        ("Changes in both lungs. No effusion.", False),
+        ("NO REPORT", False),
+        ("No hay derrame pleural. Corazón normal.", False),
+        # abnormal, by no class's name
+        ("Tuberculosis. No acute disease.", False),
+        ("Lung cancer. No acute disease.", False),
+        ("Metastases. No acute disease.", False),
+        ("COVID-19. No acute disease.", False),
+        ("Pulmonary embolism. No acute disease.", False),
+        ("Pneumomediastinum. No acute disease.", False),
+        ("Free air under the diaphragm. No acute disease.", False),
+        ("Haziness in the right base. No acute disease.", False),
+        ("White-out of the left hemithorax. No acute disease.", False),
+        ("Dextrocardia. No acute disease.", False),
+        ("No evidence of tuberculosis. No acute disease.", True),
         ("", False),
     ],
 )
