@@ -151,10 +151,18 @@ def read_sentence(sentence: str) -> tuple[Mention, ...]:
 
 
 def find_mentions(sentence: str) -> list[Mention]:
-    """What is named, in order; another abnormality only where no finding covers it."""
+    """What is named, in order; another abnormality only where no finding covers it or follows at once.
+
+    "Ground-glass opacity" is one mention: two would part the opacity from its side.
+    """
     found = [Mention(name, *match.span()) for name in MENTIONS for match in MENTIONS[name].finditer(sentence)]
     named = [mention for mention in found if mention.name != OTHER]
-    kept = [m for m in found if m.name != OTHER or not any(n.start < m.end and m.start < n.end for n in named)]
+    kept = [
+        m
+        for m in found
+        if m.name != OTHER
+        or not any(n.start < m.end + (2 if n.name != DEVICE else 0) and m.start < n.end for n in named)
+    ]
     return sorted(kept, key=lambda mention: (mention.start, mention.end))
 
 
