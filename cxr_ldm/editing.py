@@ -41,7 +41,8 @@ class Original:
             (`cxr_ldm.diffusion.editing.inverted`) in place of a seed's.
 
     Raises:
-        UserError: the strength is out of range, the hole is empty or of another size, or nothing would be kept.
+        UserError: the pixels or the strength are out of range, the hole is empty or of another size, or nothing would
+            be kept.
     """
 
     pixels: Tensor
@@ -50,6 +51,9 @@ class Original:
     source: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        whole = self.pixels.is_floating_point() and self.pixels.ndim == 4
+        if not whole or not (self.pixels.abs() <= 1 + 1e-3).all():  # False of NaN, too
+            raise UserError("pixels to draw from are [N, 1, H, W] in [-1, 1]; `square_of` makes them of a picture.")
         if not 0 < self.strength <= 1:
             raise UserError(f"strength={self.strength} must be above 0 and at most 1.")
         if self.hole is not None and self.hole.shape[-2:] != self.pixels.shape[-2:]:
@@ -121,7 +125,13 @@ def read_original(path: Path) -> Grey:
 
 
 def square_of(image: Grey, size: int, fit: Fit = "pad") -> Tensor:
-    """A picture as the model's square, as preparing makes it: float32 `[1,1,size,size]` in [-1, 1]."""
+    """A picture as the model's square, as preparing makes it: float32 `[1,1,size,size]` in [-1, 1].
+
+    Raises:
+        UserError: an array that is not grey levels uint8 [H, W].
+    """
+    if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim != 2):
+        raise UserError(f"a picture is grey levels uint8 [H, W], and this is {image.dtype} {list(image.shape)}.")
     return torch.from_numpy(resize_square(image, size, fit).astype(np.float32))[None, None] / 127.5 - 1
 
 

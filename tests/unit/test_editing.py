@@ -214,3 +214,19 @@ def test_a_finding_is_removed_by_whole_words_and_takes_no_other_with_it():
 
 def test_boxes_leave_out_their_last_row_and_column():
     assert box_mask((4, 4), (1, 1, 3, 3)).sum() == 4 * 255
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [torch.full((1, 1, 64, 64), 255.0), torch.full((1, 1, 64, 64), torch.nan), torch.zeros(1, 1, 64, 64).byte()],
+    ids=["grey levels", "nan", "bytes"],
+)
+def test_pixels_to_draw_from_are_in_range(pixels):
+    with pytest.raises(UserError, match=r"pixels to draw from are \[N, 1, H, W\] in \[-1, 1\]"):
+        Original(pixels, 0.5)
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint16), np.zeros((9, 9)), np.zeros((9, 9, 3), np.uint8)])
+def test_a_picture_is_grey_levels_of_8_bits(image):
+    with pytest.raises(UserError, match=r"a picture is grey levels uint8 \[H, W\]"):
+        square_of(image, 64)
