@@ -71,7 +71,7 @@ def test_it_says_what_it_is(pipeline):
     [
         ({"sampler": "foo"}, "there are ddim, ddpm"),
         ({"output": "gif"}, "output=gif is not one of pt, np, pil"),
-        ({"n": 0}, "n=0 must be 1 or more"),
+        ({"n": 0}, "n=0 must be a whole number, 1 or more"),
         ({"seeds": [1, 2]}, "one seed is needed for each prompt"),
         ({"patients": []}, "1 prompts and 0 patients"),
     ],
