@@ -106,7 +106,7 @@ def read_grey(path: Path) -> np.ndarray:
         kind = "truncated or damaged" if "truncated" in str(error) else "not a readable PNG or JPEG file"
         raise UnreadableImage(path, f"image is {kind}") from error
     if image.mode.startswith("I"):
-        grey = to_uint8(np.asarray(image))
+        grey = _of_visible(np.asarray(image), image.info.get("transparency"))
     else:
         if image.has_transparency_data:
             opaque = Image.new("RGBA", image.size, "black")
@@ -116,6 +116,18 @@ def read_grey(path: Path) -> np.ndarray:
     if is_filled(grey) if kind == "JPEG" else not grey[-1].any() and not is_whole_png(path):
         raise UnreadableImage(path, "image is truncated or damaged")
     return np.array(TURNED[turn](grey))
+
+
+def _of_visible(values: np.ndarray, transparent: object) -> np.ndarray:
+    """Grey levels uint8 by the range of what is not transparent, over black.
+
+    Args:
+        transparent: the value that is, where the file names one.
+    """
+    visible = values != transparent if isinstance(transparent, int) else np.ones(values.shape, bool)
+    grey = np.zeros(values.shape, np.uint8)
+    grey[visible] = to_uint8(values[visible]) if visible.any() else 0
+    return grey
 
 
 def is_filled(grey: np.ndarray) -> bool:

@@ -268,3 +268,19 @@ def test_a_picture_whose_rows_are_not_all_there_is_refused(tmp_path):
         png.write_bytes(whole[: at - 4] + len(half).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + end)
         with pytest.raises(UnreadableImage, match=r"b\.png: image is truncated or damaged"):
             read_grey(png)
+
+
+def test_a_transparent_value_of_a_16_bit_png_counts_in_no_range(tmp_path):
+    values = np.tile(np.linspace(100, 3000, 64).astype(np.uint16), (40, 1))
+    alone = read_grey(saved(tmp_path, Image.fromarray(values), "plain.png"))
+    framed = np.full((40, 80), 65535, np.uint16)
+    framed[:, 8:-8] = values
+    path = saved(tmp_path, Image.fromarray(framed), "framed.png")
+    data = path.read_bytes()
+    chunk = b"tRNS" + (65535).to_bytes(2)
+    at = data.index(b"IDAT") - 4
+    path.write_bytes(data[:at] + (2).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + data[at:])
+    grey = read_grey(path)
+    np.testing.assert_array_equal(grey[:, 8:-8], alone)
+    assert grey[:, :8].max() == 0
+    assert len(np.unique(alone)) > 50
