@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,9 +15,9 @@ from torch import Generator, Tensor, nn
 from cxr_ldm import naming
 from cxr_ldm.bundle import Bundle, load_bundle
 from cxr_ldm.diffusion.denoiser import Denoiser
-from cxr_ldm.diffusion.editing import held, inverted, noised, shortened
+from cxr_ldm.diffusion.editing import Bound, inverted, noised, shortened
 from cxr_ldm.diffusion.flow_map import FlowMap, denoiser_of
-from cxr_ldm.diffusion.guidance import DenoiseTo, guided
+from cxr_ldm.diffusion.guidance import guided
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.samplers import euler
 from cxr_ldm.diffusion.sampling import Sampling
@@ -42,19 +42,6 @@ Output = Literal["pt", "np", "pil"]
 
 DECODED = 8 * 256**2  # pixels at once
 PLAIN, USUAL = Guidance(), Sampling()
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A denoiser of one batch, and white latents `[N,C,h,w]` that it is held to outside a hole `[N,1,h,w]`."""
-
-    denoiser: Denoiser
-    known: Any = None
-    hole: Tensor | None = None
-
-    def held(self, denoise: DenoiseTo) -> DenoiseTo:
-        """D, with what is known outside the hole; D itself where there is none."""
-        return denoise if self.hole is None else held(denoise, self.known, self.hole)
 
 
 class TextToCXR:
@@ -285,14 +272,7 @@ class TextToCXR:
         sampling = replace(sampling, steps=sampling.steps if steps is None else steps, guidance=rule, times=grid)
         if precision is not None:
             sampling = replace(sampling, precision=resolved(precision, self.device))
-        if seeds is None:
-            chosen = torch.randint(2**31, (len(texts) * n,), generator=generator).tolist()
-        elif isinstance(seeds, int | Integral):
-            if isinstance(seeds, bool):
-                raise UserError(f"seeds={seeds} must be whole numbers from 0 on.")
-            chosen = [int(seeds) + index for _ in texts for index in range(n)]
-        else:
-            chosen = list(seeds)
+        chosen = seeds_of(seeds, texts, n, generator)
         repeated = [text for text in texts for _ in range(n)]
         whose = None if patients is None else [patient for patient in patients for _ in range(n)]
         images = self.draw(repeated, chosen, sampling, whose, batch_size, progress, preview, original)
@@ -421,7 +401,7 @@ class TextToCXR:
         states, mask = self.conditioner.of_prompts(texts, attributes)
         return cast(states, precision), mask
 
-    def bound(self, denoiser: Denoiser, original: Original, count: int) -> "Bound":
+    def bound(self, denoiser: Denoiser, original: Original, count: int) -> Bound:
         """The denoiser for `count` images that are drawn from given ones, and what it is held to."""
         known = self.encode(original.pixels).expand(count, -1, -1, -1)
         hole = original.latent_hole(self.autoencoder.factor)
@@ -499,6 +479,19 @@ def texts_of(prompts: str | Sequence[str]) -> list[str]:
     if wrong is not None or None in texts:
         raise UserError(f"a prompt is {wrong!r}, which is no text; the empty text stands for the model without one.")
     return texts
+
+
+def seeds_of(
+    stated: int | Sequence[int] | None, texts: Sequence[str], n: int, generator: torch.Generator | None
+) -> list[int]:
+    """`n` seeds for each text: those that are stated, counted up from one number, or drawn where none is."""
+    if stated is None:
+        return torch.randint(2**31, (len(texts) * n,), generator=generator).tolist()  # type: ignore[no-any-return]
+    if isinstance(stated, bool):
+        raise UserError(f"seeds={stated} must be whole numbers from 0 on.")
+    if isinstance(stated, int | Integral):
+        return [int(stated) + index for _ in texts for index in range(n)]
+    return list(stated)
 
 
 def normal(generators: Sequence[Generator], shape: tuple[int, ...]) -> Tensor:

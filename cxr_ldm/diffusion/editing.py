@@ -4,10 +4,13 @@ All three work on white latents and leave the sampler as it is.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.guidance import Denoise, DenoiseTo
 from cxr_ldm.diffusion.schedules import Schedule
 from cxr_ldm.diffusion.steps import noise_hat, walk
@@ -92,3 +95,16 @@ def inverted(
             if progress is not None:
                 progress(len(x))
     return x
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A denoiser of one batch, and white latents `[N,C,h,w]` that it is held to outside a hole `[N,1,h,w]`."""
+
+    denoiser: Denoiser
+    known: Any = None
+    hole: Tensor | None = None
+
+    def held(self, denoise: DenoiseTo) -> DenoiseTo:
+        """D, with what is known outside the hole; D itself where there is none."""
+        return denoise if self.hole is None else held(denoise, self.known, self.hole)

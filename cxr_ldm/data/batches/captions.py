@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxr_ldm.data.findings.cues import SENTENCE_END
 from cxr_ldm.data.findings.reading import read_findings, read_sentence
-from cxr_ldm.data.findings.words import NO_FINDING, SENTENCE_END
+from cxr_ldm.data.findings.words import NO_FINDING
 from cxr_ldm.errors import UserError
 
 NORMAL = ("Normal chest.", "No acute cardiopulmonary abnormality.", "Clear lungs, normal heart.")

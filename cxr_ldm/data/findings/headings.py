@@ -2,7 +2,8 @@
 
 import re
 
-from cxr_ldm.data.findings.words import SENTENCE_END, words
+from cxr_ldm.data.findings.cues import SENTENCE_END
+from cxr_ldm.data.findings.words import words
 
 EXAM = r"(?:the |this )?(?:exam\w*|study|studies|visit|request|referral|films?|radiographs?|x-?rays?)"
 # Headings of what was asked, known before or done.

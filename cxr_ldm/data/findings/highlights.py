@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from cxr_ldm.data.findings.cues import BOTH_SIDES, SENTENCE_END
 from cxr_ldm.data.findings.headings import only_seen
 from cxr_ldm.data.findings.reading import Certainty, Side, read_sentence
-from cxr_ldm.data.findings.words import BOTH_SIDES, OTHER, SENTENCE_END
+from cxr_ldm.data.findings.words import OTHER
 
 
 @dataclass(frozen=True)

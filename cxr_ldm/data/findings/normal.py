@@ -7,7 +7,8 @@ of the rest.
 import re
 from collections.abc import Iterable, Sequence
 
-from cxr_ldm.data.findings.words import CUE, SEEN, words
+from cxr_ldm.data.findings.cues import CUE, SEEN
+from cxr_ldm.data.findings.words import words
 
 NORMAL = words("normal", "negative", "unremarkable", "clear", r"within (?:\w+ ){0,2}limits")
 EXAM = words(r"chests?", r"stud(?:y|ies)", r"exam\w*", r"radiographs?", r"(?:chest )?x-?rays?", r"films?", r"cxr")
@@ -93,10 +94,10 @@ def understood(sentence: str, spans: Sequence[tuple[int, int]]) -> bool:
     """
     cues = [cue for cue in CUE.finditer(sentence) if cue.lastgroup not in ("mark", "hint")]
     spans = [*spans, *(cue.span() for cue in cues)]
-    ends = [*(cue.start() for cue in cues[1:]), len(sentence)]
+    ends = [*(cue.start() for cue in cues), len(sentence)][1:]
     denied = [
         (cue.end(), end)
-        for cue, end in zip(cues, ends, strict=False)
+        for cue, end in zip(cues, ends, strict=True)
         if cue.lastgroup == "not"
         and (word := WORD.search(sentence, cue.end()))
         and (plain(word, spans) or DENIED.fullmatch(word[0]) or any(cue.end() <= start < end for start, _ in spans))

@@ -15,31 +15,25 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from cxr_ldm.data.findings.headings import only_seen
-from cxr_ldm.data.findings.normal import says_normal
-from cxr_ldm.data.findings.words import (
+from cxr_ldm.data.findings.cues import (
     BOTH_SIDES,
-    BY_NORMAL,
     CUE,
     DENIABLE,
-    DEVICE,
     ECHO,
     JOINED,
     LISTED,
-    MENTIONS,
-    NO_FINDING,
     OF_ALL,
-    OTHER,
     OWN_SENTENCE,
-    OWN_SIDE,
     SENTENCE_END,
     SEVERITY,
     SEVERITY_AFTER,
     SIDES,
     STATED,
     VERB,
-    WITHOUT_SIDE,
 )
+from cxr_ldm.data.findings.headings import only_seen
+from cxr_ldm.data.findings.normal import says_normal
+from cxr_ldm.data.findings.words import BY_NORMAL, DEVICE, MENTIONS, NO_FINDING, OTHER, OWN_SIDE, WITHOUT_SIDE
 
 Side = Literal["right", "left", "bilateral"]
 Certainty = Literal["present", "absent", "uncertain"]

@@ -2,9 +2,10 @@
 
 import pytest
 
+from cxr_ldm.data.findings.cues import SEVERITIES
 from cxr_ldm.data.findings.highlights import highlights
 from cxr_ldm.data.findings.reading import read_findings
-from cxr_ldm.data.findings.words import CHEXPERT, SEVERITIES
+from cxr_ldm.data.findings.words import CHEXPERT
 from cxr_ldm.data.phantom.reader import PhantomReader
 
 PRESENT, ABSENT, UNCERTAIN = "present", "absent", "uncertain"
