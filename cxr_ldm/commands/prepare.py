@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from cxr_ldm import artifacts
 from cxr_ldm.commands.schema import Prepare
 from cxr_ldm.commands.settings import check_root, check_values, ending, prepared_data, to_prepare
-from cxr_ldm.data.prepared.making import MADE, checked, dry_run, prepare_part
+from cxr_ldm.data.prepared.making import FOREIGN, MADE, checked, dry_run, prepare_part
 from cxr_ldm.data.prepared.parts import Part
 from cxr_ldm.data.prepared.rejected import said
 from cxr_ldm.errors import UserError
@@ -38,6 +38,10 @@ def main(cfg: DictConfig) -> None:
     prepared = prepared_data(cfg, cfg.name)
     print(f"{len(prepared)} images of {prepared.size} x {prepared.size}")
     summary = artifacts.read_json(prepared.folder / "summary.json")
+    if FOREIGN in summary:
+        print(
+            f"{summary[FOREIGN]} {FOREIGN}: no finding is read in them, and encoders of English know few of their words"
+        )
     _print_rejected(summary["rejected"], summary.get("examples", {}))  # older folders have no examples
     ending(prepared.folder, *MADE)
 

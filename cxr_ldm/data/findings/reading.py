@@ -32,6 +32,7 @@ from cxr_ldm.data.findings.cues import (
     VERB,
 )
 from cxr_ldm.data.findings.headings import only_seen
+from cxr_ldm.data.findings.language import in_english
 from cxr_ldm.data.findings.normal import says_normal
 from cxr_ldm.data.findings.words import BY_NORMAL, DEVICE, MENTIONS, NO_FINDING, OTHER, OWN_SIDE, WITHOUT_SIDE
 
@@ -72,7 +73,8 @@ class Mention:
 def read_findings(text: str) -> list[dict[str, Any]]:
     """Findings of a report's findings and impression, in the order in which they are named.
 
-    What stands under a heading of history, question, comparison or technique is left aside.
+    What stands under a heading of history, question, comparison or technique is left aside. Nothing is read in another
+    language than English, whose words of denial are not known.
 
     Args:
         text: cleaned text, see `cxr_ldm.data.findings.reports.clean`.
@@ -90,6 +92,8 @@ def read_findings(text: str) -> list[dict[str, Any]]:
     >>> [each["name"] for each in read_findings("Normal chest.")]
     ['no finding']
     """
+    if not in_english(text):
+        return []
     text = only_seen(text)
     read = [(sentence, read_sentence(sentence)) for sentence in sentences(text)]
     mentions = [mention for _, named in read for mention in named]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from cxr_ldm.artifacts import RECORD, read_record, resumable, state, write_json, write_record
 from cxr_ldm.content import Verify, save_array, sealed
 from cxr_ldm.content import sums as content_sums
+from cxr_ldm.data.findings.language import in_english
 from cxr_ldm.data.pixels.images import is_file
 from cxr_ldm.data.prepared.folder import IMAGES, MANIFEST, WEIGHTS, Prepared, checksums
 from cxr_ldm.data.prepared.journal import JOURNAL, Draw, write_images
@@ -32,6 +33,7 @@ READ_BY = 2
 # Folders of these versions are opened where they are; they may hold identical images more than once.
 EARLIER = (3,)
 REJECTED, SUMMARY = "rejected.csv", "summary.json"
+FOREIGN = "texts not in English"
 MADE = (MANIFEST, IMAGES, REJECTED, SUMMARY)
 
 
@@ -209,6 +211,7 @@ def dry_run(reader: Reader) -> dict[str, Any]:
         "listed": len(records) + len(rejected),
         "accepted": len(records),
         **({"without an image file": absent} if absent else {}),
+        **_foreign(record.text for record in records),
         "studies": len({record.study_id for record in records}),
         "patients": len({record.patient_id for record in records}),
         **counted(rejected),
@@ -305,8 +308,15 @@ def _summary(name: str, rows: Sequence[Mapping[str, Any]], rejected: list[Reject
         "splits": {split: counts([row for row in rows if row["split"] == split]) for split in SPLITS},
         "sources": dict(Counter(row["source"] for row in rows)),
         "views": dict(Counter(row["view"] or "unknown" for row in rows)),
+        **_foreign(row["text"] for row in rows),
         **counted(rejected),
     }
+
+
+def _foreign(texts: Iterable[str]) -> dict[str, int]:
+    """How many texts are in another language; nothing where none is."""
+    count = sum(not in_english(text) for text in texts)
+    return {FOREIGN: count} if count else {}
 
 
 def _steps(reader: Reader) -> dict[str, Any]:

@@ -432,3 +432,32 @@ def test_findings_hold_known_words_only():
             assert found["side"] in (None, "right", "left", "bilateral")
             assert found["severity"] in (None, *SEVERITIES)
             assert found["certainty"] in (PRESENT, ABSENT, UNCERTAIN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Kein Pneumothorax.",
+        "Herz normal. Kein Infiltrat, keine Pleuraergüsse.",
+        "Pneumothorax rechts, Drain in situ.",
+        "Sin evidencia de pneumothorax.",
+        "Cardiomegalia sin edema.",
+        "Pas de pneumothorax.",
+        "Non si osserva pneumothorax nel lobo superiore.",
+        "Geen pneumothorax.",
+        "Sem consolidação.",
+        "Bez cech pneumothorax.",
+        "Pneumothorax yok.",
+        "Пневмоторакса нет. Pneumothorax?",
+        "未见气胸 (pneumothorax)。",
+    ],
+)
+def test_nothing_is_read_in_another_language(text):
+    assert read_findings(text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["Pneumothorax.", "Tiny pneumothorax, no edema.", "Pneumothorax; die-cut pacemaker is seen."]
+)
+def test_latin_words_and_english_ones_are_read(text):
+    assert certainties(text)["pneumothorax"] == PRESENT

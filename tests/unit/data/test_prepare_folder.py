@@ -51,6 +51,18 @@ def test_the_folder_holds_what_the_contract_says(reader, tmp_path):
     assert prepared.texts(np.array([7, 3]))[0] == "Note number 7, with a comma."
 
 
+def test_texts_in_another_language_are_counted_and_no_finding_is_read_in_them(table_root, table_options, tmp_path):
+    table = table_root / "list.csv"
+    said = table.read_text().replace("Note  number 3, with a comma.", "Kein Pneumothorax.")
+    table.write_text(said.replace("Note  number 4, with a comma.", "No pneumothorax."))
+    reader = TableReader(table_root, **table_options)
+    assert dry_run(reader)["texts not in English"] == 1
+    prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
+    assert json.loads((prepared.folder / "summary.json").read_text())["texts not in English"] == 1
+    assert prepared.manifest.loc[3, "findings"] == []
+    assert prepared.manifest.loc[4, "findings"][0]["certainty"] == "absent"
+
+
 def test_no_patient_is_in_two_splits(reader, tmp_path):
     """Defect 9b."""
     prepared = prepare(reader, tmp_path / "out", TARGET, **OPTIONS)
