@@ -11,7 +11,10 @@ SECONDS = 240_000  # of a page on a busy machine
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
-@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.campaign)])
+pytestmark = pytest.mark.campaign
+
+
+@pytest.fixture(params=["desktop", "phone"])
 def visit(request, browser, server, screenshots):
     """Opens a page of ours by its address; takes pictures, and sees that nothing is wider than the screen."""
     name, (width, height) = request.param, SIZES[request.param]
@@ -33,7 +36,6 @@ def visit(request, browser, server, screenshots):
     context.close()
 
 
-@pytest.mark.campaign
 def test_cards_are_read_and_kept(visit):
     page, open_page, picture = visit
     open_page("cards")

@@ -127,7 +127,9 @@ def members(session: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 75, marks=pytest.mark.campaign)]
+)
 def test_a_signal_to_all_processes_is_one_sentence(tmp_path, number, code):
     running = preparing(tmp_path)
     os.killpg(running.pid, signal.SIGINT) if number == signal.SIGINT else running.send_signal(number)

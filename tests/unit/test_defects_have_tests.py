@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 
 
+@cache
 def named() -> dict[str, list[str]]:
     """Defect number -> tests whose name or docstring names it."""
     found: dict[str, list[str]] = {}

@@ -117,6 +117,7 @@ def test_bf16_is_compared_where_the_processor_has_it(monkeypatch, runtimes):
     }
 
 
+@pytest.mark.campaign
 def test_memory_is_that_of_a_process_of_its_own():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         fresh = pool.submit(memory, Whole(SHAPES, BERT, 9, 2, 1, 2, 0), "ours").result()

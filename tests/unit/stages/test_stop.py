@@ -33,6 +33,16 @@ def run(tmp_path, folder, accumulate=1, stop_at=None, number=signal.SIGTERM):
     return stage, training.fit(stage, data, folder, recipe, MACHINE, ("val/loss", "min"), LOGGER, 0)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Stage and folder of a run that nobody stopped, by the batches of a step."""
+    made = {}
+    for accumulate in (1, 2):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        made[accumulate] = run(folder, folder / "whole", accumulate)[0], folder / "whole"
+    return made
+
+
 @pytest.mark.parametrize(
     ("accumulate", "stop_at", "step", "number"),
     [
@@ -44,9 +54,9 @@ def run(tmp_path, folder, accumulate=1, stop_at=None, number=signal.SIGTERM):
         (2, 5, 3, signal.SIGTERM),  # half a step is finished first
     ],
 )
-def test_stopped_and_started_again_ends_with_the_same_weights(tmp_path, accumulate, stop_at, step, number):
+def test_stopped_and_started_again_ends_with_the_same_weights(undisturbed, tmp_path, accumulate, stop_at, step, number):
     before = signal.getsignal(number)
-    whole, _ = run(tmp_path, tmp_path / "whole", accumulate)
+    whole, folder = undisturbed[accumulate]
     with pytest.raises(Paused, match=f"stopped by {number.name} at step {step}, with a checkpoint there"):
         run(tmp_path, tmp_path / "parts", accumulate, stop_at, number)
     assert signal.getsignal(number) == before
@@ -57,7 +67,7 @@ def test_stopped_and_started_again_ends_with_the_same_weights(tmp_path, accumula
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
     curves = [
-        [row for row in read_history(tmp_path / name / "history.csv") if row["name"] not in OF_PROCESS]
-        for name in ("parts", "whole")
+        [row for row in read_history(place / "history.csv") if row["name"] not in OF_PROCESS]
+        for place in (tmp_path / "parts", folder)
     ]
     assert curves[0] == curves[1]
