@@ -113,7 +113,7 @@ def test_killed_and_started_again_ends_with_the_same_weights(with_model, command
 
 
 @pytest.mark.parametrize(
-    "gently", [pytest.param(False, marks=pytest.mark.campaign, id="killed"), pytest.param(True, id="terminated")]
+    "gently", [pytest.param(False, id="killed"), pytest.param(True, marks=pytest.mark.campaign, id="terminated")]
 )
 def test_an_autoencoder_that_was_stopped_ends_with_the_same_weights(undisturbed, command, gently):
     """Exit code 0 would tell a queue that a terminated run succeeded; 75 says that it is to be started again."""
