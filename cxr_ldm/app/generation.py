@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from cxr_ldm.app.library import Model
+from cxr_ldm.app.signing import png_file
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.sampling import SAMPLER, STEPS, Sampling
 from cxr_ldm.imaging.dicom import NOTICE, Study, dicom_bytes
 from cxr_ldm.imaging.finish import Finish
 from cxr_ldm.imaging.grids import grid
-from cxr_ldm.imaging.provenance import png_bytes, provenance
+from cxr_ldm.imaging.provenance import provenance
 from cxr_ldm.pipeline import TextToCXR
 from cxr_ldm.text.reading import Reading
 
@@ -154,7 +155,8 @@ class Result:
 
 def png_files(images: Tensor, facts: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     """Images `[N,1,H,W]` as PNG files by name, each with its provenance."""
-    return {f"{i:04d}.png": png_bytes(*pair) for i, pair in enumerate(zip(images, facts, strict=True))}
+    named = ((f"{i:04d}.png", *pair) for i, pair in enumerate(zip(images, facts, strict=True)))
+    return {name: png_file(image, own, name) for name, image, own in named}
 
 
 def dicom_files(images: Tensor, facts: Sequence[dict[str, Any]]) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ if str(ROOT) not in sys.path:  # Streamlit puts the script's own folder there
     sys.path.insert(0, str(ROOT))
 
 from cxr_ldm.app.door import admitted  # noqa: E402
+from cxr_ldm.app.signing import signer  # noqa: E402
 from cxr_ldm.errors import UserError  # noqa: E402
 
 PAGES = {
@@ -46,6 +47,7 @@ pages = [
 ]
 chosen = st.navigation(pages, position="top")
 try:
+    signer()  # a certificate that is none is said before anyone draws
     chosen.run()
 except UserError as error:  # such as an environment that names no model
     st.error(str(error))

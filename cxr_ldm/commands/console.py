@@ -25,7 +25,7 @@ COMMANDS = {
     "runs": "what was trained and measured: a list, compare A B, rm NAME",
     "verify": "whether image files carry our mark: FILE…",
     "app": "the page in a browser: [bundle=NAME] [paths.outputs=DIR] [app.password=WORD] [app.compile=openvino] "
-    "[options of streamlit run]",
+    "[app.c2pa=FOLDER] [options of streamlit run]",
 }
 
 
@@ -65,11 +65,11 @@ def main() -> None:
 def for_streamlit(words: Sequence[str]) -> list[str]:
     """The words without those that are ours, which reach the page by its environment; says what it opens."""
     from cxr_ldm import naming
-    from cxr_ldm.app import door, library
+    from cxr_ldm.app import door, library, signing
     from cxr_ldm.networks.compiled import check_backend
 
     ours = {"bundle": library.BUNDLE, "paths.outputs": library.OUTPUTS}
-    ours |= {"app.password": door.PASSWORD, "app.compile": library.COMPILE}
+    ours |= {"app.password": door.PASSWORD, "app.compile": library.COMPILE, "app.c2pa": signing.C2PA}
     for word in words:
         key, _, value = word.partition("=")
         if word == "app.password=":
@@ -79,6 +79,7 @@ def for_streamlit(words: Sequence[str]) -> list[str]:
     chosen = naming.model_bundle(os.environ.get(library.BUNDLE), library.outputs())
     if os.environ.get(library.COMPILE):
         check_backend(os.environ[library.COMPILE])
+    signing.signer()
     chosen.said()
     return [word for word in words if word.partition("=")[0] not in ours]
 

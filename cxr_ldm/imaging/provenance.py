@@ -45,7 +45,7 @@ def png_bytes(pixels: Tensor, facts: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def read_png(path: Path) -> dict[str, Any]:
+def read_png(file: Path | BytesIO) -> dict[str, Any]:
     """The facts inside a PNG that `save_png` wrote."""
-    with Image.open(path) as image:
+    with Image.open(file) as image:
         return json.loads(image.info[KEY])

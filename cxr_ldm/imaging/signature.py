@@ -52,19 +52,23 @@ class Signer:
 
     def sign(self, path: Path) -> None:
         """Sign a PNG of ours in place; raises UserError where the library refuses the certificate."""
+        path.write_bytes(self.signed(path.read_bytes(), path.name))
+
+    def signed(self, content: bytes, name: str) -> bytes:
+        """The content of a PNG of ours with its manifest, which calls it `name`; raises UserError as `sign`."""
         from c2pa import Builder, C2paError, C2paSignerInfo, Reader
         from c2pa import Signer as Theirs
 
         signed = BytesIO()
         try:
             signer = Theirs.from_info(C2paSignerInfo(self.algorithm, self.chain, self.key, None))
-            Builder(json.dumps(manifest(read_png(path), path.name))).sign(
-                signer, "image/png", BytesIO(path.read_bytes()), signed
+            Builder(json.dumps(manifest(read_png(BytesIO(content)), name))).sign(
+                signer, "image/png", BytesIO(content), signed
             )
             Reader("image/png", BytesIO(signed.getvalue()))  # what cannot be read back is not handed on
         except C2paError as error:
             raise UserError(f"c2pa: the certificate of {self.name} signs nothing ({said(error)}).") from None
-        path.write_bytes(signed.getvalue())
+        return signed.getvalue()
 
 
 def manifest(facts: dict[str, Any], title: str) -> dict[str, Any]:

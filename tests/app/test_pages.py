@@ -12,15 +12,16 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from c2pa import Reader
 from opened import MAIN, RUN, healthy
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cxr_ldm import artifacts, content
-from cxr_ldm.app import door, library, ui
+from cxr_ldm.app import door, library, signing, ui
 from cxr_ldm.app.brush import mask_of
 from cxr_ldm.app.forming import Drawing
-from cxr_ldm.app.generation import Request, animation
+from cxr_ldm.app.generation import Request, animation, png_files
 from cxr_ldm.app.turns import Turns
 from cxr_ldm.app.visits import Visit
 from cxr_ldm.assets import DEMO, MODELS
@@ -73,6 +74,18 @@ def test_generate_and_the_same_again(page, outputs, command, tmp_path):
         assert np.array_equal(again, to_uint8(image[0]))
         facts = read_png(tmp_path / "samples" / "again" / f"{index:04d}.png")
         assert facts == result.facts()[index]
+
+
+def test_what_is_taken_home_is_signed_where_the_page_was_told_so(page, monkeypatch, tmp_path):
+    monkeypatch.setenv(signing.C2PA, "self")
+    images, facts = torch.zeros(2, 1, 64, 64), [{"synthetic": True, "prompt": word} for word in "ab"]
+    for (name, file), fact in zip(png_files(images, facts).items(), facts, strict=True):
+        (tmp_path / name).write_bytes(file)
+        assert Reader(tmp_path / name).get_validation_state() == "Valid"
+        assert read_png(tmp_path / name) == fact
+    monkeypatch.setenv(signing.C2PA, str(tmp_path))
+    app = AppTest.from_file(str(MAIN), default_timeout=180).run()
+    assert "holds no certificate.pem" in app.error[0].value
 
 
 def test_every_file_says_that_it_is_synthetic():

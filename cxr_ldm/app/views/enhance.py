@@ -7,11 +7,11 @@ import streamlit as st
 import torch
 
 from cxr_ldm.app import ui
+from cxr_ldm.app.signing import png_file
 from cxr_ldm.app.sources import source
 from cxr_ldm.app.viewer import viewer
 from cxr_ldm.imaging.enhance import STEPS, Parameter
 from cxr_ldm.imaging.presets import apply, presets
-from cxr_ldm.imaging.provenance import png_bytes
 
 
 def shown(image: np.ndarray) -> np.ndarray:
@@ -74,7 +74,8 @@ def show(image: np.ndarray, steps: list[dict[str, Any]], facts: dict[str, Any]) 
     )
     stated = {**facts, "enhance": {"steps": steps}}
     pixels = torch.from_numpy(after[None] * 2 - 1)
-    st.download_button("PNG of the result", lambda: png_bytes(pixels, stated), "enhanced.png")
+    name = "enhanced.png"
+    st.download_button("PNG of the result", lambda: png_file(pixels, stated, name), name)
 
 
 ui.header("Enhance")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import cxr_ldm
-from cxr_ldm.app import library
+from cxr_ldm.app import library, signing
 from cxr_ldm.assets import CONF
 from cxr_ldm.commands.console import COMMANDS, for_streamlit, main
 from cxr_ldm.errors import UserError
@@ -57,6 +57,16 @@ def test_the_page_is_told_what_compiles_its_networks_and_an_unknown_word_is_refu
     assert os.environ[library.COMPILE] == "openvino"
     with pytest.raises(UserError, match="compile=gcc is not one of"):
         for_streamlit(["app.compile=gcc"])
+
+
+def test_the_page_is_told_who_signs_and_a_folder_without_a_certificate_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv(library.OUTPUTS, str(tmp_path))
+    monkeypatch.setenv(signing.C2PA, "")
+    assert signing.signer() is None
+    assert for_streamlit(["app.c2pa=self"]) == []
+    assert signing.signer() is signing.signer()
+    with pytest.raises(UserError, match="holds no certificate.pem"):
+        for_streamlit([f"app.c2pa={tmp_path}"])
 
 
 def test_where_wandb_is_not_installed_curves_go_to_a_csv_file(monkeypatch, tmp_path, capsys):
