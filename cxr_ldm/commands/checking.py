@@ -1,4 +1,4 @@
-"""Settings against what commands/schema.py and the annotations of classes declare, before anything heavy."""
+"""Settings against what `schema`, `sections` and the annotations of classes declare, before anything heavy."""
 
 import inspect
 import json
@@ -11,7 +11,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
-from cxr_ldm.commands.schema import RULES, Address, Declared
+from cxr_ldm.commands.schema import Declared
+from cxr_ldm.commands.sections import RULES, Address
 from cxr_ldm.errors import UserError
 
 HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
