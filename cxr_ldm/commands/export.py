@@ -27,7 +27,7 @@ from cxr_ldm.commands.schema import Export
 from cxr_ldm.commands.settings import asked_data, plain
 from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.errors import UserError
-from cxr_ldm.evaluation.choice import chosen_by
+from cxr_ldm.evaluation.choice import beyond, chosen_by
 from cxr_ldm.foreign import GUIDANCE, stable_diffusion
 from cxr_ldm.hub import published as published_on_hub
 from cxr_ldm.networks.foreign import autoencoder_kl
@@ -134,13 +134,14 @@ def write_published(cfg: DictConfig) -> None:
 
 def guidance_of(cfg: DictConfig, bundle: Path | None) -> dict[str, Any]:
     """`info.guidance` as `guidance=` or `guidance.scale=` asks for it, which is printed; nothing where neither does."""
-    asked = cfg.guidance
+    asked, more = cfg.guidance, ""
     if isinstance(asked, str):
         if bundle is None:
             raise UserError(f"guidance={asked} measured another model; give a scale by guidance.scale=.")
         if cfg.decoder is not None:
             raise UserError(f"guidance={asked} measured another decoder; write the decoder first, then measure that.")
         entry = chosen_by(Path(asked), bundle_sha256(bundle))
+        more = beyond(entry["scale"], [point["scale"] for point in entry["chosen"]["curve"]])
     else:
         stated = plain(asked) if OmegaConf.is_config(asked) else {"scale": asked}
         if all(value is None for value in stated.values()):
@@ -149,5 +150,5 @@ def guidance_of(cfg: DictConfig, bundle: Path | None) -> dict[str, Any]:
             raise UserError("guidance.negative belongs to a prompt and is not kept by a bundle; give it to sample.py.")
         own = Guidance() if bundle is None else Guidance.of_bundle(read_json(bundle / "config.json")["info"])
         entry = own.with_stated(**stated).settings() | {"chosen": "stated"}
-    print(f"guidance scale {entry['scale']:g}")
+    print(f"guidance scale {entry['scale']:g}{more}")
     return {"guidance": entry}

@@ -57,6 +57,19 @@ def choose(curve: Sequence[Point]) -> Point:
     return min(near, key=lambda point: (point.scale != 1.0, point.scale))
 
 
+def beyond(scale: float, measured: Sequence[float]) -> str:
+    """What is to be said of a choice at an end of what was measured; nothing of another, nor of 1: no guidance.
+
+
+    >>> beyond(4, [4, 6, 8]), beyond(6, [4, 6, 8]), beyond(1, [1, 2])
+    (', the smallest that was measured: measure smaller ones, too', '', '')
+    """
+    if scale == 1.0 or min(measured) < scale < max(measured):
+        return ""
+    end, other = ("smallest", "smaller") if scale == min(measured) else ("largest", "larger")
+    return f", the {end} that was measured: measure {other} ones, too"
+
+
 def curve_of(content: Mapping[str, Any]) -> list[Point]:
     """The curve over guidance scales of a metrics.json, by scale; empty where it holds none."""
     found = points(content, "guidance")

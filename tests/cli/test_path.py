@@ -399,9 +399,10 @@ def test_the_guidance_is_chosen_on_validation_and_taken_from_the_bundle(patient_
     assert {"kid_efficientnet_lite0_at_guidance_2", "adherence_finding_texts_at_guidance_1"} <= content.keys()
     assert all("_at_" in name for name in content if name != "run"), "the curve alone"
     export = ["-m", "cxr_ldm.export", source, "form=full", where]
-    command(*export, f"guidance={outputs}/evaluation/curve", f"out={tmp_path}/chosen")
+    said = command(*export, f"guidance={outputs}/evaluation/curve", f"out={tmp_path}/chosen").stdout
     entry = json.loads((tmp_path / "chosen" / "config.json").read_text())["info"]["guidance"]
     assert entry["scale"] == choose(curve_of(content)).scale
+    assert ("the largest that was measured: measure larger ones" in said) == (entry["scale"] == 2)
     assert (entry["chosen"]["split"], entry["chosen"]["evaluation"]) == ("val", "curve")
     command(*export, "guidance=1.5", f"out={tmp_path}/stated")
     assert "form=full alone would be a copy" in command(*export, f"out={tmp_path}/wrong", code=2).stderr
