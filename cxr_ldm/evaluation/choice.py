@@ -60,7 +60,6 @@ def choose(curve: Sequence[Point]) -> Point:
 def beyond(scale: float, measured: Sequence[float]) -> str:
     """What is to be said of a choice at an end of what was measured; nothing of another, nor of 1: no guidance.
 
-
     >>> beyond(4, [4, 6, 8]), beyond(6, [4, 6, 8]), beyond(1, [1, 2])
     (', the smallest that was measured: measure smaller ones, too', '', '')
     """
