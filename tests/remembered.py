@@ -6,8 +6,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 
 SEVERAL = ("-m", "--multirun", "sweep=", "+sweep=", "hydra.", "hydra/")
@@ -15,10 +16,13 @@ SEVERAL = ("-m", "--multirun", "sweep=", "+sweep=", "hydra.", "hydra/")
 
 def remember_files(folder: Path | None = None) -> None:
     """Let Hydra have a copy of what it read before, unless the file has changed; those of `folder` are read now."""
+    # The class that Hydra found as a plugin: it executes the module anew, and an import gives another class.
+    sources = Plugins.instance().discover(ConfigSource)
+    (FileConfigSource,) = (source for source in sources if source.__name__ == "FileConfigSource")
     load, read = FileConfigSource.load_config, {}
 
     @wraps(load)
-    def load_config(self: FileConfigSource, config_path: str) -> Any:
+    def load_config(self: ConfigSource, config_path: str) -> Any:
         file = Path(self.path, self._normalize_file_name(config_path))
         if not file.is_file():
             return load(self, config_path)

@@ -3,11 +3,13 @@
 import json
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import streamlit
 from opened import MAIN, RUN, healthy
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from cxr_ldm import artifacts
@@ -30,6 +32,14 @@ def made(tmp_path_factory, command) -> Path:
     write_sums(bundle)
     artifacts.write_record(bundle.parent, {}, complete=True, data="phantoms", finished="2026-01-01T00:00:00")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scanned_once() -> Iterator[None]:
+    """Streamlit reads what each installed package says of itself at the start of a server, and a test starts one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

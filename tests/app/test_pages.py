@@ -264,6 +264,7 @@ def test_a_password_stands_before_every_page(outputs, monkeypatch):
     assert not AppTest.from_file(str(MAIN), default_timeout=180).run().button, "an unset variable opens nothing"
 
 
+@pytest.mark.campaign
 def test_a_page_that_was_told_so_draws_by_openvino(page, monkeypatch):
     usual = generated(page("generate"), n=1).session_state["result"].images
     ui.pipeline.clear()

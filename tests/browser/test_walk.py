@@ -100,6 +100,7 @@ def downloaded(page: Page, button: Locator) -> Path:
     raise AssertionError("no file came")
 
 
+@pytest.mark.campaign
 def test_walk(visit):
     page, open_page, picture = visit
     image = generates(page, picture)

@@ -60,6 +60,7 @@ def test_evaluate_measures_it_on_real_test_images(outputs, command):
     assert (outputs / "evaluation" / "classifier" / "report.html").stat().st_size > 1000
 
 
+@pytest.mark.campaign
 def test_generated_images_are_judged_beside_the_real_ones_of_their_texts(outputs, command):
     where = f"paths.outputs={outputs}"
     command("train.py", "stage=vae", *LDM, *DATA, where)

@@ -142,6 +142,7 @@ def test_a_signal_to_all_processes_is_one_sentence(tmp_path, number, code):
         time.sleep(0.05)
 
 
+@pytest.mark.campaign
 def test_workers_of_a_killed_prepare_end_by_themselves(tmp_path):
     running = preparing(tmp_path)
     assert len(members(running.pid)) >= 3

@@ -38,6 +38,7 @@ def weights(folder, name):
     return load_bundle(folder / "vae" / name / "bundle", "vae").parts["autoencoder"].state_dict()
 
 
+@pytest.mark.campaign
 def test_the_encoder_stays_and_the_decoder_learns(outputs):
     before, after = weights(outputs, "first"), weights(outputs, "second")
     for name, value in before.items():
@@ -45,6 +46,7 @@ def test_the_encoder_stays_and_the_decoder_learns(outputs):
         assert torch.equal(value, after[name]) == kept, name
 
 
+@pytest.mark.campaign
 def test_another_network_is_refused_before_anything_is_written(outputs, command):
     where = [f"vae_bundle={outputs}/vae/first/bundle", "name=third", f"paths.outputs={outputs}"]
     error = command("train.py", "stage=vae", *TINY, "vae=small", *LENGTHS, *where, code=2).stderr
@@ -52,6 +54,7 @@ def test_another_network_is_refused_before_anything_is_written(outputs, command)
     assert not (outputs / "vae" / "third").exists()
 
 
+@pytest.mark.campaign
 def test_a_model_takes_the_decoder_of_its_own_encoder_alone(outputs, command, tmp_path):
     model = [f"bundle={outputs}/ldm/model/bundle", f"paths.outputs={outputs}"]
     export = ["-m", "cxr_ldm.export", *model, "form=full", f"out={tmp_path}/sharper"]

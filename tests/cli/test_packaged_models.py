@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -99,6 +100,7 @@ def test_it_draws_the_effusion_on_the_side_that_is_asked_for():
     assert rates["adherence_side"].value >= 15 / 16
 
 
+@pytest.mark.campaign
 def test_a_published_autoencoder_is_measured_where_somebody_says_that_the_images_are_new_to_it(command, tmp_path):
     small = ["data.reader.n=160", "data.size=32", "metrics.n=8", "logger=csv", "name=t", f"paths.outputs={tmp_path}"]
     asked = ["evaluate.py", "stage=vae", "bundle=taesd"]

@@ -139,6 +139,7 @@ def test_the_second_run_reuses_the_first(outputs, command):
     assert "complete already" in printed
 
 
+@pytest.mark.campaign
 def test_a_multirun_makes_a_run_for_each(outputs, command):
     lengths = [*LENGTHS[:2], "training.ldm.images=32", "training.ldm.validate_every=32", "training.ldm.batch_size=32"]
     tiny = [option for option in TINY if not option.startswith("denoiser")]
@@ -156,6 +157,7 @@ def test_a_multirun_makes_a_run_for_each(outputs, command):
     assert f"ldm/{whole}/bundle" in command("sample.py", "prompt=x", "n=1", "sampler.steps=1", where).stdout
 
 
+@pytest.mark.campaign
 def test_a_student_is_made_of_the_model_and_sampled_in_four_steps(outputs, command, tmp_path):
     teacher, where = only(outputs, "ldm/*/bundle"), f"paths.outputs={outputs}"
     lengths = ["training.distill.images=64", "training.distill.validate_every=64", "training.distill.batch_size=32"]
@@ -184,28 +186,37 @@ def test_a_student_is_made_of_the_model_and_sampled_in_four_steps(outputs, comma
     assert [each["steps"] for each in run["sampling"]] == [4, 20]
 
 
+OTHER = [*DATA, "data.reader.seed=5", "logger=csv"]  # phantoms of another seed
+
+
+def short(stage, images=32):
+    """A training of one validation, or two."""
+    return [f"training.{stage}.images={images}", f"training.{stage}.validate_every=32", "trainer.log_every=1"]
+
+
+def tuned(command, outputs, stage, source):
+    """The bundle of a run that starts from `source`, which says so and has moved a short way from it."""
+    command(
+        "train.py", f"stage={stage}", f"init={source}", "name=tuned", *OTHER, *short(stage), f"paths.outputs={outputs}"
+    )
+    bundle = load_bundle(outputs / stage / "tuned" / "bundle", stage)
+    known = load_bundle(source, "ldm" if stage != "classifier" else stage)
+    assert bundle.info["init"] == known.sha256
+    assert "started from a model that was trained on" in (bundle.folder / "README.md").read_text()
+    name = {"vae": "autoencoder", "ldm": "network", "classifier": "classifier"}[stage]
+    changes = [
+        (value - known.parts[name].state_dict()[key]).abs().max().item()
+        for key, value in bundle.parts[name].state_dict().items()
+    ]
+    assert 0 < max(changes) < 0.1
+
+
 def test_a_model_is_fine_tuned_on_other_images_and_says_what_it_comes_from(outputs, command):
-    """By all weights or low-rank changes, on phantoms of another seed; the VAE and the classifier learn on likewise."""
+    """By all weights or by low-rank changes."""
     ancestor, where = only(outputs, "ldm/*/bundle"), f"paths.outputs={outputs}"
-    other = [*DATA, "data.reader.seed=5", "logger=csv", where]
-    for stage, source in (("vae", ancestor), ("ldm", ancestor), ("classifier", None)):
-        lengths = [f"training.{stage}.images=32", f"training.{stage}.validate_every=32", "trainer.log_every=1"]
-        if source is None:
-            command("train.py", f"stage={stage}", "name=judge", *DATA, *lengths, "logger=csv", where)
-            source = outputs / stage / "judge" / "bundle"
-        command("train.py", f"stage={stage}", f"init={source}", "name=tuned", *other, *lengths)
-        bundle = load_bundle(outputs / stage / "tuned" / "bundle", stage)
-        known = load_bundle(source, "ldm" if stage != "classifier" else stage)
-        assert bundle.info["init"] == known.sha256
-        assert "started from a model that was trained on" in (bundle.folder / "README.md").read_text()
-        name = {"vae": "autoencoder", "ldm": "network", "classifier": "classifier"}[stage]
-        changes = [
-            (value - known.parts[name].state_dict()[key]).abs().max().item()
-            for key, value in bundle.parts[name].state_dict().items()
-        ]
-        assert 0 < max(changes) < 0.1  # a short way from where it began
-    lora = ["train.py", "stage=ldm", f"init={ancestor}", "tune=lora", "name=lora", *other, *lengths]
-    command(*lora, "training.ldm.images=32", "training.ldm.validate_every=32")
+    tuned(command, outputs, "ldm", ancestor)
+    lora = ["train.py", "stage=ldm", f"init={ancestor}", "tune=lora", "name=lora", *OTHER, *short("ldm"), where]
+    command(*lora)
     found, known = (load_bundle(folder, "ldm") for folder in (outputs / "ldm" / "lora" / "bundle", ancestor))
     moved = {
         key.rsplit(".", 2)[-2]
@@ -213,18 +224,7 @@ def test_a_model_is_fine_tuned_on_other_images_and_says_what_it_comes_from(outpu
         if not torch.equal(value, known.parts["network"].state_dict()[key])
     }
     assert moved == {"to_q", "to_k", "to_v", "0"}
-    assert "complete already" in command(*lora, "training.ldm.images=32", "training.ldm.validate_every=32").stdout
-    filling = ["train.py", "stage=ldm", f"init={ancestor}", "training.ldm.inpaint=true", *other, *lengths]
-    filling += ["name=filling", "training.ldm.images=64", "training.ldm.validate_every=32"]
-    command(*filling)
-    learnt = load_bundle(outputs / "ldm" / "filling" / "bundle", "ldm")
-    assert learnt.spec["network"]["part"] == "InpaintUNet"
-    assert learnt.parts["network"].conv_known.weight.abs().max() > 0
-    picture = outputs / "picture.png"
-    Image.fromarray(np.arange(32 * 32, dtype=np.uint16).astype(np.uint8).reshape(32, 32)).save(picture)
-    edit = ["sample.py", f"image={picture}", "prompt=Nodule.", "region=heart", "n=1", "sampler.steps=2"]
-    edit.append("resolution=64")
-    assert "by a model that learnt to fill holes" in command(*edit, f"bundle={learnt.folder}", where).stdout
+    assert "complete already" in command(*lora).stdout
     for words, sentence in (
         (["stage=ldm", f"init={ancestor}", "tune=lora", "training.ldm.inpaint=true"], "needs tune=full"),
         (["stage=ldm", f"init={ancestor}", "denoiser=tiny"], "brings its own denoiser; leave denoiser= out"),
@@ -234,6 +234,29 @@ def test_a_model_is_fine_tuned_on_other_images_and_says_what_it_comes_from(outpu
         (["stage=ldm", f"init={ancestor}", "data.size=16"], "is of images of 32 pixels"),
     ):
         assert sentence in command("train.py", *DATA, *words, "logger=csv", where, code=2).stderr
+
+
+@pytest.mark.campaign
+def test_a_vae_and_a_classifier_learn_on_likewise(outputs, command):
+    tuned(command, outputs, "vae", only(outputs, "ldm/*/bundle"))
+    judge = ["stage=classifier", "name=judge", *DATA, "logger=csv", f"paths.outputs={outputs}"]
+    command("train.py", *judge, *short("classifier"))
+    tuned(command, outputs, "classifier", outputs / "classifier" / "judge" / "bundle")
+
+
+@pytest.mark.campaign
+def test_a_model_learns_on_to_fill_holes(outputs, command):
+    ancestor, where = only(outputs, "ldm/*/bundle"), f"paths.outputs={outputs}"
+    filling = ["stage=ldm", f"init={ancestor}", "training.ldm.inpaint=true", "name=filling", *OTHER, where]
+    command("train.py", *filling, *short("ldm", 64))
+    learnt = load_bundle(outputs / "ldm" / "filling" / "bundle", "ldm")
+    assert learnt.spec["network"]["part"] == "InpaintUNet"
+    assert learnt.parts["network"].conv_known.weight.abs().max() > 0
+    picture = outputs / "picture.png"
+    Image.fromarray(np.arange(32 * 32, dtype=np.uint16).astype(np.uint8).reshape(32, 32)).save(picture)
+    edit = ["sample.py", f"image={picture}", "prompt=Nodule.", "region=heart", "n=1", "sampler.steps=2"]
+    edit.append("resolution=64")
+    assert "by a model that learnt to fill holes" in command(*edit, f"bundle={learnt.folder}", where).stdout
 
 
 def test_an_export_takes_the_newest_run(outputs, command):

@@ -45,6 +45,7 @@ def scored(command, outputs, *options, code=0):
     return command("evaluate.py", f"paths.outputs={outputs}", "metrics.floor_repeats=2", *options, code=code)
 
 
+@pytest.mark.campaign
 def test_a_folder_and_a_zip_of_it_give_the_same_figures_and_copies_are_found(command, outputs):
     real = ["real=prepared:real", "trained_on=prepared:real"]
     done = scored(command, outputs, f"images={outputs / 'sets' / 'others'}", *real, "name=folder")

@@ -22,6 +22,7 @@ def outputs(command, tmp_path_factory):
     return folder
 
 
+@pytest.mark.campaign
 def test_it_learns_more_than_interpolation_knows_and_is_measured(outputs, command):
     short = ["metrics.n=20", "logger=csv", "name=u", f"paths.outputs={outputs}"]
     command("evaluate.py", "stage=upscaler", "split=test", *DATA, *short)

@@ -30,6 +30,7 @@ COMMANDS = {
     "export": [],
     "benchmark": ["suite=findings"],
 }
+BUILDS = ("train", "evaluate")  # the commands whose nodes are all that the others have, too
 # Groups that not every command has.
 ONLY = {
     "stage": ("train", "evaluate"),
@@ -79,7 +80,10 @@ def test_every_option_composes_and_names_what_exists(file):
         assert get_object(target) is not None
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [*BUILDS, *(pytest.param(name, marks=pytest.mark.campaign) for name in COMMANDS if name not in BUILDS)],
+)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiments_compose_for_every_command_and_bring_no_unknown_key(command, experiment):
     """Hydra refuses a typo on the command line, but merges one in an experiment file silently.

@@ -83,7 +83,7 @@ def shares(one, two):
     return list(vars(coverage(one, two, 3)).values())
 
 
-@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("images", [pytest.param(1, marks=pytest.mark.campaign), 2])
 def test_subsampling_covers_the_expected_frechet_distance(images, few_halves):
     # 100 runs: of a true 0.95 the share is above 0.87 with a probability of 0.999.
     covered, width = share_covered(frechet, 80, 4, 1.0, images)
@@ -91,7 +91,7 @@ def test_subsampling_covers_the_expected_frechet_distance(images, few_halves):
     assert 0.75 <= width.item() <= 1.5
 
 
-@pytest.mark.parametrize(("n", "width", "shift"), [(60, 12, 0.3), (80, 4, 1.0)])
+@pytest.mark.parametrize(("n", "width", "shift"), [pytest.param(60, 12, 0.3, marks=pytest.mark.campaign), (80, 4, 1.0)])
 def test_subsampling_covers_the_expected_precision_recall_density_and_coverage(n, width, shift, few_halves):
     # Not smooth in the features, so the rate is met less well: 0.92 to 0.99 in 300 simulations of these kinds, of which
     # 60 stand here. The quantiles of the halves in place of their spread give 0.78.

@@ -87,6 +87,7 @@ def runtimes(monkeypatch):
     monkeypatch.setattr(sampling, "CompiledDecoder", lambda autoencoder, precision: autoencoder)
 
 
+@pytest.mark.campaign
 def test_bf16_is_compared_where_the_processor_has_it(monkeypatch, runtimes):
     """bfloat16 can be computed with anywhere; only its speed is the processor's."""
     monkeypatch.setattr(sampling, "has_bf16", lambda device: True)

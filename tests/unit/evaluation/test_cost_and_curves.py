@@ -49,6 +49,7 @@ def test_cost_counts_every_part_and_more_steps_take_longer():
     assert found["images_per_second_at_steps_1"].value > found["images_per_second_at_steps_12"].value
 
 
+@pytest.mark.campaign
 def test_peak_memory_is_that_of_a_process_with_the_model_in_it():
     ballast = torch.ones(250_000_000)  # 1 GB in this process, which are none of the other's
     (metric,) = peak_memory(DEMO, "cpu", [], Sampling(3, Guidance(), ddim, trailing)).values()

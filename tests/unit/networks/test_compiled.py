@@ -39,7 +39,7 @@ def inputs(count, length):
     return torch.randn(count, 2, 8, 8), torch.rand(count), torch.randn(count, length, 12), mask
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize("precision", ["32", pytest.param("bf16", marks=pytest.mark.campaign)])
 def test_a_denoiser_and_a_student_give_what_the_network_gives_for_every_shape(precision):
     plain = stirred(UNet(**SHAPE))
     student = stirred(StudentUNet(scales=(1.0, 4.0), **SHAPE))
@@ -66,6 +66,7 @@ def test_a_hole_is_filled_as_by_the_network():
         torch.testing.assert_close(fast, Filling(network, known, hole)(*given), **NEAR["32"])
 
 
+@pytest.mark.campaign
 def test_the_graph_that_was_used_longest_ago_goes(monkeypatch):
     monkeypatch.setattr(compiled, "HELD", 2)
     fast = CompiledDenoiser(stirred(UNet(**SHAPE)), "32")

@@ -80,7 +80,7 @@ def test_the_first_alarm_ends_the_run_and_the_look_before_it_is_what_stays(stopp
     assert same(final, stopped.stage.state_dict())
 
 
-@pytest.mark.parametrize("step", [4, 6])
+@pytest.mark.parametrize("step", [pytest.param(4, marks=pytest.mark.campaign), 6])
 def test_a_run_that_was_killed_at_a_look_decides_the_same(tmp_path, stopped, step):
     with pytest.raises(Killed):
         Run(tmp_path, tmp_path / "killed", from_six, kill_at=step).fit()

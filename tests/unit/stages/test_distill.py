@@ -74,6 +74,7 @@ def test_checkpoints_hold_no_teacher(tmp_path):
     assert {name.split(".")[0] for name in held} == {"denoiser", "whitening"}
 
 
+@pytest.mark.campaign
 def test_two_runs_of_one_seed_are_the_same(tmp_path):
     weights = []
     for name in ("a", "b"):

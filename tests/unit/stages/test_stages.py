@@ -232,6 +232,7 @@ def test_a_text_encoder_from_scratch_may_learn_more_slowly_than_the_denoiser(tmp
     assert max(value for name, value in moved.items() if name.startswith("denoiser.")) > 1e-3
 
 
+@pytest.mark.campaign
 def test_half_precision_follows_the_curve_of_full_precision(tmp_path):
     """bf16 has 8 bits: from one start the mean losses of 16 steps stay within 5 %, and they fall by far more."""
     curves = {}
@@ -278,13 +279,8 @@ def test_slices_continue_each_other_exactly(tmp_path):
     assert all(torch.equal(value, expected[name]) for name, value in stage.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(ldm_stage, marks=pytest.mark.campaign, id="ldm"),
-        pytest.param(lambda _: adversarial_stage(), id="vae with an adversary"),
-    ],
-)
+@pytest.mark.campaign
+@pytest.mark.parametrize("make", [ldm_stage, lambda _: adversarial_stage()], ids=["ldm", "vae with an adversary"])
 def test_compiling_keeps_the_keys_of_checkpoints_and_the_result(tmp_path, make):
     """Traced, but run as before (the backend "eager"): what is compared is that nothing else changes."""
     plain, data = make(tmp_path)

@@ -145,6 +145,7 @@ def test_accumulation_counts_optimiser_steps(tmp_path):
     assert [same(state["weights"], start) for state in seen] == [True, True, True, False]
 
 
+@pytest.mark.campaign
 def test_freed_at_step_0_equals_a_stage_without_the_callback_at_the_same_rates(tmp_path):
     stage, data = make(tmp_path, at_step=0)
     fit(stage, data, tmp_path / "with")
@@ -160,7 +161,14 @@ def test_a_step_behind_the_end_is_said(tmp_path, capsys):
     assert "text_encoder.unfreeze.at_step=9 is not before the run's end at 2" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("at_step", [2, 4, 7], ids=["freed before the stop", "at the stop", "after the stop"])
+@pytest.mark.parametrize(
+    "at_step",
+    [
+        pytest.param(2, marks=pytest.mark.campaign, id="freed before the stop"),
+        pytest.param(4, id="at the stop"),
+        pytest.param(7, marks=pytest.mark.campaign, id="after the stop"),
+    ],
+)
 def test_resume_equals_no_resume_bit_for_bit_on_either_side_of_the_step(tmp_path, at_step, capsys):
     straight, data = make(tmp_path, at_step)
     fit(straight, data, tmp_path / "straight")
