@@ -93,6 +93,17 @@ def test_the_teacher_s_mean_velocity_is_that_of_its_path():
     assert errors[0] > 5 * errors[1]  # Euler's method, of first order
 
 
+@pytest.mark.parametrize(("start", "end", "steps"), [(0.8, 0.5, 3), (1.0, 0.796, 3), (0.5, 0.45, 1)])
+def test_no_step_of_the_teacher_is_longer_than_was_asked_for(start, end, steps):
+    labels = []
+    network = Plain()
+    network.register_forward_pre_hook(lambda _, given: labels.append(given[1][0].item()))
+    teacher = Teacher(Denoiser(network, RectifiedFlow(), Velocity()), conditions(1), conditions(1), torch.ones(1))
+    teacher.mean(torch.randn(1, 2, 3, 3), torch.tensor([start]), torch.tensor([end]), 0.1)
+    wanted = [1000 * (start + (end - start) * step / steps) for step in range(steps)]
+    assert labels == pytest.approx(wanted, abs=0.01)
+
+
 def test_the_teacher_is_guided_as_sampling_is():
     denoiser = Denoiser(TextVelocity(), RectifiedFlow(), Velocity())
     x, t, scale = torch.randn(3, 2, 3, 3), torch.full((3,), 0.6), torch.tensor([1.0, 2.0, 3.5])
@@ -135,6 +146,31 @@ def test_a_long_step_ends_with_the_student_and_a_short_one_is_the_teacher_s():
     }
     torch.testing.assert_close(means["end"], torch.tensor([2.0, (0.1 * 2 + 0.4 * 5) / 0.5]))
     torch.testing.assert_close(means["half"], torch.tensor([2.0, 5.0]))
+    small = loss_of("end", longest=0.02).target(student, teacher, x, t, s).flatten()
+    torch.testing.assert_close(small[0], torch.tensor((0.02 * 2 + 0.03 * 5) / 0.05))
+
+
+def test_scales_are_drawn_between_the_two_and_teacher_and_student_have_the_same():
+    class Guided(nn.Module):
+        """Knows the velocity of `TextVelocity` under guidance."""
+
+        learnt_scales = (1.0, 4.0)
+
+        def forward(self, x, label, context, mask, end, scale):
+            self.scale = scale
+            return torch.ones_like(x) * (0.2 + scale * (context.mean(dim=(1, 2)) - 0.2))[:, None, None, None]
+
+    network, teacher = Guided(), Denoiser(TextVelocity(), RectifiedFlow(), Velocity())
+    loss = loss_of("end", scales=(1.0, 4.0))(
+        student_of(network),
+        teacher,
+        torch.zeros(300, 2, 3, 3),
+        conditions(300, 0.7),
+        conditions(300, 0.2),
+        torch.Generator().manual_seed(0),
+    )
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    assert 1.0 <= network.scale.min() < 1.1 < 3.9 < network.scale.max() <= 4.0
 
 
 def test_outliers_count_by_their_logarithm():
