@@ -1,5 +1,7 @@
 """FID and KID against outside witnesses: closed forms, scipy, numpy, torchmetrics."""
 
+from statistics import stdev
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -194,6 +196,10 @@ def test_distance_entries():
     pool, generated = features(200, 16, 1), features(90, 16, 2, shift=0.5)
     patients = [str(i) for i in range(200)]
     metrics = distance_metrics(pool[:90], generated, pool, patients, {"extractor": "net"}, repeats=4)
+    splits = floors(pool, patients, 90, repeats=4).values["kid"]
+    stated = metrics["kid_net_floor"].settings
+    assert stated["standard_deviation"] == pytest.approx(stdev(splits))
+    assert stated["standard_error"] == pytest.approx(stdev(splits) / 2)
     names = {f"{kind}_net{end}" for kind in KINDS for end in ("", "_floor")} | {"fid_net_ratio", "kid_net_difference"}
     assert metrics.keys() == names
     assert all(metric.n == 90 for metric in metrics.values())

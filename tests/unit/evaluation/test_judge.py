@@ -13,6 +13,7 @@ from cxr_ldm.bundle import save_bundle
 from cxr_ldm.commands.evaluate import classifier_recorded
 from cxr_ldm.commands.measuring import judge_of, with_classifier
 from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation import judge
 from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.judge import Judge, captions, measure_classifier
 from cxr_ldm.metrics.faithfulness.judged import Judged
@@ -135,6 +136,15 @@ def test_too_few_test_images_for_any_figure_are_refused(tmp_path):
     loaded = SimpleNamespace(parts=parts, info={"prevalence": [0.5]}, sha256="ab")
     with pytest.raises(UserError, match="too few test patients"):
         measure_classifier(Judge(loaded, torch.device("cpu")), Collection(Few(), "test"), tmp_path)
+
+
+def test_the_picture_of_a_classifier_has_three_rows_of_four(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(judge, "save_grid", lambda *arguments: drawn.append(arguments))
+    chosen = judge_of(config(tmp_path, classifier=str(classifier(tmp_path, "one"))))
+    measure_classifier(chosen, Collection(Prepared(), "test", batch_size=16), tmp_path)
+    ((path, images, columns, words),) = drawn
+    assert (path.name, len(images), columns, len(words)) == ("grid.png", 12, 4, 12)
 
 
 def test_a_picture_is_said_to_show_what_its_text_says_and_what_the_classifier_finds():

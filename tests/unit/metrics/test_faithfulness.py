@@ -65,6 +65,7 @@ def test_images_that_ignore_their_prompts_get_exactly_chance():
     for top in (1, 5):
         metric = metrics[f"prompt_retrieval_top{top}"]
         assert metric.value == pytest.approx(metric.settings["chance"])
+    assert metrics["prompt_retrieval_median_rank"].settings["chance"] == pytest.approx(50.5)  # of a hundred
     always_right = replace(blind, probabilities=np.tile([0.1, 0.9, 0.9, 0.1], (300, 1)))
     assert faithfulness(always_right, {})["side_accuracy"].value == pytest.approx(0.5)
     assert faithfulness(blind, {})["auroc_edema"].ci95 is None  # no spread is no interval

@@ -98,6 +98,8 @@ def test_holes_are_whole_in_a_quarter_and_never_empty():
     assert torch.equal(found, holes(4000, 16, torch.Generator().manual_seed(0)))
     partial = found[shares < 1].mean(0)[0]
     assert partial.min() > 0.01, "every place is in a hole now and then"
+    small = holes(4000, 8, torch.Generator().manual_seed(0)).sum(dim=(1, 2, 3))
+    assert 1 in small, "0.15 of 8 cells is one cell"
 
 
 def test_another_network_learns_no_holes():
