@@ -49,20 +49,23 @@ class Warm:
         self.read = b""
         assert self.answer() == "ready"
 
-    def answer(self) -> str:
+    def answer(self, seconds: float = SECONDS) -> str:
         """The next line of the process; raises TimeoutExpired."""
         assert self.process.stdout
         while b"\n" not in self.read:
-            if not select.select([self.process.stdout], [], [], SECONDS)[0]:
-                raise subprocess.TimeoutExpired("a command of a test", SECONDS)
+            if not select.select([self.process.stdout], [], [], seconds)[0]:
+                raise subprocess.TimeoutExpired("a command of a test", seconds)
             piece = os.read(self.process.stdout.fileno(), 4096)
             assert piece, "the process that forks for each command has ended"
             self.read += piece
         line, self.read = self.read.split(b"\n", 1)
         return line.decode()
 
-    def run(self, arguments: list[str], environment: Mapping[str, str] | None = None) -> Done:
-        """As subprocess.run with captured output; nothing sees `environment` that a library read when it was loaded."""
+    def run(self, arguments: list[str], environment: Mapping[str, str] | None = None, seconds: float = SECONDS) -> Done:
+        """As subprocess.run with captured output; nothing sees `environment` that a library read when it was loaded.
+
+        After `seconds` the command and all its workers are killed, and TimeoutExpired is raised.
+        """
         printed = {name: str(self.folder / name) for name in ("stdout", "stderr")}
         request = {"arguments": arguments, "environment": environment or {}, **printed}
         assert self.process.stdin
@@ -70,7 +73,7 @@ class Warm:
         self.process.stdin.flush()
         started = int(self.answer())
         try:
-            code = int(self.answer())
+            code = int(self.answer(seconds))
         except subprocess.TimeoutExpired:
             os.killpg(started, signal.SIGKILL)
             self.answer()

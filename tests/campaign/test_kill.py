@@ -13,6 +13,7 @@ import pytest
 
 from cxr_ldm import artifacts
 
+pytestmark = pytest.mark.campaign  # two kills of each command, at random moments, are in cli/test_kills.py
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ["data.reader.n=160", "data.size=32", "vae=tiny", "denoiser=tiny", "logger=csv"]
 VAE = [
@@ -97,7 +98,6 @@ def killed_at(
     return process.wait(timeout=120), log.read_text()
 
 
-@pytest.mark.campaign
 @pytest.mark.parametrize("stretches", [2, 5], ids=["before unfreezing", "after unfreezing"])
 def test_killed_and_started_again_ends_with_the_same_weights(with_model, command, stretches):
     chance = random.Random(stretches)  # the step at which it dies is anywhere between two checkpoints
@@ -112,9 +112,7 @@ def test_killed_and_started_again_ends_with_the_same_weights(with_model, command
     assert (run / "samples" / "training.gif").is_file()
 
 
-@pytest.mark.parametrize(
-    "gently", [pytest.param(False, id="killed"), pytest.param(True, marks=pytest.mark.campaign, id="terminated")]
-)
+@pytest.mark.parametrize("gently", [False, True], ids=["killed", "terminated"])
 def test_an_autoencoder_that_was_stopped_ends_with_the_same_weights(undisturbed, command, gently):
     """Exit code 0 would tell a queue that a terminated run succeeded; 75 says that it is to be started again."""
     name = "terminated" if gently else "killed"
@@ -131,7 +129,6 @@ def test_an_autoencoder_that_was_stopped_ends_with_the_same_weights(undisturbed,
     assert (run / "bundle" / "autoencoder.safetensors").read_bytes() == expected
 
 
-@pytest.mark.campaign
 def test_killed_when_its_bundle_stood_and_the_run_was_not_marked_complete(with_model, command, tmp_path):
     """One of 240 random kills fell there, and the same command refused to go on."""
     outputs = shutil.copytree(with_model, tmp_path / "outputs", symlinks=True)
