@@ -73,12 +73,12 @@ def test_a_model_takes_the_decoder_of_its_own_encoder_alone(outputs, command, tm
     assert "go together" in command(*export[:-2], f"out={tmp_path}/half", "form=full", code=2).stderr
 
 
-def test_a_model_in_the_latents_of_the_public_autoencoder_needs_none_of_its_own(command, outputs):
-    where = f"paths.outputs={outputs}"
+def test_a_model_in_the_latents_of_the_public_autoencoder_needs_none_of_its_own(command, tmp_path):
+    where = f"paths.outputs={tmp_path}"
     lengths = ["training.ldm.images=64", "training.ldm.validate_every=64"]
     data = [option for option in TINY if option != "vae=tiny"]
     command("train.py", "stage=ldm", "vae_bundle=taesd", "name=public", *data, *MODEL, *lengths, where)
-    bundle = outputs / "ldm" / "public" / "bundle"
+    bundle = tmp_path / "ldm" / "public" / "bundle"
     loaded = load_bundle(bundle, "ldm")
     assert loaded.spec["autoencoder"] == {"part": "TinyAutoencoder", "latent_channels": 4}
     assert loaded.parts["whitening"].channels == 4
@@ -87,6 +87,6 @@ def test_a_model_in_the_latents_of_the_public_autoencoder_needs_none_of_its_own(
     # and its decoder can learn on
     learnt = ["vae_bundle=taesd", "vae=taesd", "name=tuned", "training.vae.batch_size=4", "training.vae.images=4"]
     command("train.py", "stage=vae", *learnt, "training.vae.validate_every=4", *data, where)
-    before, after = load_vae("taesd").parts["autoencoder"].state_dict(), weights(outputs, "tuned")
+    before, after = load_vae("taesd").parts["autoencoder"].state_dict(), weights(tmp_path, "tuned")
     same = {name for name, value in before.items() if torch.equal(value, after[name])}
     assert same == {name for name in before if name.startswith("encoder.")}

@@ -39,7 +39,8 @@ def inputs(count, length):
     return torch.randn(count, 2, 8, 8), torch.rand(count), torch.randn(count, length, 12), mask
 
 
-@pytest.mark.parametrize("precision", ["32", pytest.param("bf16", marks=pytest.mark.campaign)])
+@pytest.mark.campaign
+@pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_a_denoiser_and_a_student_give_what_the_network_gives_for_every_shape(precision):
     plain = stirred(UNet(**SHAPE))
     student = stirred(StudentUNet(scales=(1.0, 4.0), **SHAPE))
@@ -130,6 +131,7 @@ subprocess.run(["true"], check=True)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
+@pytest.mark.campaign
 def test_by_the_command(command, tmp_path):
     common = ["sample.py", "prompt=Cardiomegaly.", "bundle=phantom", "n=1", "sampler.steps=2"]
     pictures = []

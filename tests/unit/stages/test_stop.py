@@ -46,10 +46,11 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize(
     ("accumulate", "stop_at", "step", "number"),
     [
-        (1, 1, 1, signal.SIGTERM),
+        pytest.param(1, 1, 1, signal.SIGTERM, marks=pytest.mark.campaign),
         (1, 2, 2, signal.SIGINT),
-        (1, 4, 4, signal.SIGTERM),  # the last batch of a stretch, which has a checkpoint of its own
-        (1, 7, 7, signal.SIGTERM),
+        # the last batch of a stretch, which has a checkpoint of its own
+        pytest.param(1, 4, 4, signal.SIGTERM, marks=pytest.mark.campaign),
+        pytest.param(1, 7, 7, signal.SIGTERM, marks=pytest.mark.campaign),
         (1, 8, 8, signal.SIGTERM),
         (2, 5, 3, signal.SIGTERM),  # half a step is finished first
     ],
