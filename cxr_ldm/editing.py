@@ -66,6 +66,16 @@ class Original:
                 "part is drawn anew."
             )
 
+    def check(self, count: int) -> None:
+        """Raises UserError where the images, holes or texts are not for `count` prompts."""
+        for given, word in ((self.pixels, "images to draw from"), (self.hole, "holes")):
+            if given is not None and len(given) not in (1, count):
+                raise UserError(f"{count} prompts and {len(given)} {word}; give one for each, or one for all.")
+        if isinstance(self.source, str):  # whose letters would be taken for texts
+            raise UserError("source is a list of texts, one for each prompt.")
+        if self.source is not None and len(self.source) != count:
+            raise UserError(f"{count} prompts and {len(self.source)} source texts: one is needed for each prompt.")
+
     def part(self, place: slice) -> "Original":
         """Those of the prompts at `place`; what is there once serves all."""
 

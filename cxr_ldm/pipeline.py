@@ -391,8 +391,7 @@ class TextToCXR:
             raise UserError(f"{count} prompts and {len(patients)} patients: one is needed for each prompt.")
         if original is None:
             return
-        if len(original.pixels) not in (1, count):
-            raise UserError(f"{count} prompts and {len(original.pixels)} images to draw from.")
+        original.check(count)
         if original.source is not None and isinstance(self.denoiser, FlowMap):
             raise UserError("a student's steps cannot be followed back; take its teacher where source= is given.")
 

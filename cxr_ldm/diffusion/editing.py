@@ -24,15 +24,17 @@ def shortened(times: Tensor, strength: float, levels: int | None = None) -> Tens
     Args:
         times: `[steps+1]`, from noise to data.
         strength: in (0, 1].
-        levels: of a schedule with discrete times, to which the first is rounded.
+        levels: of a schedule with discrete times, to which the first is rounded; no other time is of its level, since
+            a step of no length has no slope.
 
     >>> shortened(torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]), 0.6)
     tensor([0.6000, 0.5000, 0.2500, 0.0000])
     """
-    start = torch.as_tensor(strength).to(times)
+    start, at = torch.as_tensor(strength).to(times), times
     if levels is not None:
         start = (start * levels).round().clamp(min=1.0) / levels
-    return torch.cat([start[None], times[times < start - 1e-6]])
+        at = (times * levels).round() / levels  # as the schedule takes them
+    return torch.cat([start[None], times[at < start - 1e-6]])
 
 
 def noised(x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule) -> Tensor:

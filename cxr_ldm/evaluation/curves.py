@@ -1,6 +1,5 @@
 """What one setting of sampling does to quality, faithfulness and time: the guidance scale, and the number of steps."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +8,9 @@ from torch import Tensor
 
 from cxr_ldm.metrics.results import Metric
 
-Generate = Callable[[int, float], Tensor]  # steps and guidance scale -> images [N,1,H,W] of the same prompts and seeds
+# Steps and guidance scale -> images [N,1,H,W] of the same prompts and seeds, and the seconds that they took to sample,
+# None where that is not known.
+Generate = Callable[[int, float], tuple[Tensor, float | None]]
 Measure = Callable[[Tensor], Mapping[str, Metric]]
 
 
@@ -26,6 +27,8 @@ def curves(
 
     The prompts and seeds are the same at every point, so that two points differ by the setting alone.
 
+    Images may have been sampled before, so that the time is what `generate` says, and not that of calling it.
+
     Returns:
         `NAME_at_guidance_G` and `NAME_at_steps_S` for each NAME that `measure` gives, and for `seconds_per_image`.
     """
@@ -33,14 +36,13 @@ def curves(
     points += [("steps", count, int(count), float(guidance)) for count in at_steps]
     metrics: dict[str, Metric] = {}
     for axis, value, count, scale in points:
-        start = time.perf_counter()
-        images = generate(count, scale)
-        seconds = (time.perf_counter() - start) / len(images)
+        images, seconds = generate(count, scale)
         settings = {"steps": count, "guidance": scale}
         here = {name: replace(metric, settings=metric.settings | settings) for name, metric in measure(images).items()}
-        here["seconds_per_image"] = Metric(
-            seconds, len(images), False, settings=settings, reason="a time of one machine, in batches"
-        )
+        if seconds is not None:
+            here["seconds_per_image"] = Metric(
+                seconds / len(images), len(images), False, settings=settings, reason="a time of one machine, in batches"
+            )
         metrics |= {f"{name}_at_{axis}_{value:g}": metric for name, metric in here.items()}
     return metrics
 

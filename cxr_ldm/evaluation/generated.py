@@ -6,7 +6,8 @@ shorter one left. Pixels are kept as 16 bits (steps of 3e-5), and what is given 
 first run and the hundredth measure the same images, bit for bit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cxr_ldm.errors import UserError
 from cxr_ldm.pipeline import TextToCXR
 
 CHUNK = 32  # images that are lost at most when an evaluation is killed
+IMAGES, SECONDS = "images.npy", "seconds.npy"  # of a chunk: its images, and what it took to sample them
 WHITE = np.iinfo(np.uint16).max
 
 People = list[dict[str, Any]] | None
@@ -62,24 +64,43 @@ class Generated:
             raise UserError(f"{len(prompts)} prompts, {len(seeds)} seeds{given}: one is needed for each prompt.")
         chunks = []
         with tqdm(total=len(prompts) * self.steps, desc="sampling", unit="image-step") as bar:
-            for start in range(0, len(prompts), self.chunk):
-                part = slice(start, start + self.chunk)
-                chunks.append(self._chunk(list(prompts[part]), list(seeds[part]), people and people[part], bar))
+            for part in self._parts(prompts, seeds, people):
+                chunks.append(self._chunk(*part, bar))
         return to_pixels(np.concatenate(chunks))
+
+    def seconds(self, prompts: Sequence[str], seeds: Sequence[int], people: People = None) -> float | None:
+        """What it took to sample images that were given out, whichever run did; None where an earlier version did."""
+        kept = [self._place(*part)[0] / SECONDS for part in self._parts(prompts, seeds, people)]
+        if not all(path.is_file() for path in kept):
+            return None
+        return float(sum(content.read_array(path, f"delete {path.parent}")[0] for path in kept))
+
+    def _parts(
+        self, prompts: Sequence[str], seeds: Sequence[int], people: People
+    ) -> Iterator[tuple[list[str], list[int], People]]:
+        """Prompts, seeds and patients of each chunk."""
+        for start in range(0, len(prompts), self.chunk):
+            part = slice(start, start + self.chunk)
+            yield list(prompts[part]), list(seeds[part]), people and people[part]
+
+    def _place(self, prompts: list[str], seeds: list[int], people: People) -> tuple[Path, dict[str, Any]]:
+        """Folder of a chunk, and what decides its images."""
+        made_by = self.made_by | {"prompts": prompts, "seeds": seeds, "people": people}
+        return self.cache / f"generated-{artifacts.fingerprint(made_by)}", made_by
 
     def _chunk(self, prompts: list[str], seeds: list[int], people: People, bar: "tqdm[Any]") -> np.ndarray:
         """uint16 [n, H, W]."""
-        made_by = self.made_by | {"prompts": prompts, "seeds": seeds, "people": people}
-        folder = self.cache / f"generated-{artifacts.fingerprint(made_by)}"
-        before = bar.n
+        (folder, made_by), before = self._place(prompts, seeds, people), bar.n
 
         def fill(partial: Path) -> None:
+            start = time.perf_counter()
             images = self.sample(prompts, seeds, people, lambda done: bar.update(done) and None)
-            content.save_array(partial / "images.npy", to_file(images))
+            content.save_array(partial / SECONDS, np.array([time.perf_counter() - start]))
+            content.save_array(partial / IMAGES, to_file(images))
 
         artifacts.cached(folder, made_by, fill)
         bar.update(before + len(prompts) * self.steps - bar.n)  # nothing where they were sampled now
-        return content.read_array(folder / "images.npy", f"delete {folder}")
+        return content.read_array(folder / IMAGES, f"delete {folder}")
 
 
 def to_file(pixels: Tensor) -> np.ndarray:

@@ -193,11 +193,12 @@ class Evaluation:
         shown: list[Tensor] = []
         captions: list[str] = []
 
-        def sampled(steps: int, scale: float) -> Tensor:
-            images = model.sampled(steps, scale).of_texts(data, rows)
+        def sampled(steps: int, scale: float) -> tuple[Tensor, float | None]:
+            there = model.sampled(steps, scale)
+            images = there.of_texts(data, rows)
             shown.append(images[:IN_A_ROW])
             captions.extend([f"guidance {scale:g}, {steps} steps"] * len(shown[-1]))
-            return images
+            return images, there.seconds(data, rows)
 
         def measure(images: Tensor) -> dict[str, Metric]:
             features = sets.of_images(name, images)

@@ -58,6 +58,10 @@ class Model:
         """Images `[N,1,H,W]` of the texts of `rows`, with a seed for each place."""
         return self.draw(data.prepared.texts(rows), self.seeds(data, len(rows)), self.people(data, rows))
 
+    def seconds(self, data: Collection, rows: np.ndarray) -> float | None:
+        """What it took to sample what `of_texts` gave, now or in an earlier run; None where that is not known."""
+        return self.generated.seconds(data.prepared.texts(rows), self.seeds(data, len(rows)), self.people(data, rows))
+
     def seeds(self, data: Collection, count: int) -> list[int]:
         """Of the first `count` places of an evaluation."""
         return [data.seed + index for index in range(count)]

@@ -26,12 +26,14 @@ from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.copies import memorisation
 from cxr_ldm.metrics.distances import floors
 from cxr_ldm.metrics.distances.paired import paired_kernel_distance
-from cxr_ldm.metrics.faithfulness.judged import Judged, auroc_differences, faithfulness
+from cxr_ldm.metrics.faithfulness.judged import Judged, auroc_differences, faithfulness, said_over
 from cxr_ldm.metrics.images import diversity
 from cxr_ldm.metrics.images import looks as image_statistics
 from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.statistics import IMAGES, PATIENTS
 
 OVER = "real patients and generated images"
+PAIRS = "pairs of images"
 SHOWN = 16
 FEWEST = 20  # images of either side, below which a distance says nothing
 # How many of the real images may also be training images, by their pixels, before the two are taken for one set.
@@ -156,6 +158,7 @@ class Scoring:
             (list(ids), data.prepared.patients(rows)),
             repeats=self.measures.floor_repeats,
             seed=data.seed,
+            over=(IMAGES, OVER),
         )
 
     def copies(self, images: Tensor, made: Tensor, folder: Path) -> dict[str, Metric]:
@@ -191,7 +194,7 @@ class Scoring:
         judge, data = self.judge, self.data
         assert judge is not None
         facts = self.truth()
-        metrics = faithfulness(self.seen(images, prompts, ids), facts, seed=data.seed)
+        metrics = faithfulness(self.seen(images, prompts, ids), facts, seed=data.seed, over=IMAGES)
         real = facts | {"truth": "what the text says", "images": f"real images of the {data.word} split"}
         return metrics | faithfulness(judge.judged(data, data.rows), real, "_real", data.seed)
 
@@ -235,15 +238,14 @@ def difference(scoring: Scoring, first: Pictures, second: Pictures) -> dict[str,
     places = paired_places(first, second)
     one, two = (to_pixels(np.asarray(each.images)[rows]) for each, rows in zip((first, second), places, strict=True))
     ids = [str(place) for place in range(len(one))]
-    metrics = {}
+    metrics: dict[str, Metric] = {}
     for name in sets.extractors:
         real = sets.of_rows(name, data.rows, "real")
         first_made, second_made = (sets.of_images(name, each) for each in (one, two))
         stated = sets.settings(name) | {"pairs": len(ids), "by": "name" if by_name(first, second) else "place"}
         people = data.prepared.patients(data.rows)
-        metrics[f"kid_{name}_difference"] = paired_kernel_distance(
-            real, first_made, second_made, people, ids, stated, data.seed
-        )
+        apart = paired_kernel_distance(real, first_made, second_made, people, ids, stated, data.seed)
+        metrics |= said_over({f"kid_{name}_difference": apart}, f"{PATIENTS} of the real images, and {PAIRS}")
     if scoring.judge is not None and first.prompts is not None and second.prompts is not None:
         asked, also = (
             [prompts[place] for place in rows]
@@ -253,7 +255,7 @@ def difference(scoring: Scoring, first: Pictures, second: Pictures) -> dict[str,
         if alike:
             texts, names = [asked[place] for place in alike], [ids[place] for place in alike]
             seen, other_seen = (scoring.seen(each[torch.tensor(alike)], texts, names) for each in (one, two))
-            metrics |= auroc_differences(seen, other_seen, scoring.truth() | {"pairs": len(alike)}, data.seed)
+            metrics |= auroc_differences(seen, other_seen, scoring.truth() | {"pairs": len(alike)}, data.seed, PAIRS)
     return metrics
 
 

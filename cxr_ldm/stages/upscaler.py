@@ -162,4 +162,4 @@ class UpscalerPlan(Plan):
         return Contents(specs, parts, {})
 
     def stated(self) -> dict[str, Any]:
-        return {"split": "val", "noise": "fixed for each batch"}
+        return {"split": "val", "noise": "fixed for each image"}

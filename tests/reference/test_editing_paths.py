@@ -81,6 +81,23 @@ def test_a_grid_begins_at_the_strength_and_keeps_the_times_below():
     torch.testing.assert_close(shortened(trailing(4), 1e-5, 1000), torch.tensor([0.001, 0.0]))
 
 
+def test_no_two_times_of_a_shortened_grid_are_one_level():
+    # 2/3 is no thousandth: it lies below 0.667 and is of its level, so that the first step would have no length
+    times = shortened(trailing(30), 0.667, 1000)
+    steps = (times * 1000).round().long()
+    assert (steps.diff() < 0).all()
+    torch.testing.assert_close(times[:2], torch.tensor([0.667, 19 / 30]))
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "unipc", "heun"])
+def test_a_path_from_any_thousandth_stays_finite(x0, sampler):
+    schedule = LinearBeta()
+    times = shortened(trailing(30), 0.667, schedule.levels)
+    start = noised(x0, torch.randn(x0.shape), times[0], schedule)
+    found = getattr(samplers, sampler)(lambda x, t: 0.5 * x, start, times, schedule)
+    assert torch.isfinite(found).all()
+
+
 def test_noised_at_both_ends(x0):
     noise = torch.randn(x0.shape)
     assert torch.equal(noised(x0, noise, torch.tensor(1.0), RectifiedFlow()), noise)

@@ -66,6 +66,18 @@ def test_an_image_follows_from_its_own_original_prompt_and_seed(pipeline, phanto
         pipeline.draw(texts, [3, 4], FEW, original=Original(torch.cat([pixels, pixels[:1]]), 0.5))
 
 
+def test_holes_and_source_texts_of_another_number_than_the_prompts_are_refused(pipeline, phantoms):
+    pixels, texts = phantoms
+    hole = hole_of((64, 64), 64, region="left_base").expand(3, 1, 64, 64)
+    for original, words in (
+        (Original(pixels, 0.7, hole), "2 prompts and 3 holes"),
+        (Original(pixels, source=texts[:1]), "2 prompts and 1 source texts"),
+        (Original(pixels, source=texts[0]), "a list of texts"),
+    ):
+        with pytest.raises(UserError, match=words):
+            pipeline.draw(texts, [3, 4], FEW, original=original)
+
+
 def test_a_small_strength_changes_little_and_a_large_one_much(pipeline, phantoms):
     pixels, texts = phantoms
     seen = pipeline.decode(pipeline.encode(pixels))

@@ -5,7 +5,7 @@ names that end in `_real`) stand beside: what the classifier makes of images tha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,23 +42,31 @@ class Judged:
     sources: np.ndarray
 
 
-def faithfulness(judged: Judged, stated: dict[str, Any], end: str = "", seed: int = 0) -> dict[str, Metric]:
+def faithfulness(
+    judged: Judged, stated: dict[str, Any], end: str = "", seed: int = 0, over: str = PATIENTS
+) -> dict[str, Metric]:
     """Every figure of a set of images.
 
     Args:
         stated: of the classifier and the images, for each entry.
         end: of the names, "_real" for real images.
+        over: what the patients are, where they are something else.
 
     Returns:
         `auroc_FINDING` and `auroc_FINDING_SIDE` where enough patients show it and do not, `auroc_mean`,
         `side_accuracy`, and `prompt_retrieval_top1`, `_top5` and `_median_rank`, each name with `end`.
     """
     weights = patient_weights(judged.patients, seed)
-    stated = stated | {"interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}"}
+    stated = stated | {"interval": f"bootstrap over {over}, {BOOTSTRAP} draws, seed {seed}"}
     metrics = auroc_metrics(judged, weights, stated)
     metrics |= side_metrics(judged, weights, stated)
     metrics |= retrieval_metrics(judged, weights, stated, seed)
-    return {f"{name}{end}": metric for name, metric in metrics.items()}
+    return {f"{name}{end}": metric for name, metric in said_over(metrics, over).items()}
+
+
+def said_over(metrics: Mapping[str, Metric], over: str) -> dict[str, Metric]:
+    """The same metrics, whose intervals are over something else than patients."""
+    return {name: replace(each, over=over) if each.over else each for name, each in metrics.items()}
 
 
 @dataclass(frozen=True)
@@ -115,16 +123,18 @@ def plain_of(found: Mapping[str, Area]) -> list[str]:
     return [name for name in found if not is_sided(name) and name != NO_FINDING]
 
 
-def auroc_differences(first: Judged, second: Judged, stated: dict[str, Any], seed: int = 0) -> dict[str, Metric]:
+def auroc_differences(
+    first: Judged, second: Judged, stated: dict[str, Any], seed: int = 0, over: str = PATIENTS
+) -> dict[str, Metric]:
     """`auroc_FINDING_difference` and their mean: two sets of images of the same texts, first less second.
 
-    Each draw of the bootstrap takes the same patients of both (paired).
+    Each draw of the bootstrap takes the same patients of both (paired), or what `over` says that they are.
     """
     weights = patient_weights(first.patients, seed)
     (one, _), (two, _) = areas(first, weights), areas(second, weights)
     stated = stated | {
         "difference": "first less second",
-        "interval": f"paired bootstrap over patients, {BOOTSTRAP} draws, seed {seed}",
+        "interval": f"paired bootstrap over {over}, {BOOTSTRAP} draws, seed {seed}",
     }
     metrics = {}
     for name in one:
@@ -137,7 +147,7 @@ def auroc_differences(first: Judged, second: Judged, stated: dict[str, Any], see
         value = float(np.mean([one[name].value - two[name].value for name in plain]))
         drawn = np.mean([one[name].draws - two[name].draws for name in plain], axis=0)
         metrics["auroc_mean_difference"] = entry(value, len(first.texts), drawn, stated | {"findings": plain})
-    return metrics
+    return said_over(metrics, over)
 
 
 def _metric_name(name: str) -> str:

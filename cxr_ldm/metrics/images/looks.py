@@ -72,6 +72,7 @@ def statistics_metrics(
     *,
     repeats: int = 5,
     seed: int = 0,
+    over: tuple[str, str] = (PATIENTS, PATIENTS),
 ) -> dict[str, Metric]:
     """Entries for metrics.json, for each statistic `NAME`, `NAME_of_real`, `NAME_distance` and its floor.
 
@@ -79,6 +80,7 @@ def statistics_metrics(
         generated, real: as `values_of` gives them.
         pool, pool_patients: of the real images from which the floor's splits are drawn.
         patients: of the prompts of the generated images, and of the real ones.
+        over: what the first of these are, and both together, where they are something else.
     """
     metrics: dict[str, Metric] = {}
     n = min(len(patients[0]), len(patients[1]))
@@ -86,11 +88,12 @@ def statistics_metrics(
     for name, own in SETTINGS.items():
         made, true = generated[name], real[name]
         stated = {**own, "images": "raw, not enhanced"}
-        mean = stated | {"direction": NEITHER, "interval": f"bootstrap over patients, {BOOTSTRAP} draws, seed {seed}"}
-        metrics[name] = mean_over_patients(made, patients[0], mean, seed=seed)
-        metrics[f"{name}_of_real"] = mean_over_patients(true, patients[1], mean, seed=seed)
+        for end, values, people, whose in (("", made, patients[0], over[0]), ("_of_real", true, patients[1], PATIENTS)):
+            drawn = f"bootstrap over {whose}, {BOOTSTRAP} draws, seed {seed}"
+            mean = stated | {"direction": NEITHER, "interval": drawn}
+            metrics[f"{name}{end}"] = mean_over_patients(values, people, mean, seed=seed, over=whose)
         if true.std() > 0:
-            distances = _distances(made, true, pool[name], splits, reason, patients, stated, seed)
+            distances = _distances(made, true, pool[name], splits, reason, patients, stated, seed, over[1])
             metrics |= {f"{name}_{end}": metric for end, metric in distances.items()}
         else:
             metrics[f"{name}_of_real"].settings["distance"] = "none: all real images have the same value"
@@ -106,6 +109,7 @@ def _distances(
     patients: tuple[Sequence[str], Sequence[str]],
     facts: dict[str, object],
     seed: int,
+    over: str,
 ) -> dict[str, Metric]:
     """`distance` and, where there are splits, `distance_floor`.
 
@@ -121,7 +125,7 @@ def _distances(
     value = relative_distance(generated, real, deviation)
     own = stated | apart.settings | ({"floor": None, "floor_reason": reason} if reason else {})
     ends = apart.interval(value, low=0.0)
-    metrics = {"distance": Metric(value, n, False, ends, own, apart.why_none(), PATIENTS)}
+    metrics = {"distance": Metric(value, n, False, ends, own, apart.why_none(), over)}
     if splits:
         floor = [relative_distance(pool[one], pool[two], deviation) for one, two in splits]
         own = stated | {"repeats": len(splits), "splits": SPLITS, "standard_deviation": float(np.std(floor))}

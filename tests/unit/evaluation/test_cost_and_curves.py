@@ -26,7 +26,7 @@ def test_each_point_of_a_curve_changes_one_setting_alone():
 
     def generate(steps, scale):
         asked.append((steps, scale))
-        return torch.full((4, 1, 8, 8), steps + 100 * scale)
+        return torch.full((4, 1, 8, 8), steps + 100 * scale), None if scale == 1.5 else 2.0 * steps
 
     def measure(images):
         return {"kid_x": Metric(float(images.mean()), len(images), False, reason="x")}
@@ -35,7 +35,9 @@ def test_each_point_of_a_curve_changes_one_setting_alone():
     assert asked == [(7, 1.0), (7, 1.5), (1, 2.0), (30, 2.0)]
     assert found["kid_x_at_guidance_1.5"].value == 157
     assert found["kid_x_at_steps_30"].settings == {"steps": 30, "guidance": 2.0}
-    assert [setting for setting, _ in points(found, "steps")["seconds_per_image"]] == [1, 30]
+    seconds = {at: entry.value for at, entry in points(found, "steps")["seconds_per_image"]}
+    assert seconds == {1: 0.5, 30: 15.0}  # of 4 images, as their sampling took
+    assert [at for at, _ in points(found, "guidance")["seconds_per_image"]] == [1.0]  # of the other it is not known
 
 
 def test_cost_counts_every_part_and_more_steps_take_longer():

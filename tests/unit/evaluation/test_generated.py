@@ -1,5 +1,7 @@
 """Images of an evaluation are sampled once, and a killed evaluation goes on where it was."""
 
+import time
+
 import pytest
 import torch
 
@@ -38,6 +40,21 @@ def test_a_second_run_samples_nothing_and_gives_the_same_bits(tmp_path):
     assert torch.equal(images, again)
     expected = Sampler()(PROMPTS, SEEDS, None, lambda done: None)
     assert (images - expected).abs().max() <= 1 / 65535  # half a step of 16 bits
+
+
+def test_the_seconds_of_images_are_those_of_sampling_them_whoever_reads_them_again(tmp_path):
+    def slow(prompts, seeds, people, progress):
+        time.sleep(0.05)
+        return Sampler()(prompts, seeds, people, progress)
+
+    first = Generated(slow, MADE_BY, tmp_path, chunk=4)
+    first(PROMPTS, SEEDS)
+    again = Generated(slow, MADE_BY, tmp_path, chunk=4)
+    again(PROMPTS, SEEDS)
+    assert first.seconds(PROMPTS, SEEDS) == again.seconds(PROMPTS, SEEDS) > 4 * 0.05
+    for kept in tmp_path.glob("generated-*/seconds.npy"):
+        kept.unlink()  # an earlier version kept none
+    assert again.seconds(PROMPTS, SEEDS) is None
 
 
 def test_what_a_kill_leaves_is_found_again_and_the_result_is_that_of_no_kill(tmp_path):

@@ -9,8 +9,10 @@ from miniature import RECIPE, FourImages, ldm_stage
 from torch.nn.functional import l1_loss
 
 from cxr_ldm.networks.autoencoder import Autoencoder
+from cxr_ldm.randomness import normal
 from cxr_ldm.stages.classifier import ClassifierPlan, described
 from cxr_ldm.stages.ldm import LDMPlan
+from cxr_ldm.stages.optimisation import validation_noise
 from cxr_ldm.stages.unfreeze import Unfreeze
 from cxr_ldm.stages.upscaler import UpscalerPlan
 from cxr_ldm.stages.vae import VAEPlan, VAEStage
@@ -74,6 +76,16 @@ def test_the_pictures_of_an_upscaler_are_three_rows_of_eight(tmp_path):
     (grid,) = plan.callbacks(tmp_path)
     assert grid.columns == 8
     assert grid.captions == ["radiograph"] * 8 + ["interpolated"] * 8 + ["enlarged"] * 8
+
+
+def test_an_upscalers_validation_says_that_its_noise_is_fixed_for_each_image_as_it_is():
+    both, alone = (
+        normal((len(rows), 2), validation_noise(SimpleNamespace(seed=0), 1, {"row": torch.tensor(rows)}))
+        for rows in ([3, 5], [5])
+    )
+    assert torch.equal(both[1:], alone)
+    plan = UpscalerPlan(None, RECIPE, 0, None, None, {}, 32)
+    assert plan.stated()["noise"] == "fixed for each image"
 
 
 def test_a_vaes_step_adds_both_adversarial_terms_to_its_own():
