@@ -61,7 +61,9 @@ def strata(count: int, random: Random) -> Tensor:
     if not isinstance(random, BatchGenerator):
         return (torch.randperm(count, generator=random) + torch.rand(count, generator=random)) / count
     if random.total is None:
-        return (torch.tensor(random.places) * GOLDEN) % 1.0
+        # in float64: of the products of large numbers float32 keeps hardly a digit behind the point
+        parts = (torch.tensor(random.places, dtype=torch.float64) * GOLDEN) % 1.0
+        return parts.float().clamp(max=1.0 - 2**-24)
     slices = torch.randperm(random.total, generator=generator_at(*random.key))
     return (slices[random.places] + uniform((count,), random)) / random.total
 

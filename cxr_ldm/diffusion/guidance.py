@@ -11,6 +11,7 @@ from cxr_ldm.diffusion.denoiser import Denoiser
 from cxr_ldm.diffusion.flow_map import FlowMap
 from cxr_ldm.diffusion.guidance_rule import Guidance
 
+ROUNDING = 1e-6  # of a time of a grid, which is float32: 0.2 of 25 steps lies below 0.2
 Denoise = Callable[[Tensor, Tensor], Tensor]  # D(x_t [N,C,h,w], t scalar), as samplers ask for it
 
 
@@ -75,6 +76,7 @@ def within(inside: DenoiseTo, outside: DenoiseTo, interval: tuple[float, float])
     low, high = interval
     if (low, high) == (0.0, 1.0):
         return inside
+    low, high = low - ROUNDING, high + ROUNDING
     return lambda x, t, s=None: inside(x, t) if low <= t <= high else outside(x, t)
 
 

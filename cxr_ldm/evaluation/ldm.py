@@ -27,7 +27,7 @@ from cxr_ldm.evaluation.shown import Judgement, add_shown
 from cxr_ldm.imaging.grids import save_grid
 from cxr_ldm.metrics.distances.floors import kernel_metric
 from cxr_ldm.metrics.images import diversity
-from cxr_ldm.metrics.references import MARK
+from cxr_ldm.metrics.references import MARK, derangement
 from cxr_ldm.metrics.results import Metric
 
 IN_GRID = 16  # images of grid.png
@@ -61,7 +61,8 @@ class Evaluation:
         """Distances, near copies, diversity and, where it can be known, whether images show what their prompts say.
 
         Raises:
-            UserError: a point of the curves is a guidance that the model did not learn, or as what is measured.
+            UserError: a point of the curves is a guidance that the model did not learn, one patient has most images of
+                which prompts are to be shuffled, or as what is measured.
         """
         data, measures, sets, distances = self.data, self.measures, self.sets, self.distances
         for scale in measures.curves.guidance if measures.curves is not None else ():
@@ -71,6 +72,8 @@ class Evaluation:
             return self.curves(model, measures.curves, rows, folder)
         asked = self.asked(rows)
         fitted.check(measures, data, asked[len(rows) :])
+        if measures.references:
+            derangement(prepared.patients(rows), data.seed)  # refuses what cannot be shuffled before hours of sampling
         pool = model.of_texts(data, asked)
         prompts, images = prepared.texts(rows), pool[: len(rows)]
         in_all = {name: sets.of_images(name, pool[: max(len(rows), measures.kid_n or 0)]) for name in sets.extractors}

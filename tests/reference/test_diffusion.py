@@ -12,7 +12,7 @@ from cxr_ldm.diffusion.guidance_rule import Guidance
 from cxr_ldm.diffusion.loss import DiffusionLoss
 from cxr_ldm.diffusion.noise_levels import LogitNormal, Uniform, draw
 from cxr_ldm.diffusion.scaling import Epsilon, Velocity
-from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow
+from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow, trailing
 from cxr_ldm.diffusion.weighting import Unit
 from cxr_ldm.errors import UserError
 
@@ -86,6 +86,17 @@ def test_guidance_outside_its_interval_is_the_conditional_model(asked):
         result = limited(x, torch.tensor(t))
         assert sizes == [4 if inside else 2]
         assert torch.equal(result, (everywhere if inside else conditional)(x, torch.tensor(t)))
+
+
+@pytest.mark.parametrize(("steps", "interval"), [(25, (0.2, 0.8)), (15, (0.2, 0.4)), (20, (0.05, 0.45))])
+def test_both_ends_of_an_interval_are_inside_on_a_grid_of_float32(asked, steps, interval):
+    arguments, sizes = asked
+    limited = guided(*arguments, Guidance(5.0, interval))
+    low, high = (steps - round(steps * end) for end in interval)
+    for step, t in enumerate(trailing(steps)[:-1]):
+        sizes.clear()
+        limited(torch.randn(2, 3, 4, 4), t)
+        assert sizes == [4 if high <= step <= low else 2]
 
 
 def test_one_evaluation_where_only_one_counts(asked):

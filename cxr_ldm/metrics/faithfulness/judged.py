@@ -87,7 +87,7 @@ def areas(judged: Judged, weights: np.ndarray) -> tuple[dict[str, Area], dict[st
     few: dict[str, tuple[int, int]] = {}
     patients = np.asarray(judged.patients)
     for place, name in enumerate(judged.classes):
-        rows = _comparable(judged, place)
+        rows = comparable(judged.targets[:, place], judged.sources)
         truth = judged.targets[rows, place] == SHOWN
         if min(len(set(patients[rows][truth == value])) for value in (True, False)) < FEWEST:
             few[name] = (int(truth.sum()), len(rows))
@@ -154,15 +154,10 @@ def _metric_name(name: str) -> str:
     return f"auroc_{name.replace(' ', '_')}"
 
 
-def _comparable(judged: Judged, place: int) -> np.ndarray:
-    """Images of which a class is known, of the sources that have images with it and without."""
-    target = judged.targets[:, place]
-    both = [
-        source
-        for source in np.unique(judged.sources)
-        if {SHOWN, NOT_SHOWN} <= set(target[judged.sources == source].tolist())
-    ]
-    return np.flatnonzero(~np.isnan(target) & np.isin(judged.sources, both))
+def comparable(target: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """Images of which a class is known, `target` [N], of the sources [N] that have images with it and without."""
+    both = [source for source in np.unique(sources) if {SHOWN, NOT_SHOWN} <= set(target[sources == source].tolist())]
+    return np.flatnonzero(~np.isnan(target) & np.isin(sources, both))
 
 
 def side_metrics(judged: Judged, weights: np.ndarray, facts: dict[str, Any]) -> dict[str, Metric]:

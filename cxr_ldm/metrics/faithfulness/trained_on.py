@@ -12,7 +12,7 @@ import numpy as np
 from cxr_ldm.data.findings.targets import is_sided
 from cxr_ldm.data.findings.words import NO_FINDING
 from cxr_ldm.metrics.faithfulness.auroc import BOOTSTRAP, auroc, patient_weights
-from cxr_ldm.metrics.faithfulness.judged import FEWEST, entry
+from cxr_ldm.metrics.faithfulness.judged import FEWEST, comparable, entry
 from cxr_ldm.metrics.results import Metric
 
 WAYS = ("synthetic", "real")
@@ -46,11 +46,10 @@ def trained_on(
     weights, values, draws = patient_weights(patients, seed), {}, {}
     people, counts = np.asarray(patients), {}
     for place, name in enumerate(classes):
-        rows = np.flatnonzero(~np.isnan(targets[:, place]))
+        rows = comparable(targets[:, place], sources)
         truth = targets[rows, place] == 1
         fewest = min(len(set(people[rows][truth == value])) for value in (True, False))
-        one = {source for source in np.unique(sources[rows]) if len(set(truth[sources[rows] == source])) == 2}
-        if is_sided(name) or name == NO_FINDING or fewest < FEWEST or not one:
+        if is_sided(name) or name == NO_FINDING or fewest < FEWEST:
             continue
         for way in WAYS:
             scores = probabilities[way][rows, place]

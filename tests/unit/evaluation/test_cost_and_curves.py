@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from cxr_ldm.diffusion.samplers import ddim
 from cxr_ldm.diffusion.sampling import Sampling
 from cxr_ldm.diffusion.schedules import leading, trailing
 from cxr_ldm.errors import UserError
+from cxr_ldm.evaluation.collection import Collection
 from cxr_ldm.evaluation.cost import _peak, latencies, parameters, peak_memory
 from cxr_ldm.evaluation.curves import curves, points
 from cxr_ldm.evaluation.ldm import Evaluation
@@ -76,3 +78,14 @@ def test_a_scale_that_a_student_did_not_learn_is_refused_before_anything_is_draw
     evaluation = Evaluation(None, None, SimpleNamespace(curves=points, floor_repeats=1, neighbours=1))
     with pytest.raises(UserError, match=r"guidance.scale=9: this student learnt the scales from 1 to 4"):
         evaluation.measure(model, tmp_path)
+
+
+def test_prompts_that_cannot_be_shuffled_are_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr_ldm.evaluation.fitted.check", lambda *_: None)
+    prepared = SimpleNamespace(rows=lambda split: np.arange(4), patients=lambda rows: ["one", "one", "one", "two"])
+    measures = SimpleNamespace(
+        n=4, kid_n=None, synthetic=False, references=True, curves=None, floor_repeats=1, neighbours=1
+    )
+    evaluation = Evaluation(Collection(prepared, "test"), None, measures)
+    with pytest.raises(UserError, match="one has 3 of 4 images, so shuffled prompts would be its own"):
+        evaluation.measure(SimpleNamespace(of_texts=None), tmp_path)

@@ -127,6 +127,18 @@ def test_the_ratio_is_of_the_means_and_its_interval_is_paired():
     assert found["auroc_trained_on_real_nodule"].n == 395
 
 
+def test_only_images_of_sources_that_can_be_compared_count():
+    """A collection that never denies a finding has no pair, so that its images are no patients who show it."""
+    targets, sources = np.ones((60, 1)), np.repeat(["positive", "both"], [20, 40])
+    targets[21:] = 0  # of the second source a single image shows it
+    scores = {way: np.random.default_rng(0).random((60, 1)) for way in ("synthetic", "real")}
+    people = [str(place) for place in range(60)]
+    assert trained_on(["edema"], scores, targets, people, sources, {}) == {}
+    targets[21:40] = 1
+    found = trained_on(["edema"], scores, targets, people, sources, {})["auroc_trained_on_real_edema"]
+    assert (found.n, found.settings["shown"], found.settings["not_shown"]) == (40, 20, 20)
+
+
 def test_findings_of_few_patients_say_nothing():
     targets = np.zeros((40, 1))
     targets[:9] = 1

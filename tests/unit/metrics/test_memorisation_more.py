@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from cxr_ldm.errors import UserError
-from cxr_ldm.metrics.copies.extraction import attempt, extraction_metrics
+from cxr_ldm.metrics.copies.extraction import attempt, extraction_metrics, has_clique
 from cxr_ldm.metrics.copies.memorisation import feature_copy_metrics, search, search_features
 
 
@@ -98,3 +98,11 @@ def test_the_closest_pairs_come_first(sets):
     pairs = search(generated, sets["held_out"], [sets["training"]]).closest(2)
     assert pairs[0][:2] == (3, 5)
     assert pairs[0][2] > pairs[1][2]
+
+
+def test_cliques_of_many_samples_are_looked_for_among_those_that_can_be_in_one():
+    alike = torch.zeros(60, 60, dtype=torch.bool)
+    alike[:29, :29] = alike[29:, 29:] = True  # two images, 29 and 31 times
+    assert has_clique(alike, 31)
+    alike[-1] = alike[:, -1] = False
+    assert not has_clique(alike, 31)  # 60 over 31 groups would take for ever

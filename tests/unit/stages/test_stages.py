@@ -15,7 +15,7 @@ from cxr_ldm.callbacks.ema import EMA
 from cxr_ldm.data.batches.latents import TextTable
 from cxr_ldm.errors import Paused, UserError
 from cxr_ldm.networks.autoencoder import Autoencoder, kl_divergence, sample_posterior
-from cxr_ldm.randomness import BatchGenerator, generator_at
+from cxr_ldm.randomness import BatchGenerator, generator_at, strata
 from cxr_ldm.stages import optimisation
 from cxr_ldm.stages.vae import roughness
 from cxr_ldm.training import fit as training
@@ -68,6 +68,16 @@ def test_a_text_encoder_that_says_the_same_of_all_texts_is_told(tmp_path):
     stage.text_encoder.requires_grad_(False)
     with pytest.warns(UserWarning, match="the model cannot follow them"):
         fit(stage, data, tmp_path / "deaf", images=8, validate_every=8)
+
+
+def test_levels_of_validation_are_as_fine_at_the_end_of_a_collection_of_millions():
+    rows = range(3_000_000, 3_001_000)
+    found = strata(len(rows), BatchGenerator((0, 2), rows, None))
+    assert found.dtype == torch.float32
+    assert found.min() >= 0
+    assert found.max() < 1
+    assert len(found.unique()) == len(rows)
+    assert found.sort().values.diff().max() < 0.002  # as even as those of the first thousand
 
 
 def test_the_condition_is_dropped_sample_by_sample_for_the_empty_text(tmp_path):
