@@ -13,11 +13,10 @@ from torch import Tensor
 from cxr_ldm.benchmark.torchmetrics_peers import torchmetrics_frechet_distance, torchmetrics_kernel_distance
 from cxr_ldm.benchmark.turns import in_turns, ratio, seconds
 from cxr_ldm.errors import UserError
-from cxr_ldm.evaluation.cost import peak_bytes
 from cxr_ldm.metrics.distances.coverage import coverage
 from cxr_ldm.metrics.distances.frechet import frechet_distance
 from cxr_ldm.metrics.distances.kernel import kernel_distance
-from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.results import Metric, peak_bytes
 from cxr_ldm.ranges import Count, Seed
 from cxr_ldm.report.markdown import render_markdown
 

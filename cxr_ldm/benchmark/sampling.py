@@ -30,8 +30,7 @@ from cxr_ldm.diffusion.guidance import guided
 from cxr_ldm.diffusion.samplers import ddim, dpmpp_2m, flow_map
 from cxr_ldm.diffusion.scaling import Epsilon, Velocity
 from cxr_ldm.diffusion.schedules import LinearBeta, RectifiedFlow, leading, trailing
-from cxr_ldm.evaluation.cost import peak_bytes
-from cxr_ldm.metrics.results import Metric
+from cxr_ldm.metrics.results import Metric, peak_bytes
 from cxr_ldm.networks.autoencoder import Autoencoder
 from cxr_ldm.networks.blocks import texts_once
 from cxr_ldm.networks.compiled import CompiledDecoder, CompiledDenoiser, Decoder, has_openvino

@@ -1,13 +1,13 @@
 """How fast a run goes and how large its gradients are, for every logger and the history."""
 
-import resource
-import sys
 import time
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+
+from cxr_ldm.metrics.results import peak_bytes
 
 
 class Pace(Callback):
@@ -53,5 +53,4 @@ def memory(device: torch.device) -> int:
     """Most bytes that this process has held."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
+    return peak_bytes()

@@ -1,9 +1,7 @@
 """What a model costs: its parameters by part, and the time and memory of sampling at several step counts."""
 
 import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +12,7 @@ import torch
 from torch import nn
 
 from cxr_ldm.diffusion.sampling import Sampling
-from cxr_ldm.metrics.results import Metric, hardware
+from cxr_ldm.metrics.results import Metric, hardware, peak_bytes
 from cxr_ldm.networks.blocks import parameter_count
 from cxr_ldm.pipeline import TextToCXR
 
@@ -77,16 +75,3 @@ def _peak(bundle: Path, device: str, packages: list[str], sampling: Sampling) ->
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1e6
     return peak_bytes() / 1e6
-
-
-def peak_bytes() -> int:
-    """Most bytes of memory that this process has held since it began.
-
-    Linux's getrusage would not do: a process begins with the peak of the one that started it.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

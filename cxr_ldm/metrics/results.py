@@ -200,6 +200,21 @@ def _cpu_model() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
+def peak_bytes() -> int:
+    """Most bytes of memory that this process has held since it began.
+
+    Linux's getrusage would not do: a process begins with the peak of the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+    import resource  # which Windows has not, and this module is read everywhere
+
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide numbers; those not installed are left out."""
     versions = {"python": platform.python_version()}
